@@ -1,0 +1,313 @@
+"""What travels between the rooms: the types of every Kafka value and of the standing query in Redis.
+
+Boxes are xyxy, normalised to the full frame (0..1, origin top left, x right, y down).
+Times are RFC 3339 UTC in values and nanoseconds since the epoch in frame headers.
+The JSON Schemas in ``infra/schemas/`` are generated from these types (``simvg schemas``); :mod:`infra.cloudevents`
+puts them into Kafka messages.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+
+MAX_QUERY_CHARACTERS = 200
+"""Longest text of a standing query; a line query is a short phrase, and the models read 20 to 24 tokens."""
+
+IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+CAMERA_PATTERN = re.compile(r"^[A-Za-z0-9*?\[\]!._-]{1,64}$")
+
+
+def _identifier(value: str) -> str:
+    if not IDENTIFIER.match(value):
+        raise ValueError(
+            f"{value!r} is no valid id: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
+    return value
+
+
+def _box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = value
+    if not (0.0 <= x0 <= x1 <= 1.0 and 0.0 <= y0 <= y1 <= 1.0):
+        raise ValueError(f"box {value} is not xyxy within 0..1")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError(f"time {value.isoformat()} has no time zone; write it in UTC with a trailing Z")
+    # whole milliseconds, as written to JSON: a value read back equals the value that was sent
+    return value.astimezone(UTC).replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
+Time = Annotated[
+    datetime,
+    AfterValidator(_utc),
+    PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), when_used="json"),
+]
+
+
+def utc_from_ns(ns: int) -> datetime:
+    """Nanoseconds since the epoch → aware UTC time (to the microsecond)."""
+    return datetime.fromtimestamp(ns // 1_000 / 1e6, tz=UTC)
+
+
+class Contract(BaseModel):
+    """Base of all contract types: immutable, and unknown fields refuse to load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FrameReference(Contract):
+    """Where a frame lies in Kafka and when it was captured."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    sequence: int = Field(ge=0, description="number of the frame at its camera; a file source numbers from 0")
+    captured_at: Time
+
+
+class MessageReference(Contract):
+    """Where a message lies in Kafka."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+
+
+class FrameHeader(Contract):
+    """What the headers of a message on `frames` say of the image in its value."""
+
+    id: str = Field(description="CloudEvents id, unique per camera: `{camera}/{epoch}/{sequence}`")
+    camera: Identifier
+    sequence: int = Field(ge=0)
+    epoch: str = Field(description="identity of the camera process's numbering; changes when a sequence restarts at 0")
+    captured_ns: int = Field(gt=0, description="capture time by the camera's or source's clock, ns since the epoch, UTC")
+    published_ns: int = Field(gt=0, description="hand-over to Kafka by the publisher's clock, ns since the epoch, UTC")
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    content_type: Literal["image/jpeg", "image/png"] = "image/jpeg"
+    expires_ns: int | None = Field(default=None, gt=0, description="the frame must not be scored after this time")
+
+
+class State(StrEnum):
+    """What a query is on one frame."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class QueryResult(Contract):
+    """One standing query on one frame."""
+
+    query_id: Identifier
+    revision: int = Field(ge=1)
+    state: State
+    score: float | None = Field(ge=0, le=1, description="calibrated probability; null when unknown")
+    boxes: tuple[Box, ...] = ()
+    reason: str | None = Field(default=None, description="why the state is unknown")
+
+
+class Detections(Contract):
+    """Value of `detections`: everything found on one frame."""
+
+    camera: Identifier
+    frame: FrameReference
+    model: str = Field(description="fingerprint of the model's weights and configuration")
+    query_set_revision: int = Field(ge=0)
+    results: tuple[QueryResult, ...]
+    stage_ms: dict[str, float] = Field(description="milliseconds per stage: transport, decode, queue, ground, ...")
+
+
+class Severity(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Action(StrEnum):
+    NONE = "none"
+    NOTIFY = "notify"
+    STOP = "stop"
+
+
+class AlertState(StrEnum):
+    """States of one alert, from onset to close (ISA-18.2)."""
+
+    RAISED = "raised"
+    ACKNOWLEDGED = "acknowledged"
+    CLEARED = "cleared"
+    CLOSED = "closed"
+
+
+class Transition(Contract):
+    """One entry of an alert's timeline."""
+
+    state: AlertState
+    at: Time
+    by: str | None = None
+
+
+class AlertQuery(Contract):
+    """The query that an alert is about, as it was when the alert was raised."""
+
+    id: Identifier
+    text: str
+    revision: int = Field(ge=1)
+
+
+class Alert(Contract):
+    """Value of `alerts`: one transition of one alert, with the timeline so far."""
+
+    id: str
+    camera: Identifier
+    query: AlertQuery
+    state: AlertState
+    severity: Severity
+    action: Action
+    score: float = Field(ge=0, le=1)
+    boxes: tuple[Box, ...]
+    onset: FrameReference
+    frame: FrameReference
+    onset_at: Time
+    raised_at: Time
+    cleared_at: Time | None = None
+    evidence: MessageReference | None = None
+    reason: str
+    timeline: tuple[Transition, ...]
+
+
+def alert_id(camera: str, query_id: str, revision: int, epoch: str, onset_sequence: int) -> str:
+    """Deterministic id of the alert whose first frame is ``onset_sequence``: equal on every worker and every replay.
+
+    ``epoch`` tells two numberings of the same camera apart (a file source that is started again counts from 0).
+    """
+    text = "\x1f".join((camera, query_id, str(revision), epoch, str(onset_sequence)))
+    return "a-" + hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Delay(Contract):
+    """A span that a condition must hold: a number of scored frames, or seconds of capture time."""
+
+    value: float = Field(ge=0)
+    unit: Literal["frames", "seconds"] = "frames"
+
+    @classmethod
+    def parse(cls, text: str) -> Delay:
+        """``"3"`` or ``"3 frames"`` → frames, ``"1.5s"`` → seconds. Raises ValueError naming the text."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(f|frames?|s|seconds?)?\s*", text)
+        if not match:
+            raise ValueError(f"{text!r} is no delay: write a number of frames ('3') or seconds ('1.5s')")
+        value, unit = float(match[1]), match[2] or "f"
+        return cls(value=value, unit="seconds" if unit.startswith("s") else "frames")
+
+    @model_validator(mode="after")
+    def _whole_frames(self) -> Delay:
+        if self.unit == "frames" and self.value != int(self.value):
+            raise ValueError(f"{self.value} frames: a delay in frames is a whole number; write '{self.value}s' for seconds")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.value:g}s" if self.unit == "seconds" else f"{int(self.value)} frames"
+
+
+class StandingQuery(Contract):
+    """What an operator wants watched, for as long as it stands. Written only through the registry."""
+
+    id: Identifier
+    text: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
+    cameras: tuple[str, ...] = Field(default=("*",), min_length=1, description="camera ids or globs")
+    region: tuple[tuple[float, float], ...] | Box | None = Field(
+        default=None, description="part of the frame to watch: xyxy box or polygon of 3 or more points, normalised"
+    )
+    tiles: tuple[int, int] = Field(default=(1, 1), description="columns, rows cut over the region, for small objects")
+    expect: Literal["absent", "present"] = Field(default="absent", description="absent: alarm when seen; present: when not")
+    raise_threshold: float = Field(default=0.5, gt=0, lt=1)
+    clear_threshold: float | None = Field(default=None, gt=0, lt=1, description="default: raise threshold − 0.1")
+    on_delay: Delay = Delay(value=3)
+    off_delay: Delay = Delay(value=5)
+    severity: Severity = Severity.HIGH
+    action: Action = Action.NOTIFY
+    mode: Literal["live", "shadow"] = "live"
+    rate: float | None = Field(default=None, gt=0, description="frames per second to score at most; default every frame")
+    enabled: bool = True
+    revision: int = Field(default=1, ge=1)
+    author: str = "unknown"
+    created: Time
+    changed: Time
+
+    @field_validator("text")
+    @classmethod
+    def _text_says_something(cls, value: str) -> str:
+        text = " ".join(value.split())
+        if not any(c.isalnum() for c in text):
+            raise ValueError(f"query text {value!r} has no word in it; write what to look for, e.g. 'missing bolt'")
+        return text
+
+    @field_validator("cameras")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not CAMERA_PATTERN.match(pattern):
+                raise ValueError(f"camera pattern {pattern!r} is neither a camera id nor a glob such as 'line-*'")
+        return value
+
+    @field_validator("tiles")
+    @classmethod
+    def _few_tiles(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not all(1 <= n <= 8 for n in value):
+            raise ValueError(f"tiles {value}: columns and rows are 1 to 8 each")
+        return value
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> StandingQuery:
+        if self.clear_threshold is not None and self.clear_threshold > self.raise_threshold:
+            raise ValueError(
+                f"clear threshold {self.clear_threshold} is above the raise threshold {self.raise_threshold}: "
+                "an alarm would clear before it is raised; set it at or below"
+            )
+        return self
+
+    @property
+    def clears_below(self) -> float:
+        """Score under which the condition counts as gone."""
+        return self.clear_threshold if self.clear_threshold is not None else max(self.raise_threshold - 0.1, 0.01)
+
+    def watches(self, camera: str) -> bool:
+        """Whether this query stands for the camera."""
+        return self.enabled and any(fnmatch.fnmatchcase(camera, pattern) for pattern in self.cameras)
+
+
+EVENT_TYPES: dict[str, str] = {
+    "frames": "line.simvg.frame.v1",
+    "detections": "line.simvg.detections.v1",
+    "alerts": "line.simvg.alert.v1",
+    "evidence": "line.simvg.evidence.v1",
+    "operator-actions": "line.simvg.operator-action.v1",
+    "alarm-state": "line.simvg.alarm-state.v1",
+    "frames-rejected": "line.simvg.frame-rejected.v1",
+}
+"""CloudEvents type of the messages of each topic (topic names without the plant's prefix)."""
+
+SCHEMAS: dict[str, type[Contract]] = {
+    "frame-header": FrameHeader,
+    "detections": Detections,
+    "alert": Alert,
+    "standing-query": StandingQuery,
+}
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema of every published type, by file stem in ``infra/schemas/``."""
+    return {name: kind.model_json_schema(mode="serialization") for name, kind in SCHEMAS.items()}

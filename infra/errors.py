@@ -1,0 +1,96 @@
+"""The error tree of both ends of the line.
+
+SimVGLineError
+├── SettingsError          a setting, flag or file is wrong: names the key, the value and the remedy
+├── ContractError          a message or value breaks its contract
+│   ├── BadFrameMessage    a message on `frames` that cannot be read as a frame
+│   ├── BadAlertMessage    a message on `alerts` that cannot be read as an alert
+│   └── BadQuery           a standing query that cannot be accepted
+├── RegistryError          the registry of standing queries
+│   ├── RegistryUnavailable    Redis cannot be reached
+│   ├── QueryNotFound      no query of that id
+│   ├── QueryExists        an id that is taken
+│   └── RevisionConflict   somebody else changed the query first
+├── BrokerError            Kafka
+│   ├── BrokerUnavailable  no broker answers
+│   ├── TopicMissing       a topic that was never created
+│   └── MessageTooLarge    a message over the broker's limit
+├── StackError             the local stack: Java, Maven, ports, processes
+└── CameraError            a camera that cannot be opened or read
+
+Errors of libraries are translated at the boundary that calls them; the original stays as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+
+class SimVGLineError(Exception):
+    """Base of all errors that this product raises on purpose; the message names the bad value and the remedy."""
+
+
+class SettingsError(SimVGLineError):
+    """A setting, flag or settings file is wrong."""
+
+
+class ContractError(SimVGLineError):
+    """A message or stored value breaks its contract."""
+
+
+class BadFrameMessage(ContractError):
+    """A message on the frames topic cannot be read as a frame. ``reason`` is a short label fit for a metric."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class BadAlertMessage(ContractError):
+    """A message on the alerts topic cannot be read as an alert."""
+
+
+class BadQuery(ContractError):
+    """A standing query cannot be accepted."""
+
+
+class RegistryError(SimVGLineError):
+    """The registry of standing queries refused or failed."""
+
+
+class RegistryUnavailable(RegistryError):
+    """Redis cannot be reached."""
+
+
+class QueryNotFound(RegistryError):
+    """No standing query has this id."""
+
+
+class QueryExists(RegistryError):
+    """A standing query of this id exists already."""
+
+
+class RevisionConflict(RegistryError):
+    """The query was changed by somebody else since it was read."""
+
+
+class BrokerError(SimVGLineError):
+    """Kafka refused or failed."""
+
+
+class BrokerUnavailable(BrokerError):
+    """No broker answers at the given address."""
+
+
+class TopicMissing(BrokerError):
+    """A topic that the role needs does not exist."""
+
+
+class MessageTooLarge(BrokerError):
+    """A message is larger than the broker accepts."""
+
+
+class StackError(SimVGLineError):
+    """The local stack cannot be started or stopped."""
+
+
+class CameraError(SimVGLineError):
+    """A camera cannot be opened or read."""
