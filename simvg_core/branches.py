@@ -1,0 +1,157 @@
+"""What turns features into answers: query generation, token branch, decoder branch, box heads (sections 3.2, 3.3).
+
+Shapes: B images, N texts, S slots per image, Q answers per text, P image tokens, T text tokens, E head width.
+Boxes are cxcywh, normalised to the image. Class logits are (object, no object).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.decoder import QueryDecoder
+from simvg_core.positions import cell_centres, text_positions
+
+# The pointer head may move the box centre this far (share of the image side) from where its attention points.
+POINTER_REACH = 0.12
+
+
+class Answers(NamedTuple):
+    """The answers of one branch."""
+
+    logits: Tensor  # (B, S, Q, 2)
+    boxes_cxcywh: Tensor  # (B, S, Q, 4)
+    pointer: Tensor | None = None  # (B, S, Q, P) logits of where the pointer head looks
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, width: int, output: int, num_layers: int) -> None:
+        super().__init__()
+        sizes = [width] * num_layers + [output]
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = torch.relu(layer(x))
+        return self.layers[-1](x)  # type: ignore[no-any-return]
+
+
+def pool_text(text: Tensor, attention_mask: Tensor, rule: str) -> Tensor:
+    """One vector per text, (N, T, E) → (N, E); `rule` is `SimVGConfig.text_pooling`.
+
+    "masked": elementwise maximum over the real tokens. "official": over the last position and, in texts with padding,
+    the second-last one (the published code uses its mask as indices, and its weights live with that).
+    """
+    if rule == "official":
+        last, before = text[:, -1], text[:, -2]
+        padded = ~attention_mask.bool().all(dim=1, keepdim=True)
+        return torch.where(padded, torch.maximum(last, before), last)
+    return text.masked_fill(~attention_mask.bool().unsqueeze(-1), float("-inf")).amax(dim=1)
+
+
+class QueryGenerator(nn.Module):
+    """Text-guided query generation: learned queries look at the text once per text, never at the image."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.rule = config.text_pooling
+        self.project = nn.Linear(config.hidden_size, config.head_size)
+        self.queries = nn.Embedding(config.num_queries, config.head_size)
+        self.decoder = QueryDecoder(config, config.num_query_generator_layers, config.query_generator_ffn_size)
+
+    def forward(self, text: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoded text (N, T, D) → queries (N, Q, E) and the pooled text (N, E)."""
+        memory = self.project(text)
+        position = text_positions(memory.shape[1], memory.shape[2], memory.device).to(memory.dtype)
+        learned = self.queries.weight.expand(len(memory), 1, -1, -1)
+        generated = self.decoder(learned, memory, position, attention_mask.bool())[-1]
+        pooled = pool_text(memory, attention_mask, self.rule)
+        return (generated + pooled[:, None, None] + learned).squeeze(1), pooled
+
+
+class BoxHead(nn.Module):
+    """The paper's prediction layers: a class layer and a box MLP with a sigmoid."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.classify = nn.Linear(config.head_size, 2)
+        self.locate = MLP(config.head_size, 4, 3)
+
+    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None) -> Answers:
+        """Answer features (B, S, Q, E) → answers; the image is not looked at."""
+        return Answers(self.classify(x).float(), self.locate(x).float().sigmoid())
+
+
+class PointerHead(nn.Module):
+    """Points at image tokens: the soft-argmax is the centre, the features found there give class, offset and size.
+
+    Learns much faster from scratch than regressing absolute coordinates from the answer feature alone.
+    """
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        width = config.head_size
+        self.grid = config.grid_size
+        self.look = nn.Linear(width, width)
+        self.keys_values = nn.Linear(width, 2 * width)
+        self.join = nn.Linear(2 * width, width)
+        self.norm = nn.LayerNorm(width)
+        self.refine = nn.Linear(width, width)
+        self.classify = nn.Linear(width, 2)
+        self.locate = nn.Linear(width, 4)
+
+    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None) -> Answers:
+        """Answer features (B, S, Q, E) over image tokens (B, P, E), `valid` (B, P) → answers."""
+        keys, values = self.keys_values(image).chunk(2, dim=-1)
+        asked = self.look(x).flatten(1, 2)
+        pointer = (asked @ keys.transpose(1, 2)).float() * keys.shape[-1] ** -0.5
+        if valid is not None:
+            pointer = pointer.masked_fill(~valid[:, None], float("-inf"))
+        weights = pointer.softmax(dim=-1)
+        centre = weights @ cell_centres(self.grid, x.device)
+        found = (weights.to(values.dtype) @ values).unflatten(1, x.shape[1:3])
+        hidden = torch.relu(self.norm(self.join(torch.cat([x, found.to(x.dtype)], dim=-1))))
+        hidden = hidden + torch.relu(self.refine(hidden))
+        place = self.locate(hidden).float()
+        centre = centre.unflatten(1, x.shape[1:3]) + POINTER_REACH * place[..., :2].tanh()
+        boxes = torch.cat([centre, place[..., 2:].sigmoid()], dim=-1)
+        return Answers(self.classify(hidden).float(), boxes, pointer.unflatten(1, x.shape[1:3]))
+
+
+class TokenBranch(nn.Module):
+    """The student, and the branch that is deployed: object token plus query through a small MLP to an answer."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.project = nn.Linear(config.hidden_size, config.head_size)
+        self.mlp = MLP(config.head_size, config.head_size, config.num_token_mlp_layers)
+        self.head: nn.Module = PointerHead(config) if config.box_head == "pointer" else BoxHead(config)
+
+    def features(self, objects: Tensor, queries: Tensor) -> Tensor:
+        """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
+        return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
+
+    def forward(
+        self, objects: Tensor, queries: Tensor, image: Tensor, valid: Tensor | None
+    ) -> tuple[Answers, Tensor]:
+        """(B, S, K, D), (B, S, Q, E), (B, P, E) → answers and the features they came from (B, S, Q, E)."""
+        features = self.features(objects, queries)
+        return self.head(features, image, valid), features
+
+
+class DecoderBranch(nn.Module):
+    """The teacher: a DETR decoder whose queries look at the image tokens. Answers of every layer."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.decoder = QueryDecoder(config, config.num_decoder_layers, config.decoder_ffn_size)
+        self.head = BoxHead(config)
+
+    def forward(self, queries: Tensor, image: Tensor, position: Tensor, valid: Tensor | None) -> list[Answers]:
+        """Queries (B, S, Q, E) over image tokens (B, P, E) with 2-D positions → answers per layer, last one best."""
+        return [self.head(hidden, image, valid) for hidden in self.decoder(queries, image, position, valid)]

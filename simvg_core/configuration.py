@@ -1,0 +1,245 @@
+"""Every setting of a SimVG model, typed and checked when it is built."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+from simvg_core.errors import ConfigurationError
+
+# Names that transformers itself hands over beside the fields.
+_FOREIGN_KEYS = {"model_type", "name_or_path", "attn_implementation", "torch_dtype", "experts_implementation"}
+_CHOICES = {
+    "attention": ("joint", "standing"),
+    "text_pooling": ("masked", "official"),
+    "patch_embedding": ("linear", "convolutional"),
+    "box_head": ("mlp", "pointer"),
+    "text_overflow": ("error", "truncate"),
+    "tokenizer": ("fast", "xlm_roberta"),
+}
+
+
+def _paper_losses() -> dict[str, float]:
+    return {"decoder": 1.0, "token": 2.0, "distill": 1.0}
+
+
+class SimVGConfig(PreTrainedConfig):
+    """Settings of `SimVGForGrounding` and `SimVGProcessor`.
+
+    The defaults are the paper's base model on RefCOCO (arXiv 2409.17531, section 4.1). Groups:
+
+    - encoder (section 3.1): `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `intermediate_size`,
+      `drop_path_rate`; `own_object_expert` gives object tokens an expert of their own (the paper: image expert).
+    - image: `image_size` (square side, pixels), `patch_size` (patch side or stem stride, pixels), `patch_embedding`
+      "linear" (the paper) or "convolutional" (residual stem, one halving per entry of `stem_widths`).
+    - text: `vocab_size`, `max_text_positions`, `max_text_tokens` (begin and end included), `text_overflow`.
+    - heads (sections 3.2 to 3.4): `head_size`, `num_queries` answers per text, `num_object_tokens` (1, shared by all
+      answers, or one per answer), decoder, query generator and token MLP sizes; `num_decoder_layers=0` builds none.
+      `box_head` "mlp" (the paper) or "pointer" (soft-argmax over the image tokens).
+    - `attention`: "joint" (every token attends to every other) or "standing" (image and text do not look at each
+      other, object tokens look at both, so that image and texts are computed once each).
+    - `text_pooling`: "masked" is the maximum over real tokens; "official" repeats what the published weights were
+      trained with (maximum over the last, and when there is padding the second-last, position).
+    - `loss_weights`: "decoder", "token", "distill" as in the paper (a missing branch is not run in training) and, for
+      models with auxiliary heads, "pointer", "heat_map", "dense", "existence".
+    - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
+      present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
+
+    Raises:
+        ConfigurationError: a value out of range, a contradiction, or an unknown name.
+    """
+
+    model_type: ClassVar[str] = "simvg"
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    drop_path_rate: float = 0.1
+    own_object_expert: bool = False
+    attention: str = "joint"
+
+    image_size: int = 640
+    patch_size: int = 32
+    patch_embedding: str = "linear"
+    stem_widths: list[int] | tuple[int, ...] = (24, 32, 64, 128)
+    image_mean: list[float] | tuple[float, ...] = (123.675, 116.28, 103.53)
+    image_std: list[float] | tuple[float, ...] = (58.395, 57.12, 57.375)
+
+    vocab_size: int = 64010
+    max_text_positions: int = 1022
+    max_text_tokens: int = 20
+    text_overflow: str = "truncate"
+    text_pooling: str = "masked"
+    tokenizer: str = "xlm_roberta"
+
+    head_size: int = 256
+    num_head_heads: int = 8
+    num_queries: int = 1
+    num_object_tokens: int = 1
+    num_decoder_layers: int = 3
+    decoder_ffn_size: int = 2048
+    num_query_generator_layers: int = 2
+    query_generator_ffn_size: int = 512
+    num_token_mlp_layers: int = 1
+    box_head: str = "mlp"
+    dropout: float = 0.1
+
+    auxiliary_heads: bool = False
+    num_kinds: int = 0
+    num_colors: int = 0
+    loss_weights: dict[str, float] | None = None
+
+    score_temperature: float = 1.0
+    score_bias: float = 0.0
+    score_threshold: float = 0.7
+    nms_iou: float | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        unknown = [key for key in kwargs if key not in _FOREIGN_KEYS and not key.startswith("_")]
+        if unknown:
+            raise ConfigurationError(
+                f"SimVGConfig has no setting {', '.join(map(repr, unknown))}; remove it or correct its name."
+            )
+        if self.loss_weights is None:
+            self.loss_weights = _paper_losses()
+        super().__post_init__(**kwargs)
+        self._check()
+
+    def _check(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigurationError(f"{name}={value!r} is not known; use one of {', '.join(choices)}.")
+        positive = (
+            "hidden_size num_hidden_layers num_attention_heads intermediate_size image_size patch_size vocab_size "
+            "max_text_positions head_size num_head_heads num_queries num_object_tokens num_query_generator_layers "
+            "num_token_mlp_layers"
+        )
+        for name in positive.split():
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1.")
+        for whole, part in (("hidden_size", "num_attention_heads"), ("image_size", "patch_size")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ConfigurationError(
+                    f"{whole}={getattr(self, whole)} is not a multiple of {part}={getattr(self, part)}; change one."
+                )
+        if self.head_size % self.num_head_heads or self.head_size % 4:
+            raise ConfigurationError(f"head_size={self.head_size} must be a multiple of num_head_heads and of 4.")
+        if not 3 <= self.max_text_tokens <= self.max_text_positions:
+            raise ConfigurationError(
+                f"max_text_tokens={self.max_text_tokens} must lie in 3 … max_text_positions={self.max_text_positions}."
+            )
+        if self.num_object_tokens not in (1, self.num_queries):
+            raise ConfigurationError(
+                f"num_object_tokens={self.num_object_tokens} must be 1 (shared by all answers) or "
+                f"num_queries={self.num_queries} (one per answer)."
+            )
+        if self.attention == "standing" and self.text_pooling == "official":
+            raise ConfigurationError(
+                'attention="standing" computes no padded text, which text_pooling="official" reads; use "masked".'
+            )
+        if self.patch_embedding == "convolutional" and 2 ** len(self.stem_widths) != self.patch_size:
+            raise ConfigurationError(
+                f"patch_size={self.patch_size} needs {math.log2(self.patch_size):g} stem_widths (one halving each), "
+                f"got {len(self.stem_widths)}."
+            )
+        self._check_losses()
+        if self.score_temperature <= 0:
+            raise ConfigurationError(f"score_temperature={self.score_temperature} must be above 0.")
+        if not 0 <= self.score_threshold <= 1:
+            raise ConfigurationError(f"score_threshold={self.score_threshold} must lie in 0 … 1.")
+
+    def _check_losses(self) -> None:
+        known = {"decoder", "token", "distill", "pointer", "heat_map", "dense", "existence"}
+        weights = self.loss_weights or {}
+        if unknown := sorted(set(weights) - known):
+            raise ConfigurationError(f"loss_weights has unknown terms {unknown}; use {', '.join(sorted(known))}.")
+        if "decoder" not in weights and "token" not in weights:
+            raise ConfigurationError("loss_weights needs 'decoder' or 'token', else no branch is trained.")
+        if "distill" in weights and not {"decoder", "token"} <= set(weights):
+            raise ConfigurationError("loss_weights: 'distill' needs both 'decoder' (teacher) and 'token' (student).")
+        if "decoder" in weights and self.num_decoder_layers < 1:
+            raise ConfigurationError("loss_weights has 'decoder' but num_decoder_layers=0 builds no decoder branch.")
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along one side of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """Image tokens per image."""
+        return self.grid_size**2
+
+    @classmethod
+    def base(cls, **overrides: Any) -> SimVGConfig:
+        """The paper's base model (BEiT-3 base, patch 32, 640×640); `overrides` are fields by name."""
+        return cls(**overrides)
+
+    @classmethod
+    def large(cls, **overrides: Any) -> SimVGConfig:
+        """The paper's large model (BEiT-3 large, patch 32, 640×640)."""
+        sizes: dict[str, Any] = {
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+            "loss_weights": {"decoder": 1.0, "token": 1.0, "distill": 0.4},
+        }
+        return cls(**{**sizes, **overrides})
+
+    @classmethod
+    def tiny(cls, **overrides: Any) -> SimVGConfig:
+        """A random-weights toy for tests: 96×96 pixels, patch 32, three layers of width 64."""
+        sizes: dict[str, Any] = {
+            "hidden_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "image_size": 96,
+            "vocab_size": 200,
+            "head_size": 32,
+            "drop_path_rate": 0.0,
+        }
+        return cls(**{**sizes, **overrides})
+
+    @classmethod
+    def line_small(cls, **overrides: Any) -> SimVGConfig:
+        """The line model: 320×320 pixels at stride 16, standing attention, five answers per query."""
+        sizes: dict[str, Any] = {
+            "hidden_size": 192,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 6,
+            "intermediate_size": 384,
+            "drop_path_rate": 0.0,
+            "own_object_expert": True,
+            "attention": "standing",
+            "image_size": 320,
+            "patch_size": 16,
+            "patch_embedding": "convolutional",
+            "vocab_size": 1024,
+            "max_text_positions": 32,
+            "max_text_tokens": 24,
+            "text_overflow": "error",
+            "tokenizer": "fast",
+            "head_size": 192,
+            "num_head_heads": 6,
+            "num_queries": 5,
+            "num_object_tokens": 5,
+            "num_decoder_layers": 0,
+            "decoder_ffn_size": 384,
+            "num_query_generator_layers": 1,
+            "query_generator_ffn_size": 384,
+            "box_head": "pointer",
+            "dropout": 0.0,
+            "auxiliary_heads": True,
+            "num_kinds": 21,
+            "num_colors": 11,
+            "loss_weights": {"token": 1.0, "pointer": 1.0, "heat_map": 1.0, "dense": 1.0, "existence": 0.5},
+            "score_threshold": 0.5,
+            "nms_iou": 0.3,
+        }
+        return cls(**{**sizes, **overrides})

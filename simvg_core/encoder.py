@@ -1,0 +1,200 @@
+"""The multiway encoder (BEiT-3; paper section 3.1): shared attention, one expert per kind of token.
+
+Shapes: B sequences, L tokens, D width, h heads, d = D / h, K object tokens, P patches, T text tokens.
+A sequence is described by its spans: (expert, number of tokens) from left to right. The paper's is
+[object tokens, patches row-major, text], the object tokens going through the image expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import ImageError, TextError
+from simvg_core.patches import build_patches
+
+Spans = tuple[tuple[str, int], ...]
+
+# Rows 0 and 1 of both position tables are never read; the published tables have them.
+FIRST_POSITION = 2
+
+
+class Encoded(NamedTuple):
+    """Encoder output after the final norm."""
+
+    objects: Tensor  # (N, K, D)
+    image: Tensor  # (B, P, D); N = B in joint attention
+    text: Tensor  # (N, T, D)
+
+
+class Experts(nn.ModuleDict):
+    """One copy of a layer per expert; every span of the sequence goes through its own."""
+
+    def __init__(self, names: tuple[str, ...], make: Callable[[], nn.Module]) -> None:
+        super().__init__({name: make() for name in names})
+
+    def forward(self, x: Tensor, spans: Spans) -> Tensor:
+        """(B, L, D) → (B, L, D')."""
+        if len(spans) == 1:
+            return self[spans[0][0]](x)  # type: ignore[no-any-return]
+        parts = x.split([length for _, length in spans], dim=1)
+        return torch.cat([self[name](part) for (name, _), part in zip(spans, parts, strict=True)], dim=1)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around exact GELU and an inner norm (sub-LN)."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.inner_norm = nn.LayerNorm(config.intermediate_size)
+        self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.contract(self.inner_norm(F.gelu(self.expand(x))))  # type: ignore[no-any-return]
+
+
+class MultiwayLayer(nn.Module):
+    """Norm, joint attention, add; norm, feed-forward, add. The two halves of attention are separate methods so that
+    standing attention can put its own pattern between them."""
+
+    def __init__(self, config: SimVGConfig, names: tuple[str, ...], drop_path: float) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.drop_path = drop_path
+        self.attention_norm = Experts(names, lambda: nn.LayerNorm(width))
+        self.query_key_value = Experts(names, lambda: nn.Linear(width, 3 * width))
+        self.inner_norm = Experts(names, lambda: nn.LayerNorm(width))
+        self.output = Experts(names, lambda: nn.Linear(width, width))
+        self.feed_forward_norm = Experts(names, lambda: nn.LayerNorm(width))
+        self.feed_forward = Experts(names, lambda: FeedForward(config))
+
+    def heads(self, x: Tensor, spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, D) → queries, keys, values, each (B, h, L, d)."""
+        joined = self.query_key_value(self.attention_norm(x, spans), spans)
+        query, key, value = joined.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def update(self, x: Tensor, attended: Tensor, spans: Spans) -> Tensor:
+        """(B, L, D) and what its heads attended to, (B, h, L, d) → the layer's output (B, L, D)."""
+        mixed = self.inner_norm(attended.transpose(1, 2).flatten(2), spans)
+        x = x + self._drop(self.output(mixed, spans))
+        return x + self._drop(self.feed_forward(self.feed_forward_norm(x, spans), spans))
+
+    def forward(self, x: Tensor, spans: Spans, mask: Tensor | None) -> Tensor:
+        """(B, L, D) → (B, L, D); `mask` broadcasts to (B, h, L, L), True = may attend."""
+        query, key, value = self.heads(x, spans)
+        return self.update(x, F.scaled_dot_product_attention(query, key, value, attn_mask=mask), spans)
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        """Stochastic depth: leaves the branch out for some sequences of a training batch."""
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(1 - self.drop_path)
+        return branch * keep / (1 - self.drop_path)
+
+
+class MultiwayEncoder(nn.Module):
+    """Embeddings, layers and final norm."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.image_size, self.num_patches = config.image_size, config.num_patches
+        self.max_text = config.max_text_positions
+        self.vocab_size = config.vocab_size
+        width, depth = config.hidden_size, config.num_hidden_layers
+        self.object_expert = "object" if config.own_object_expert else "image"
+        names = ("image", "text", "object") if config.own_object_expert else ("image", "text")
+        self.patches = build_patches(config)
+        self.words = nn.Embedding(config.vocab_size, width)
+        self.object_tokens = nn.Parameter(torch.zeros(config.num_object_tokens, width))
+        self.image_positions = nn.Embedding(FIRST_POSITION + 1 + config.num_patches, width)
+        self.text_positions = nn.Embedding(FIRST_POSITION + config.max_text_positions, width)
+        rates = [config.drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        self.layers = nn.ModuleList(MultiwayLayer(config, names, rate) for rate in rates)
+        self.norm = Experts(names, lambda: nn.LayerNorm(width))
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        """Normalised RGB (B, 3, H, W) → (B, P, D) with positions."""
+        expected = (3, self.image_size, self.image_size)
+        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != expected:
+            raise ImageError(
+                f"pixel_values has shape {tuple(pixels.shape)}; this model takes (images, {', '.join(map(str, expected))})"
+                ". Resize with SimVGProcessor, or build the model with another image_size."
+            )
+        return self.patches(pixels) + self.image_positions.weight[FIRST_POSITION + 1 :]  # type: ignore[no-any-return]
+
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(N, T) ids and mask (1 = real) → (N, T, D) with positions; padded vectors are zero."""
+        if input_ids.dim() != 2 or input_ids.shape != attention_mask.shape:
+            raise TextError(
+                f"input_ids {tuple(input_ids.shape)} and attention_mask {tuple(attention_mask.shape)} must both be "
+                "(texts, tokens)."
+            )
+        length = input_ids.shape[1]
+        if length > self.max_text:
+            raise TextError(f"texts of {length} tokens; this model has positions for {self.max_text}. Shorten them.")
+        positions = self.text_positions.weight[FIRST_POSITION : FIRST_POSITION + length]
+        return (self.words(input_ids) + positions) * attention_mask.unsqueeze(-1).to(positions.dtype)
+
+    def embed_objects(self, count: int) -> Tensor:
+        """The object tokens of `count` texts, (count, K, D). All of one text share one position, as in the paper."""
+        tokens = self.object_tokens + self.image_positions.weight[FIRST_POSITION]
+        return tokens.expand(count, -1, -1)
+
+    def embed(
+        self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, image_index: Tensor | None
+    ) -> tuple[Tensor, Spans]:
+        """One sequence per text, (N, K + P + T, D), and its spans."""
+        text = self.embed_text(input_ids, attention_mask)
+        image = self.embed_image(pixels)
+        if image_index is not None:
+            image = image[image_index]
+        if len(image) != len(text):
+            raise TextError(
+                f"{len(image)} images but {len(text)} texts; pass image_index to say which image each text belongs to."
+            )
+        objects = self.embed_objects(len(text))
+        spans = ((self.object_expert, objects.shape[1]), ("image", image.shape[1]), ("text", text.shape[1]))
+        if self.object_expert == "image":
+            spans = (("image", objects.shape[1] + image.shape[1]), ("text", text.shape[1]))
+        return torch.cat([objects.to(image.dtype), image, text.to(image.dtype)], dim=1), spans
+
+    def run(self, x: Tensor, spans: Spans, mask: Tensor | None) -> list[Tensor]:
+        """(N, L, D) → the output of every layer, before the final norm."""
+        outputs = []
+        for layer in self.layers:
+            x = layer(x, spans, mask)
+            outputs.append(x)
+        return outputs
+
+    def forward(
+        self,
+        pixels: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        image_index: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Encoded:
+        """Joint attention over [object tokens, patches, text]; only padded text is hidden from the others.
+
+        `mask` replaces that rule by another one, (N, 1, L, L), True = may attend.
+        """
+        x, spans = self.embed(pixels, input_ids, attention_mask, image_index)
+        if mask is None:
+            mask = key_mask(attention_mask, x.shape[1])
+        x = self.norm(self.run(x, spans, mask)[-1], spans)
+        text_length, num_objects = input_ids.shape[1], self.object_tokens.shape[0]
+        sizes = [num_objects, self.num_patches, text_length]
+        return Encoded(*x.split(sizes, dim=1))
+
+
+def key_mask(attention_mask: Tensor, length: int) -> Tensor:
+    """(N, T) text mask → (N, 1, 1, L) key mask of the whole sequence, True = may be attended to."""
+    return F.pad(attention_mask.bool(), (length - attention_mask.shape[1], 0), value=True)[:, None, None, :]

@@ -1,0 +1,42 @@
+"""Errors of the model package.
+
+SimVGError
+├── ConfigurationError      a setting of the model is out of range or contradicts another
+├── InputError              pixels, text or labels the model cannot take
+│   ├── ImageError          a frame or pixel tensor of a wrong type, shape or size
+│   ├── TextError           a text that is empty after cleaning, or too long
+│   └── QueryIndexError     a standing query that does not exist
+└── CheckpointError         a weights file that is broken, unsafe, or made for another model
+
+Each message names the bad value and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class SimVGError(Exception):
+    """Base of every error raised by simvg_core."""
+
+
+class ConfigurationError(SimVGError, ValueError):
+    """A model setting is out of range or contradicts another one."""
+
+
+class InputError(SimVGError, ValueError):
+    """An input the model cannot take."""
+
+
+class ImageError(InputError):
+    """A frame or pixel tensor of a wrong type, shape or size."""
+
+
+class TextError(InputError):
+    """A text that is empty after cleaning, or longer than the model reads."""
+
+
+class QueryIndexError(InputError, IndexError):
+    """A standing query index outside the compiled set."""
+
+
+class CheckpointError(SimVGError):
+    """A weights file that is broken, unsafe, or made for another model."""

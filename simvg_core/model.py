@@ -1,0 +1,304 @@
+"""SimVG for visual grounding (arXiv 2409.17531): the tensor face of the model.
+
+Shapes: B images, H = W image side, N texts (N = B unless image_index says otherwise), S slots per image, T text
+tokens, K object tokens, Q answers per text, P = G·G image tokens, E head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from simvg_core import initialisation, standing
+from simvg_core.auxiliary import AuxiliaryHeads, dense_loss, existence_loss, heat_map_loss, pointer_loss
+from simvg_core.branches import Answers, DecoderBranch, QueryGenerator, TokenBranch
+from simvg_core.configuration import SimVGConfig
+from simvg_core.encoder import Encoded, MultiwayEncoder
+from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
+from simvg_core.grouping import Grouping
+from simvg_core.losses import branch_losses
+from simvg_core.matching import Targets
+from simvg_core.positions import grid_positions, valid_cells
+from simvg_core.standing import CompiledTexts, StandingQueries
+
+BRANCHES = ("decoder", "token")
+
+
+@dataclass
+class SimVGOutput(ModelOutput):
+    """Result of a forward pass. Boxes are cxcywh, normalised to the image; logits are (object, no object).
+
+    `forward` gives (N, Q, …) answers; `ground_frames` gives (B, texts, Q, …) and no decoder answers.
+    """
+
+    loss: Tensor | None = None
+    loss_terms: dict[str, Tensor] | None = None
+    token_logits: Tensor | None = None  # (N, Q, 2)
+    token_boxes: Tensor | None = None  # (N, Q, 4)
+    decoder_logits: Tensor | None = None  # (layers, N, Q, 2)
+    decoder_boxes: Tensor | None = None  # (layers, N, Q, 4)
+    heat_map: Tensor | None = None  # (N, P) logits, models with auxiliary heads
+    existence_logits: Tensor | None = None  # (N,) logits, models with auxiliary heads
+
+
+class SimVGForGrounding(PreTrainedModel):
+    """Finds what a text names in an image: none, one or several boxes.
+
+    Built from a `SimVGConfig`, or read by `from_pretrained` from a folder that `save_pretrained` wrote.
+    """
+
+    config_class: ClassVar[type[SimVGConfig]] = SimVGConfig
+    base_model_prefix: ClassVar[str] = "simvg"
+    main_input_name: ClassVar[str] = "pixel_values"
+    config: SimVGConfig
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__(config)
+        self.encoder = MultiwayEncoder(config)
+        self.image_projection = nn.Linear(config.hidden_size, config.head_size)
+        self.query_generator = QueryGenerator(config)
+        self.token_branch = TokenBranch(config)
+        self.decoder_branch = DecoderBranch(config) if config.num_decoder_layers else None
+        self.auxiliary = AuxiliaryHeads(config) if config.auxiliary_heads else None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        initialisation.initialise(module, self.config)
+
+    # -- one pass over images and texts ------------------------------------------------------------------------
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_mask: Tensor | None = None,
+        labels: Sequence[dict[str, Any]] | None = None,
+        image_index: Tensor | None = None,
+        dense_labels: Sequence[dict[str, Any]] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> SimVGOutput:
+        """Grounds N texts, each in its image.
+
+        Args:
+            pixel_values: (B, 3, H, W) normalised RGB at the configured size.
+            input_ids: (N, T) long.
+            attention_mask: (N, T), 1 = real token; None = all real.
+            pixel_mask: (B, H, W), 1 = inside the image; None = all inside.
+            labels: N dicts with "boxes" (n, 4) cxcywh normalised, n may be 0; gives losses.
+            image_index: (N,) long, the image of each text; None = text i belongs to image i.
+            dense_labels: B dicts with "boxes" (m, 4) cxcywh, "kinds" (m,) and "colors" (m,), -1 = no colour; used
+                by models with auxiliary heads.
+            branches: of "decoder" and "token", those to run; None = all the model has, in training those that
+                `loss_weights` names.
+
+        Raises:
+            ImageError, TextError, InputError: shapes that do not fit each other or the model.
+        """
+        attention_mask = self._checked_mask(input_ids, attention_mask)
+        grouping = self._grouping(pixel_values, input_ids, image_index, labels)
+        branches = self._branches(branches, labels is not None)
+        if self.config.attention == "standing":
+            encoded = standing.encode(self.encoder, pixel_values, input_ids, attention_mask, grouping)
+        else:
+            encoded = self.encoder(pixel_values, input_ids, attention_mask, image_index)
+            if image_index is not None:
+                pixel_mask = None if pixel_mask is None else pixel_mask[image_index]
+                dense_labels = None if dense_labels is None else [dense_labels[i] for i in image_index.tolist()]
+            grouping = Grouping.regular(len(input_ids), 1)
+        return self.answer(encoded, attention_mask, grouping, pixel_mask, labels, dense_labels, branches)
+
+    def answer(
+        self,
+        encoded: Encoded,
+        attention_mask: Tensor,
+        grouping: Grouping,
+        pixel_mask: Tensor | None = None,
+        labels: Sequence[dict[str, Any]] | None = None,
+        dense_labels: Sequence[dict[str, Any]] | None = None,
+        branches: Sequence[str] = BRANCHES,
+    ) -> SimVGOutput:
+        """The part of `forward` after the encoder; arguments as there."""
+        queries, pooled = self.query_generator(encoded.text, attention_mask)
+        image = self.image_projection(encoded.image)
+        cells, valid = self._cells(pixel_mask, image)
+        rows = grouping.rows(queries)
+        out = SimVGOutput()
+        pointer = None
+        if "token" in branches:
+            objects = grouping.rows(encoded.objects)
+            answers, features = self.token_branch(objects, rows, image, valid)
+            out.token_logits = grouping.flat(answers.logits)
+            out.token_boxes = grouping.flat(answers.boxes_cxcywh)
+            pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
+            if self.auxiliary is not None:
+                out.existence_logits = self.auxiliary.existence(grouping.flat(features))
+        if self.auxiliary is not None:
+            out.heat_map = grouping.flat(self.auxiliary.heat_map(grouping.rows(pooled), image))
+        if "decoder" in branches and self.decoder_branch is not None:
+            position = grid_positions(cells, image.shape[-1]).to(image.dtype)
+            layers: list[Answers] = self.decoder_branch(rows, image, position, valid)
+            out.decoder_logits = torch.stack([grouping.flat(layer.logits) for layer in layers])
+            out.decoder_boxes = torch.stack([grouping.flat(layer.boxes_cxcywh) for layer in layers])
+        if labels is not None:
+            self._add_losses(out, labels, pointer, image, dense_labels)
+        return out
+
+    def _add_losses(
+        self,
+        out: SimVGOutput,
+        labels: Sequence[dict[str, Any]],
+        pointer: Tensor | None,
+        image: Tensor,
+        dense_labels: Sequence[dict[str, Any]] | None,
+    ) -> None:
+        weights = self.config.loss_weights or {}
+        targets = Targets.of([label["boxes"] for label in labels], image.device)
+        token = decoder = None
+        if out.token_logits is not None and out.token_boxes is not None:
+            token = (out.token_logits, out.token_boxes)
+        if out.decoder_logits is not None and out.decoder_boxes is not None:
+            decoder = list(zip(out.decoder_logits, out.decoder_boxes, strict=True))
+        result = branch_losses(weights, targets, token, decoder)
+        named = {"decoder": result.decoder, "token": result.token, "distill": result.distill}
+        terms = {name: term for name, term in named.items() if term is not None}
+        grid = self.config.grid_size
+        if pointer is not None and result.token_matches is not None and "pointer" in weights:
+            terms["pointer"] = weights["pointer"] * pointer_loss(pointer, targets, result.token_matches, grid)
+        if self.auxiliary is not None:
+            if out.heat_map is not None and "heat_map" in weights:
+                terms["heat_map"] = weights["heat_map"] * heat_map_loss(out.heat_map, targets, grid)
+            if out.existence_logits is not None and "existence" in weights:
+                terms["existence"] = weights["existence"] * existence_loss(out.existence_logits, targets)
+            if dense_labels is not None and "dense" in weights:
+                cells = self.auxiliary.cells(image)
+                terms["dense"] = weights["dense"] * dense_loss(cells, list(dense_labels), grid)
+        out.loss = torch.stack(list(terms.values())).sum()
+        if result.balance_weight is not None:
+            terms["balance_weight"] = result.balance_weight
+        out.loss_terms = terms
+
+    # -- standing queries --------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def compile_queries(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> StandingQueries:
+        """Computes everything about N texts that no frame can change, (N, T) ids and mask; N may be 0.
+
+        Raises:
+            ConfigurationError: the model is not in standing attention.
+            TextError: a text without any token.
+        """
+        if self.config.attention != "standing":
+            raise ConfigurationError(
+                f'attention="{self.config.attention}" mixes image and text in every layer, so queries cannot be '
+                'compiled ahead; use a model with attention="standing".'
+            )
+        return StandingQueries(self._compile_texts(input_ids, attention_mask), self._compile_texts)
+
+    @torch.no_grad()
+    def _compile_texts(self, input_ids: Tensor, attention_mask: Tensor | None) -> CompiledTexts:
+        mask = self._checked_mask(input_ids, attention_mask)
+        input_ids, mask = input_ids.to(self.device), mask.to(self.device)
+        if len(input_ids):
+            longest = int(mask.bool().any(dim=0).nonzero().max()) + 1
+            input_ids, mask = input_ids[:, :longest], mask[:, :longest]
+        text, seen = standing.encode_text(self.encoder, input_ids, mask)
+        queries, pooled = self.query_generator(text, mask)
+        keys = torch.stack([layer.keys for layer in seen])
+        values = torch.stack([layer.values for layer in seen])
+        return CompiledTexts(input_ids, mask, keys, values, queries, pooled)
+
+    @torch.no_grad()
+    def ground_frames(
+        self, pixel_values: Tensor, standing_queries: StandingQueries | CompiledTexts, heat_map: bool = False
+    ) -> SimVGOutput:
+        """Grounds every standing query in every frame; the frame pass is made once per frame.
+
+        Args:
+            pixel_values: (B, 3, H, W) normalised RGB.
+            standing_queries: from `compile_queries`.
+            heat_map: also give each query's heat map.
+
+        Returns:
+            token_logits (B, queries, Q, 2), token_boxes (B, queries, Q, 4), existence_logits (B, queries) and, on
+            request, heat_map (B, queries, P).
+        """
+        texts = standing_queries.texts if isinstance(standing_queries, StandingQueries) else standing_queries
+        frames, count = len(pixel_values), len(texts)
+        encoded, image_seen = standing.encode_image(self.encoder, pixel_values)
+        image = self.image_projection(encoded)
+        text_seen = [
+            standing.KeysValues(keys.unsqueeze(0), values.unsqueeze(0))
+            for keys, values in zip(texts.keys, texts.values, strict=True)
+        ]
+        objects = standing.encode_objects(
+            self.encoder, frames, count, image_seen, text_seen, texts.attention_mask.unsqueeze(0)
+        )
+        queries = texts.queries.expand(frames, -1, -1, -1)
+        answers, features = self.token_branch(objects, queries, image, None)
+        out = SimVGOutput(token_logits=answers.logits, token_boxes=answers.boxes_cxcywh)
+        if self.auxiliary is not None:
+            out.existence_logits = self.auxiliary.existence(features)
+            if heat_map:
+                out.heat_map = self.auxiliary.heat_map(texts.pooled, image)
+        return out
+
+    # -- checks ------------------------------------------------------------------------------------------------
+
+    def _checked_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        if attention_mask is None:
+            return torch.ones_like(input_ids)
+        if attention_mask.shape != input_ids.shape:
+            raise TextError(
+                f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids "
+                f"{tuple(input_ids.shape)}."
+            )
+        if empty := (~attention_mask.bool().any(dim=1)).nonzero().flatten().tolist():
+            raise TextError(f"text {empty[0]} has no real token (attention_mask is all 0); give it at least one word.")
+        return attention_mask
+
+    def _grouping(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        image_index: Tensor | None,
+        labels: Sequence[dict[str, Any]] | None,
+    ) -> Grouping:
+        images, texts = len(pixel_values), len(input_ids)
+        if images == 0:
+            raise ImageError("pixel_values holds no image; pass at least one.")
+        if texts == 0:
+            raise TextError("input_ids holds no text; pass at least one.")
+        if labels is not None and len(labels) != texts:
+            raise InputError(f"{len(labels)} labels for {texts} texts; pass one dict per text, empty boxes for none.")
+        if image_index is None:
+            if images != texts:
+                raise InputError(f"{images} images but {texts} texts; pass image_index to say which belongs to which.")
+            return Grouping.regular(images, 1)
+        if len(image_index) != texts:
+            raise InputError(f"image_index has {len(image_index)} entries for {texts} texts.")
+        return Grouping.of(image_index, images)
+
+    def _branches(self, wanted: Sequence[str] | None, with_loss: bool) -> list[str]:
+        if wanted is None:
+            return [name for name in BRANCHES if not with_loss or name in (self.config.loss_weights or {})]
+        if unknown := sorted(set(wanted) - set(BRANCHES)):
+            raise InputError(f"branches {unknown} do not exist; use {', '.join(BRANCHES)}.")
+        return list(wanted)
+
+    def _cells(self, pixel_mask: Tensor | None, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Valid cells (B, G, G), and their flat form (B, P) where any cell is outside the image."""
+        grid = self.config.grid_size
+        if pixel_mask is None:
+            return torch.ones(len(image), grid, grid, dtype=torch.bool, device=image.device), None
+        size = self.config.image_size
+        if tuple(pixel_mask.shape) != (len(image), size, size):
+            raise ImageError(f"pixel_mask {tuple(pixel_mask.shape)} must be ({len(image)}, {size}, {size}).")
+        cells = valid_cells(pixel_mask, grid)
+        return cells, cells.flatten(1)

@@ -1,0 +1,65 @@
+"""From pixels to patch vectors.
+
+Shapes: B images, H = W image side, P patch side or stride, G = H / P, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from simvg_core.configuration import SimVGConfig
+
+
+class LinearPatches(nn.Module):
+    """One linear projection per patch (BEiT-3): (B, 3, H, W) → (B, G·G, D), row-major."""
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(3, config.hidden_size, config.patch_size, stride=config.patch_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches: Tensor = self.projection(pixels)
+        return patches.flatten(2).transpose(1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm around a shortcut; shape is kept."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first_norm(self.first(x)))
+        return torch.relu(x + self.second_norm(self.second(y)))
+
+
+class ConvolutionalPatches(nn.Module):
+    """A residual stem: each stage halves the resolution. (B, 3, H, W) → (B, G·G, D), row-major.
+
+    The first stage has no residual block: at full resolution it would cost more than all later ones together.
+    """
+
+    def __init__(self, config: SimVGConfig) -> None:
+        super().__init__()
+        widths = list(config.stem_widths)
+        stages: list[nn.Module] = []
+        for index, (inner, width) in enumerate(zip([3, *widths[:-1]], widths, strict=True)):
+            halve = nn.Conv2d(inner, width, 3, stride=2, padding=1, bias=False)
+            blocks = [ResidualBlock(width)] if index else []
+            stages.append(nn.Sequential(halve, nn.BatchNorm2d(width), nn.ReLU(), *blocks))
+        self.stages = nn.Sequential(*stages)
+        self.projection = nn.Linear(widths[-1], config.hidden_size)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.stages(pixels.contiguous(memory_format=torch.channels_last))
+        return self.projection(features.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
+
+
+def build_patches(config: SimVGConfig) -> nn.Module:
+    """The patch embedding that `config.patch_embedding` names."""
+    return LinearPatches(config) if config.patch_embedding == "linear" else ConvolutionalPatches(config)

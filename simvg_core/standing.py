@@ -1,0 +1,281 @@
+"""Standing attention: the image once per frame, each text once for as long as its query stands.
+
+Shapes: B images, N texts (S slots per image), K object tokens per text, P image tokens, T text tokens, D width,
+h heads, d = D / h. Who may attend to whom, with the same weights as joint attention:
+
+    attends to →      image    text of the query    object tokens of the query
+    image tokens      yes      no                   no
+    text tokens       no       yes                  no
+    object tokens     yes      yes                  yes
+
+So image and text streams never depend on each other, and only the few object tokens run per (image, text) pair.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from simvg_core.encoder import Encoded, MultiwayEncoder, MultiwayLayer, Spans
+from simvg_core.errors import QueryIndexError
+from simvg_core.grouping import Grouping
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of one layer, each (rows, h, tokens, d)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+def standing_mask(num_objects: int, num_patches: int, attention_mask: Tensor) -> Tensor:
+    """The table above as one (N, 1, L, L) mask over [object tokens, patches, text], True = may attend.
+
+    Running the joint encoder with it computes the same numbers as the functions below, at the cost of joint
+    attention: it is the definition the fast path is tested against.
+    """
+    text_length = attention_mask.shape[1]
+    kind = torch.tensor([0] * num_objects + [1] * num_patches + [2] * text_length, device=attention_mask.device)
+    allowed = (kind[:, None] == 0) | (kind[:, None] == kind[None])
+    real = F.pad(attention_mask.bool(), (num_objects + num_patches, 0), value=True)
+    # A padded token may see itself, so that no row of the softmax is empty.
+    alone = torch.eye(len(kind), dtype=torch.bool, device=kind.device)
+    return ((allowed & real[:, None, :]) | alone)[:, None]
+
+
+def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> tuple[Tensor, list[KeysValues]]:
+    """Frame pass: (B, 3, H, W) → image tokens (B, P, D) and their keys and values in every layer."""
+    x = encoder.embed_image(pixels)
+    spans: Spans = (("image", x.shape[1]),)
+    seen = []
+    for layer in encoder.layers:
+        query, key, value = layer.heads(x, spans)
+        x = layer.update(x, F.scaled_dot_product_attention(query, key, value), spans)
+        seen.append(KeysValues(key, value))
+    return encoder.norm(x, spans), seen
+
+
+def encode_text(
+    encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Tensor
+) -> tuple[Tensor, list[KeysValues]]:
+    """Text pass: (N, T) ids → text tokens (N, T, D) and their keys and values in every layer.
+
+    All layers but attention run on the real tokens of all texts packed into one row: line queries are short, and more
+    than half of a padded batch would be padding. Padded places of the results are zero.
+    """
+    count, length = input_ids.shape
+    rows, columns = attention_mask.bool().nonzero(as_tuple=True)
+    place = rows * length + columns
+    x = encoder.embed_text(input_ids, attention_mask).flatten(0, 1)[place].unsqueeze(0)
+    spans: Spans = (("text", len(place)),)
+    mask = attention_mask.bool()[:, None, None, :]
+
+    def pad(packed: Tensor) -> Tensor:
+        """(1, h, real, d) → (N, h, T, d)."""
+        tokens = packed[0].transpose(0, 1)
+        padded = tokens.new_zeros(count * length, *tokens.shape[1:]).index_copy(0, place, tokens)
+        return padded.unflatten(0, (count, length)).transpose(1, 2)
+
+    def pack(padded: Tensor) -> Tensor:
+        """(N, h, T, d) → (1, h, real, d)."""
+        return padded.transpose(1, 2).flatten(0, 1)[place].transpose(0, 1).unsqueeze(0)
+
+    seen = []
+    for layer in encoder.layers:
+        query, key, value = (pad(part) for part in layer.heads(x, spans))
+        x = layer.update(x, pack(F.scaled_dot_product_attention(query, key, value, attn_mask=mask)), spans)
+        seen.append(KeysValues(key, value))
+    x = encoder.norm(x, spans)[0]
+    text = x.new_zeros(count * length, x.shape[-1]).index_copy(0, place, x).unflatten(0, (count, length))
+    return text, seen
+
+
+def encode_objects(
+    encoder: MultiwayEncoder,
+    num_images: int,
+    num_slots: int,
+    image: list[KeysValues],
+    text: list[KeysValues],
+    text_mask: Tensor,
+) -> Tensor:
+    """Query pass: the object tokens of every (image, text) pair, (B, S, K, D).
+
+    Args:
+        num_images, num_slots: B, S.
+        image: per layer, rows = B.
+        text: per layer, rows = (B or 1, S): one set of texts per image, or one set shared by all images.
+        text_mask: (B or 1, S, T), 1 = real token.
+    """
+    x = encoder.embed_objects(num_images * num_slots)
+    spans: Spans = ((encoder.object_expert, x.shape[1]),)
+    hidden = ~text_mask.bool()[:, None, :, None, :]
+    for layer, image_seen, text_seen in zip(encoder.layers, image, text, strict=True):
+        x = _object_layer(layer, x, spans, (num_images, num_slots), image_seen, text_seen, hidden)
+    return encoder.norm(x, spans).unflatten(0, (num_images, num_slots))  # type: ignore[no-any-return]
+
+
+def _object_layer(
+    layer: MultiwayLayer,
+    x: Tensor,
+    spans: Spans,
+    shape: tuple[int, int],
+    image: KeysValues,
+    text: KeysValues,
+    hidden: Tensor,
+) -> Tensor:
+    """One layer for the object tokens (B·S, K, D): one softmax over image, own text and own object tokens."""
+    # (B·S, h, K, d) → (B, h, S, K, d)
+    query, key, value = (part.unflatten(0, shape).transpose(1, 2) for part in layer.heads(x, spans))
+    query = query * query.shape[-1] ** -0.5
+    # Image keys serve all slots of their image in one product.
+    to_image = (query.flatten(2, 3) @ image.keys.transpose(-1, -2)).unflatten(2, query.shape[2:4])
+    to_text = _per_text(query, text.keys.transpose(-1, -2)).masked_fill(hidden, float("-inf"))
+    to_own = query @ key.transpose(-1, -2)
+    weights = torch.cat([to_image, to_text, to_own], dim=-1).softmax(dim=-1).to(value.dtype)
+    on_image, on_text, on_own = weights.split([to_image.shape[-1], to_text.shape[-1], to_own.shape[-1]], dim=-1)
+    attended = (on_image.flatten(2, 3) @ image.values).unflatten(2, query.shape[2:4])
+    attended = attended + _per_text(on_text, text.values) + on_own @ value
+    return layer.update(x, attended.transpose(1, 2).flatten(0, 1), spans)  # type: ignore[no-any-return]
+
+
+def _per_text(x: Tensor, text: Tensor) -> Tensor:
+    """(B, h, S, K, a) times the matrices (B or 1, S, h, a, b) of each text → (B, h, S, K, b)."""
+    text = text.transpose(1, 2)
+    if text.shape[0] == x.shape[0]:
+        return x @ text
+    # Shared texts: images join the rows of the product, so that no copy per image is made.
+    images, num_objects = x.shape[0], x.shape[3]
+    joined = x.permute(1, 2, 0, 3, 4).flatten(2, 3) @ text[0]
+    return joined.unflatten(2, (images, num_objects)).permute(2, 0, 1, 3, 4)
+
+
+def encode(
+    encoder: MultiwayEncoder, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, grouping: Grouping
+) -> Encoded:
+    """Training forward: B images once, N texts once, then all pairs. Image stays (B, P, D)."""
+    image, image_seen = encode_image(encoder, pixels)
+    text, text_seen = encode_text(encoder, input_ids, attention_mask)
+    rows = [KeysValues(grouping.rows(seen.keys), grouping.rows(seen.values)) for seen in text_seen]
+    mask = grouping.rows(attention_mask)
+    objects = encode_objects(encoder, grouping.num_images, grouping.num_slots, image_seen, rows, mask)
+    return Encoded(grouping.flat(objects), image, text)
+
+
+@dataclass(frozen=True)
+class CompiledTexts:
+    """What is kept of N texts: everything about them that does not depend on a frame."""
+
+    input_ids: Tensor  # (N, T)
+    attention_mask: Tensor  # (N, T)
+    keys: Tensor  # (layers, N, h, T, d)
+    values: Tensor  # (layers, N, h, T, d)
+    queries: Tensor  # (N, Q, E)
+    pooled: Tensor  # (N, E)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def select(self, kept: Tensor) -> CompiledTexts:
+        """The texts at `kept`, (M,) long."""
+        return CompiledTexts(
+            self.input_ids[kept],
+            self.attention_mask[kept],
+            self.keys[:, kept],
+            self.values[:, kept],
+            self.queries[kept],
+            self.pooled[kept],
+        )
+
+    def joined(self, other: CompiledTexts) -> CompiledTexts:
+        """These texts, then the others; the shorter set is padded to the length of the longer one."""
+        length = max(self.input_ids.shape[1], other.input_ids.shape[1])
+        first, second = self._padded(length), other._padded(length)
+        return CompiledTexts(
+            torch.cat([first.input_ids, second.input_ids]),
+            torch.cat([first.attention_mask, second.attention_mask]),
+            torch.cat([first.keys, second.keys], dim=1),
+            torch.cat([first.values, second.values], dim=1),
+            torch.cat([first.queries, second.queries]),
+            torch.cat([first.pooled, second.pooled]),
+        )
+
+    def _padded(self, length: int) -> CompiledTexts:
+        more = length - self.input_ids.shape[1]
+        if more == 0:
+            return self
+        return CompiledTexts(
+            F.pad(self.input_ids, (0, more), value=1),
+            F.pad(self.attention_mask, (0, more)),
+            F.pad(self.keys, (0, 0, 0, more)),
+            F.pad(self.values, (0, 0, 0, more)),
+            self.queries,
+            self.pooled,
+        )
+
+
+class StandingQueries:
+    """The compiled queries of one model, in order; `add` compiles only what is new.
+
+    Changes build a new `CompiledTexts` and swap it in at once, so a frame pass in another thread sees the old set or
+    the new one, never a mixture.
+    """
+
+    def __init__(self, texts: CompiledTexts, compile_texts: Callable[[Tensor, Tensor], CompiledTexts]) -> None:
+        self._texts = texts
+        self._compile = compile_texts
+        self._lock = threading.Lock()
+        self.revision = 0
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @property
+    def texts(self) -> CompiledTexts:
+        """The present set; safe to keep while others add and remove."""
+        return self._texts
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the compiled set."""
+        texts = self._texts
+        parts = (texts.input_ids, texts.attention_mask, texts.keys, texts.values, texts.queries, texts.pooled)
+        return sum(part.numel() * part.element_size() for part in parts)
+
+    def add(self, input_ids: Tensor | StandingQueries, attention_mask: Tensor | None = None) -> StandingQueries:
+        """Appends texts, given as ids and mask (n, T) or as queries already compiled by the same model; returns self."""
+        if isinstance(input_ids, StandingQueries):
+            new = input_ids.texts
+        else:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            new = self._compile(input_ids, mask)
+        with self._lock:
+            self._texts = self._texts.joined(new)
+            self.revision += 1
+        return self
+
+    def remove(self, indices: int | Iterable[int]) -> StandingQueries:
+        """Removes the queries at these places; later ones move up. Returns self.
+
+        Raises:
+            QueryIndexError: no query at one of the places.
+        """
+        gone = {indices} if isinstance(indices, int) else set(indices)
+        with self._lock:
+            count = len(self._texts)
+            if wrong := sorted(index for index in gone if not 0 <= index < count):
+                raise QueryIndexError(f"no standing query at {wrong}; there are {count} (from 0).")
+            kept = [index for index in range(count) if index not in gone]
+            device = self._texts.input_ids.device
+            self._texts = self._texts.select(torch.tensor(kept, dtype=torch.long, device=device))
+            self.revision += 1
+        return self
+
+    def copy(self) -> StandingQueries:
+        """An independent set that starts with the same queries; tensors are shared, not copied."""
+        return StandingQueries(self._texts, self._compile)
