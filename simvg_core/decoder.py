@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simvg_core.attention import attend
 from simvg_core.configuration import SimVGConfig
 
 
@@ -30,13 +31,8 @@ class Attention(nn.Module):
             F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if mask is None else mask[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        mask = None if mask is None else mask[:, None, None, :]
+        attended = attend(query, key, value, mask, self.dropout if self.training else 0.0)
         return self.output(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simvg_core.attention import attend
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError, TextError
 from simvg_core.patches import build_patches
@@ -90,7 +91,7 @@ class MultiwayLayer(nn.Module):
     def forward(self, x: Tensor, spans: Spans, mask: Tensor | None) -> Tensor:
         """(B, L, D) → (B, L, D); `mask` broadcasts to (B, h, L, L), True = may attend."""
         query, key, value = self.heads(x, spans)
-        return self.update(x, F.scaled_dot_product_attention(query, key, value, attn_mask=mask), spans)
+        return self.update(x, attend(query, key, value, mask), spans)
 
     def _drop(self, branch: Tensor) -> Tensor:
         """Stochastic depth: leaves the branch out for some sequences of a training batch."""

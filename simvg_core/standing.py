@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from simvg_core.attention import attend
 from simvg_core.encoder import Encoded, MultiwayEncoder, MultiwayLayer, Spans
 from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
@@ -56,7 +57,7 @@ def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> tuple[Tensor, list
     seen = []
     for layer in encoder.layers:
         query, key, value = layer.heads(x, spans)
-        x = layer.update(x, F.scaled_dot_product_attention(query, key, value), spans)
+        x = layer.update(x, attend(query, key, value), spans)
         seen.append(KeysValues(key, value))
     return encoder.norm(x, spans), seen
 
@@ -89,7 +90,7 @@ def encode_text(
     seen = []
     for layer in encoder.layers:
         query, key, value = (pad(part) for part in layer.heads(x, spans))
-        x = layer.update(x, pack(F.scaled_dot_product_attention(query, key, value, attn_mask=mask)), spans)
+        x = layer.update(x, pack(attend(query, key, value, mask)), spans)
         seen.append(KeysValues(key, value))
     x = encoder.norm(x, spans)[0]
     text = x.new_zeros(count * length, x.shape[-1]).index_copy(0, place, x).unflatten(0, (count, length))

@@ -1,0 +1,278 @@
+"""Reads published weights: official SimVG training checkpoints and BEiT-3 pretraining checkpoints.
+
+Files are safetensors, or torch files read with `weights_only`, so nothing in them is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.encoder import FIRST_POSITION
+from simvg_core.errors import CheckpointError
+from simvg_core.model import SimVGForGrounding
+from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
+
+ENCODER_PREFIX = "vis_enc."
+HEADS_BY_WIDTH = {768: 12, 1024: 16}
+
+
+@dataclass
+class LoadReport:
+    """What a checkpoint held and what became of it, by official key."""
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    interpolated: list[str] = field(default_factory=list)
+
+
+def read_tensors(path: str | Path, prefer_ema: bool = True) -> dict[str, Tensor]:
+    """The weights in a file by key, on the CPU, without any `module.` prefix.
+
+    Wrappers are taken off: "ema_state_dict" (when `prefer_ema`, as published evaluation uses it), "state_dict",
+    "model", "module", in this order.
+
+    Raises:
+        CheckpointError: no such file, truncated, holding code or other objects, or no tensors in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; give the path of a checkpoint.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    for wrapper in ("ema_state_dict", "state_dict", "model", "module"):
+        if wrapper == "ema_state_dict" and not prefer_ema:
+            continue
+        inner = content.get(wrapper)
+        if isinstance(inner, Mapping) and inner:
+            content = inner
+            break
+    tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors (keys: {', '.join(map(str, list(content)[:5]))}).")
+    return tensors
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); download it again.") from error
+
+
+def _read_torch(path: Path) -> Mapping[str, Any]:
+    # Training checkpoints keep their best scores as numpy numbers; these types hold a value and nothing else.
+    plain = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    try:
+        with torch.serialization.safe_globals([*plain, scalar, (scalar, "numpy.core.multiarray.scalar")]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain containers, and is not opened ({reason}). Save its state_dict "
+            "as safetensors where it comes from."
+        ) from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is truncated or not a torch file ({reason}); download it again.") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors.")
+    return content
+
+
+def config_from_official(settings: Mapping[str, Any] | str | Path, **overrides: Any) -> SimVGConfig:
+    """The `SimVGConfig` of an official model dict (or a JSON file of it) with keys "model" and, for encoders of
+    another size, "enc_shrink" (embed_dim, heads, ffn, layers).
+
+    Raises:
+        CheckpointError: the file or one of its keys is missing.
+    """
+    if not isinstance(settings, Mapping):
+        try:
+            settings = json.loads(Path(settings).read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{settings} is not a readable JSON file of model settings ({error}).") from error
+    try:
+        model = settings["model"]
+        vision, head = model["vis_enc"], model["head"]
+        large = vision.get("vit_type", "base") == "large"
+        published = {"embed_dim": 1024, "heads": 16, "ffn": 4096, "layers": 24}
+        published = published if large else {"embed_dim": 768, "heads": 12, "ffn": 3072, "layers": 12}
+        sizes = settings.get("enc_shrink") or published
+        weights = head["branch_loss_weight"]
+        losses = {"decoder": float(weights["decoder"])} if "decoder" in weights else {}
+        losses |= {name: float(value) for name, value in weights.get("balanced_distill", {}).items()}
+        values: dict[str, Any] = {
+            "hidden_size": sizes["embed_dim"],
+            "num_attention_heads": sizes["heads"],
+            "intermediate_size": sizes["ffn"],
+            "num_hidden_layers": sizes["layers"],
+            "image_size": vision["img_size"],
+            "patch_size": vision["patch_size"],
+            "vocab_size": vision.get("vocab_size", 64010),
+            "drop_path_rate": vision.get("drop_path_rate", 0.1),
+            "head_size": head["embed_dim"],
+            "num_queries": head["num_queries"],
+            "num_decoder_layers": head["num_decoder_layers"],
+            "num_query_generator_layers": head["num_tgqg_layers"],
+            "num_token_mlp_layers": head["num_token_mlp_layers"],
+            "max_text_tokens": head["text_max_token"],
+            "loss_weights": losses,
+            "text_pooling": "official",
+        }
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the model settings lack {error}; give the official model dict.") from error
+    return SimVGConfig(**{**values, **overrides})
+
+
+def config_from_tensors(tensors: Mapping[str, Tensor], **overrides: Any) -> SimVGConfig:
+    """The `SimVGConfig` that fits the shapes of an official checkpoint.
+
+    The number of attention heads is not in the shapes: known for base and large, else given as an override.
+
+    Raises:
+        CheckpointError: a key that every official checkpoint has is missing.
+    """
+    prefix = f"{ENCODER_PREFIX}beit3."
+    try:
+        vocab, width = tensors[f"{prefix}text_embed.weight"].shape
+        patch = tensors[f"{prefix}vision_embed.proj.weight"].shape[-1]
+        grid = math.isqrt(len(tensors[f"{prefix}encoder.embed_positions.A.weight"]) - FIRST_POSITION - 1)
+        queries, head_size = tensors["head.query_embed.weight"].shape
+        ffn = len(tensors[f"{prefix}encoder.layers.0.ffn.A.fc1.weight"])
+        text_rows = len(tensors[f"{prefix}encoder.embed_positions.B.weight"])
+    except KeyError as error:
+        raise CheckpointError(f"not an official SimVG checkpoint: it has no {error}.") from error
+    heads = overrides.get("num_attention_heads", HEADS_BY_WIDTH.get(width))
+    if heads is None:
+        raise CheckpointError(f"width {width} is neither base nor large; give a config with its number of heads.")
+    generator = "head.text_guided_query_generation_transformer.layers."
+    values: dict[str, Any] = {
+        "vocab_size": vocab,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "intermediate_size": ffn,
+        "num_hidden_layers": _count(tensors, f"{prefix}encoder.layers."),
+        "patch_size": patch,
+        "image_size": patch * grid,
+        "max_text_positions": text_rows - FIRST_POSITION,
+        "head_size": head_size,
+        "num_queries": queries,
+        "num_decoder_layers": _count(tensors, "head.transformer.decoder.layers."),
+        "num_query_generator_layers": _count(tensors, generator),
+        "num_token_mlp_layers": _count(tensors, "head.mlp.layers."),
+        "text_pooling": "official",
+    }
+    return SimVGConfig(**{**values, **overrides})
+
+
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    return len({key[len(prefix) :].split(".")[0] for key in tensors if key.startswith(prefix)})
+
+
+def load_official(
+    model: SimVGForGrounding, tensors: Mapping[str, Tensor], strict: bool = True, encoder_only: bool = False
+) -> LoadReport:
+    """Fills a model with weights under official keys.
+
+    A standing model takes the same weights: its object expert starts as the image expert.
+
+    Raises:
+        CheckpointError: with `strict`, when a key is missing, unexpected or of another shape; it names them all.
+    """
+    report = LoadReport()
+    own = model.state_dict()
+    new: dict[str, Tensor] = {}
+    used: set[str] = set()
+    for name, sources in official_sources(model.config).items():
+        if encoder_only and not sources[0].startswith(ENCODER_PREFIX):
+            continue
+        used.update(sources)
+        absent = [source for source in sources if source not in tensors]
+        if absent:
+            report.missing += absent
+            continue
+        parts = [tensors[source] for source in sources]
+        value = torch.cat(parts) if len(parts) > 1 else parts[0]
+        target = own[name]
+        if name == "encoder.object_tokens" and value.numel() == target.shape[1]:
+            value = value.reshape(1, -1).expand_as(target)
+        if value.numel() != target.numel() or value.shape[:1] != target.shape[:1] and value.dim() == target.dim():
+            shapes = f"{tuple(value.shape)} instead of {tuple(target.shape)}"
+            report.mismatched.append(f"{' + '.join(sources)}: {shapes}")
+            continue
+        new[name] = value.reshape(target.shape).to(target.dtype)
+        report.loaded += sources
+    report.missing = sorted(set(report.missing))
+    report.unexpected = sorted(key for key in tensors if key not in used and key not in UNUSED_OFFICIAL_KEYS)
+    if strict and (report.missing or report.unexpected or report.mismatched):
+        raise CheckpointError(
+            f"the checkpoint does not fit the model. Missing: {_listed(report.missing)}. Unexpected: "
+            f"{_listed(report.unexpected)}. Other shape: {_listed(report.mismatched)}. Check its size and config."
+        )
+    model.load_state_dict(new, strict=False)
+    return report
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadReport:
+    """Fills the encoder from a BEiT-3 pretraining checkpoint; heads keep their start values.
+
+    Position tables and patch kernels of another grid or patch size are resized (bicubic, no antialias, no rescaling).
+    Keys of BEiT-3's own tasks are reported as unexpected and ignored.
+
+    Raises:
+        CheckpointError: an encoder weight is missing or of another width, so that the size must be wrong.
+    """
+    config = model.config
+    renamed = {f"{ENCODER_PREFIX}{key}": value for key, value in tensors.items() if key.startswith("beit3.")}
+    if not renamed:
+        raise CheckpointError("not a BEiT-3 checkpoint: no key starts with 'beit3.'.")
+    interpolated = []
+    table_key = f"{ENCODER_PREFIX}beit3.encoder.embed_positions.A.weight"
+    if table_key in renamed and len(renamed[table_key]) != FIRST_POSITION + 1 + config.num_patches:
+        renamed[table_key] = _resize_positions(renamed[table_key], config.grid_size)
+        interpolated.append(table_key)
+    patch_key = f"{ENCODER_PREFIX}beit3.vision_embed.proj.weight"
+    if patch_key in renamed and renamed[patch_key].shape[-1] != config.patch_size:
+        side = config.patch_size
+        renamed[patch_key] = F.interpolate(renamed[patch_key].float(), (side, side), mode="bicubic")
+        interpolated.append(patch_key)
+    report = load_official(model, renamed, strict=False, encoder_only=True)
+    if report.missing or report.mismatched:
+        raise CheckpointError(
+            f"the BEiT-3 checkpoint does not fit the encoder. Missing: {_listed(report.missing)}. Other shape: "
+            f"{_listed(report.mismatched)}. Check the model size."
+        )
+    report.unexpected += sorted(key for key in tensors if not key.startswith("beit3."))
+    report.interpolated = interpolated
+    return report
+
+
+def _resize_positions(table: Tensor, grid: int) -> Tensor:
+    kept, patches = table[: FIRST_POSITION + 1], table[FIRST_POSITION + 1 :].float()
+    side = math.isqrt(len(patches))
+    if side * side != len(patches):
+        raise CheckpointError(f"the position table has {len(patches)} patch rows, which is not a square grid.")
+    square = patches.T.reshape(1, -1, side, side)
+    resized = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([kept, resized.flatten(2)[0].T.to(kept.dtype)])
