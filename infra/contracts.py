@@ -91,7 +91,7 @@ class FrameHeader(Contract):
     camera: Identifier
     sequence: int = Field(ge=0)
     epoch: str = Field(description="identity of the camera process's numbering; changes when a sequence restarts at 0")
-    captured_ns: int = Field(gt=0, description="capture time by the camera's or source's clock, ns since the epoch, UTC")
+    captured_ns: int = Field(gt=0, description="capture time by the source's clock, ns since the epoch, UTC")
     published_ns: int = Field(gt=0, description="hand-over to Kafka by the publisher's clock, ns since the epoch, UTC")
     width: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -215,7 +215,7 @@ class Delay(Contract):
     @model_validator(mode="after")
     def _whole_frames(self) -> Delay:
         if self.unit == "frames" and self.value != int(self.value):
-            raise ValueError(f"{self.value} frames: a delay in frames is a whole number; write '{self.value}s' for seconds")
+            raise ValueError(f"{self.value} frames: a delay in frames is a whole number; seconds are '{self.value}s'")
         return self
 
     def __str__(self) -> str:
@@ -232,7 +232,7 @@ class StandingQuery(Contract):
         default=None, description="part of the frame to watch: xyxy box or polygon of 3 or more points, normalised"
     )
     tiles: tuple[int, int] = Field(default=(1, 1), description="columns, rows cut over the region, for small objects")
-    expect: Literal["absent", "present"] = Field(default="absent", description="absent: alarm when seen; present: when not")
+    expect: Literal["absent", "present"] = Field(default="absent", description="absent: alarm if seen; present: if not")
     raise_threshold: float = Field(default=0.5, gt=0, lt=1)
     clear_threshold: float | None = Field(default=None, gt=0, lt=1, description="default: raise threshold − 0.1")
     on_delay: Delay = Delay(value=3)
@@ -240,7 +240,7 @@ class StandingQuery(Contract):
     severity: Severity = Severity.HIGH
     action: Action = Action.NOTIFY
     mode: Literal["live", "shadow"] = "live"
-    rate: float | None = Field(default=None, gt=0, description="frames per second to score at most; default every frame")
+    rate: float | None = Field(default=None, gt=0, description="frames per second to score at most; default: all")
     enabled: bool = True
     revision: int = Field(default=1, ge=1)
     author: str = "unknown"

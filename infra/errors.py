@@ -14,7 +14,8 @@ SimVGLineError
 ├── BrokerError            Kafka
 │   ├── BrokerUnavailable  no broker answers
 │   ├── TopicMissing       a topic that was never created
-│   └── MessageTooLarge    a message over the broker's limit
+│   ├── MessageTooLarge    a message over the broker's limit
+│   └── BufferFull         too much waits for the broker already
 ├── StackError             the local stack: Java, Maven, ports, processes
 └── CameraError            a camera that cannot be opened or read
 
@@ -86,6 +87,10 @@ class TopicMissing(BrokerError):
 
 class MessageTooLarge(BrokerError):
     """A message is larger than the broker accepts."""
+
+
+class BufferFull(BrokerError):
+    """Too many messages wait for the broker already; the local queue takes no more."""
 
 
 class StackError(SimVGLineError):

@@ -1,0 +1,225 @@
+"""CloudEvents on Kafka, binary content mode: what stands in the headers of every message.
+
+The binding itself (header names, attribute rules, time format) is the ``cloudevents`` package's; here are our types'
+attributes. Extension names may hold only lower-case letters and digits, hence ``capturedns``.
+"""
+
+from __future__ import annotations
+
+import re
+import time as clock
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
+from cloudevents.core.exceptions import BaseCloudEventException
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from pydantic import ValidationError
+
+from infra.contracts import EVENT_TYPES, FrameHeader, MessageReference, utc_from_ns
+from infra.errors import BadFrameMessage
+from infra.topics import TopicName
+
+Headers = list[tuple[str, bytes]]
+
+IMAGE_TYPES: tuple[str, ...] = get_args(FrameHeader.model_fields["content_type"].annotation)
+
+_NO_DATA = b""
+_FORMAT = JSONFormat()
+_LAST_NS = 253_402_300_799_999_999_999  # end of the year 9999, the last that RFC 3339 can write
+_RFC3339_NS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+_DIGITS = re.compile(r"[0-9]{1,20}")
+
+
+def camera_source(camera: str) -> str:
+    """CloudEvents source of what a camera publishes."""
+    return f"/cameras/{camera}"
+
+
+def frame_headers(header: FrameHeader) -> Headers:
+    """Headers of a message on `frames`; its key is the camera id, its value the encoded image.
+
+    Raises BadFrameMessage (``bad_header``) for a time after the year 9999.
+    """
+    for name in ("captured_ns", "published_ns", "expires_ns"):
+        value = getattr(header, name)
+        if value is not None and value > _LAST_NS:
+            raise BadFrameMessage(
+                f"{name} {value} is after the year 9999; give nanoseconds since 1970", reason="bad_header"
+            )
+    attributes: dict[str, Any] = {
+        "id": header.id,
+        "type": EVENT_TYPES["frames"],
+        "source": camera_source(header.camera),
+        "time": utc_from_ns(header.captured_ns),
+        "datacontenttype": header.content_type,
+        "sequence": str(header.sequence),
+        "epoch": header.epoch,
+        "capturedns": str(header.captured_ns),
+        "publishedns": str(header.published_ns),
+        "width": str(header.width),
+        "height": str(header.height),
+    }
+    if header.expires_ns is not None:
+        attributes["expirytime"] = _rfc3339(header.expires_ns)
+    return _binary(attributes)
+
+
+def read_frame(headers: Headers | None, key: bytes | None) -> FrameHeader:
+    """What the headers of a message on `frames` say.
+
+    Raises:
+        BadFrameMessage: with ``reason`` ``missing_headers`` (no CloudEvents headers at all), ``missing_header`` (one is
+            lacking), ``unknown_version``, ``unknown_type``, ``unknown_content_type``, ``bad_header`` (a value that
+            cannot be read) or ``key_mismatch`` (the key is not the camera).
+    """
+    raw = {name.lower(): value for name, value in headers or [] if value is not None}
+    if not any(name.startswith("ce_") for name in raw):
+        raise BadFrameMessage(
+            "message has no CloudEvents headers (ce_id, ce_type, …); publish frames with `simvg camera`",
+            reason="missing_headers",
+        )
+    text = {name: _text(name, value) for name, value in raw.items()}
+    if text.get("ce_specversion") != "1.0":
+        raise BadFrameMessage(
+            f"CloudEvents version {text.get('ce_specversion')!r} is not read here; use 1.0", reason="unknown_version"
+        )
+    if text.get("ce_type", EVENT_TYPES["frames"]) != EVENT_TYPES["frames"]:
+        raise BadFrameMessage(
+            f"message of type {text['ce_type']!r} on a frames topic; expected {EVENT_TYPES['frames']!r}",
+            reason="unknown_type",
+        )
+    _require(text)
+    if text["content-type"] not in IMAGE_TYPES:
+        raise BadFrameMessage(
+            f"content type {text['content-type']!r} is no image read here; use {' or '.join(IMAGE_TYPES)}",
+            reason="unknown_content_type",
+        )
+    attributes = _attributes(raw)
+    camera = _camera(attributes["source"], key)
+    expiry = attributes.get("expirytime")
+    try:
+        return FrameHeader(
+            id=attributes["id"],
+            camera=camera,
+            sequence=_number("sequence", attributes["sequence"]),
+            epoch=attributes["epoch"],
+            captured_ns=_number("capturedns", attributes["capturedns"]),
+            published_ns=_number("publishedns", attributes["publishedns"]),
+            width=_number("width", attributes["width"]),
+            height=_number("height", attributes["height"]),
+            content_type=attributes["datacontenttype"],
+            expires_ns=None if expiry is None else _nanoseconds(expiry),
+        )
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise BadFrameMessage(
+            f"header {fault['loc'][0]} = {fault.get('input')!r}: {fault['msg']}", reason="bad_header"
+        ) from error
+
+
+def event_headers(
+    topic: TopicName, *, id: str, source: str, time: datetime | None = None, content_type: str = "application/json"
+) -> Headers:
+    """Headers of a message on any topic but `frames`. ``time`` is aware, default now."""
+    attributes: dict[str, Any] = {
+        "id": id,
+        "type": EVENT_TYPES[topic],
+        "source": source,
+        "time": time if time is not None else datetime.now(UTC),
+        "datacontenttype": content_type,
+    }
+    return _binary(attributes)
+
+
+def rejected_headers(
+    original: MessageReference, *, reason: str, error: BaseException | str, source: str, content_type: str | None = None
+) -> Headers:
+    """Headers of a message on `frames-rejected`; its value is the original's, byte for byte.
+
+    ``reason``: the short label that is also counted; ``error``: what was wrong, with its class if it is an exception.
+    The id is made of the original's place, so a frame that is refused twice is recognised.
+    """
+    message = str(error)
+    attributes: dict[str, Any] = {
+        "id": f"{original.topic}/{original.partition}/{original.offset}",
+        "type": EVENT_TYPES["frames-rejected"],
+        "source": source,
+        "time": utc_from_ns(clock.time_ns()),
+        "datacontenttype": content_type or "application/octet-stream",
+        "reason": reason,
+        "errorclass": type(error).__name__ if isinstance(error, BaseException) else "str",
+        "errormessage": message[:1000] or reason,
+        "originaltopic": original.topic,
+        "originalpartition": str(original.partition),
+        "originaloffset": str(original.offset),
+    }
+    return _binary(attributes)
+
+
+def _binary(attributes: dict[str, Any]) -> Headers:
+    message = to_binary(CloudEvent(attributes, _NO_DATA), _FORMAT)
+    return list(message.headers.items())
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadFrameMessage(f"header {name} = {value[:80]!r} is no UTF-8 text", reason="bad_header") from error
+
+
+_OWN = ("sequence", "epoch", "capturedns", "publishedns", "width", "height")
+_REQUIRED = (*(f"ce_{name}" for name in ("id", "type", "source", "time", *_OWN)), "content-type")
+
+
+def _require(text: dict[str, str]) -> None:
+    lacking = [name for name in _REQUIRED if not text.get(name)]
+    if lacking:
+        raise BadFrameMessage(f"message lacks header {', '.join(lacking)}", reason="missing_header")
+
+
+def _attributes(raw: dict[str, bytes]) -> dict[str, Any]:
+    ours = {name: value for name, value in raw.items() if name.startswith("ce_") or name == "content-type"}
+    # Other headers (tracing, for example) are none of our business; an image is never parsed here, hence no data.
+    try:
+        return from_binary(KafkaMessage(ours, None, _NO_DATA), _FORMAT).get_attributes()
+    except (BaseCloudEventException, ValueError) as error:
+        raise BadFrameMessage(f"headers are no CloudEvent: {error}", reason="bad_header") from error
+
+
+def _camera(source: str, key: bytes | None) -> str:
+    camera = source.removeprefix("/cameras/")
+    if key is None or key != camera.encode():
+        raise BadFrameMessage(
+            f"key {key!r} of the message is not the camera of its source {source!r}; frames are keyed by camera id",
+            reason="key_mismatch",
+        )
+    return camera
+
+
+def _number(name: str, value: str) -> int:
+    if not _DIGITS.fullmatch(value):
+        raise BadFrameMessage(f"header ce_{name} = {value[:80]!r} is no whole number", reason="bad_header")
+    return int(value)
+
+
+def _rfc3339(ns: int) -> str:
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z".rjust(30, "0")
+
+
+def _nanoseconds(value: str) -> int:
+    """RFC 3339 UTC → nanoseconds; ``datetime`` alone would cut to microseconds."""
+    match = _RFC3339_NS.fullmatch(value)
+    if not match:
+        raise BadFrameMessage(
+            f"header ce_expirytime = {value[:80]!r} is no RFC 3339 UTC time such as 2026-01-31T12:00:00Z",
+            reason="bad_header",
+        )
+    try:
+        seconds = int(datetime.fromisoformat(match[1] + "+00:00").timestamp())
+    except ValueError as error:
+        raise BadFrameMessage(f"header ce_expirytime = {value!r}: {error}", reason="bad_header") from error
+    return seconds * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))

@@ -1,0 +1,252 @@
+"""Reading from Kafka with offsets committed by hand: what is committed was dealt with."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer as KafkaConsumer
+
+from infra.kafka_client import AWAY, client_config, translate
+from infra.settings import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+OnPartitions = Callable[["Consumer", list[TopicPartition]], None]
+
+_METADATA_TIMEOUT_S = 10.0
+
+# Librdkafka goes on by itself after these; they are worth a log line, not an exception.
+_PASSING = AWAY | {
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError._AUTO_OFFSET_RESET,
+}
+
+
+class Consumer:
+    """Messages of some topics. Make one with :func:`subscribe` (in a group) or :func:`follow` (on its own).
+
+    Not thread-safe but for :meth:`pause`, :meth:`resume`, :meth:`commit` and :meth:`close`.
+    """
+
+    def __init__(self, kafka: KafkaSettings, consumer: KafkaConsumer) -> None:
+        self._kafka = kafka
+        self._consumer = consumer
+
+    def poll(self, seconds: float) -> Message | None:
+        """The next message, or None after ``seconds``. The broker being away for a while is also None.
+
+        Raises:
+            TopicMissing: a topic does not exist (any more).
+            BrokerError: anything that waiting does not cure.
+        """
+        try:
+            message = self._consumer.poll(seconds)
+        except KafkaException as error:
+            raise translate(error, self._kafka) from error
+        return None if message is None or not self._usable(message) else message
+
+    def consume(self, count: int, seconds: float) -> list[Message]:
+        """Up to ``count`` messages, as many as come within ``seconds``. Raises as :meth:`poll`."""
+        try:
+            messages = self._consumer.consume(count, seconds)
+        except KafkaException as error:
+            raise translate(error, self._kafka) from error
+        return [message for message in messages if self._usable(message)]
+
+    def commit(self, offsets: Sequence[TopicPartition], *, wait: bool = True) -> None:
+        """Commit the next offset to read of each partition (last dealt with + 1).
+
+        Raises BrokerError when ``wait`` and the group has moved on or no broker answers.
+        """
+        if not offsets:
+            return
+        try:
+            if wait:
+                for committed in self._consumer.commit(offsets=list(offsets), asynchronous=False) or []:
+                    if committed.error is not None:
+                        raise translate(committed.error, self._kafka, topic=committed.topic)
+            else:
+                self._consumer.commit(offsets=list(offsets), asynchronous=True)
+        except KafkaException as error:
+            raise translate(error, self._kafka) from error
+
+    def committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Committed offsets of the group. Raises BrokerUnavailable."""
+        return self._call(lambda: self._consumer.committed(list(partitions), timeout=_METADATA_TIMEOUT_S))
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Fetch nothing more of these partitions until :meth:`resume`; go on polling meanwhile."""
+        self._call(lambda: self._consumer.pause(list(partitions)))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Undo :meth:`pause`."""
+        self._call(lambda: self._consumer.resume(list(partitions)))
+
+    def seek(self, partition: TopicPartition) -> None:
+        """Read on from ``partition.offset``."""
+        self._call(lambda: self._consumer.seek(partition))
+
+    def position(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """The next offset that each partition will be read from."""
+        return self._call(lambda: self._consumer.position(list(partitions)))
+
+    def assignment(self) -> list[TopicPartition]:
+        """The partitions that are read now."""
+        return self._call(self._consumer.assignment)
+
+    def watermarks(self, partition: TopicPartition, *, cached: bool = True) -> tuple[int, int]:
+        """First offset kept and next offset to be written; ``cached``: as of the last fetch, without asking."""
+        found = self._call(
+            lambda: self._consumer.get_watermark_offsets(partition, timeout=_METADATA_TIMEOUT_S, cached=cached)
+        )
+        return found if found is not None else (0, 0)
+
+    def group_metadata(self) -> Any:
+        """What a transactional producer needs to commit offsets on behalf of this group."""
+        return self._call(self._consumer.consumer_group_metadata)
+
+    def close(self) -> None:
+        """Leave the group at once, so that others take the partitions over without waiting."""
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:  # RuntimeError: closed already
+            logger.debug("closing consumer: %s", error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, action: Callable[[], ResultT]) -> ResultT:
+        try:
+            return action()
+        except KafkaException as error:
+            raise translate(error, self._kafka) from error
+
+    def _usable(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            return False
+        if error.code() in _PASSING and not error.fatal():
+            logger.warning("kafka consumer: %s (%s)", error.str(), error.name())
+            return False
+        raise translate(error, self._kafka, topic=message.topic())
+
+
+def subscribe(
+    kafka: KafkaSettings,
+    group: str,
+    topics: Sequence[str],
+    *,
+    client_id: str,
+    from_beginning: bool,
+    on_assign: OnPartitions | None = None,
+    on_revoke: OnPartitions | None = None,
+    on_lost: OnPartitions | None = None,
+    instance_id: str | None = None,
+    max_poll_interval_s: float = 300,
+    fetch_queue_bytes: int = 64_000_000,
+    read_committed: bool = True,
+) -> Consumer:
+    """A member of the consumer group, with its offsets committed by hand only.
+
+    ``from_beginning``: where to start in a partition without a committed offset. ``on_assign`` and ``on_revoke`` get
+    the partitions that come and go (not all that are held) from within :meth:`Consumer.poll`; commit what is done in
+    ``on_revoke``. ``on_lost``: taken away without asking, nothing can be committed; default: ``on_revoke``.
+    ``instance_id``: static membership, a restart within the session time-out moves no partitions.
+
+    Connects when it is first polled; raises BrokerError if the settings are refused by the client.
+    """
+    config = client_config(kafka, client_id=client_id) | {
+        "group.id": group,
+        "group.protocol": kafka.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest" if from_beginning else "latest",
+        "isolation.level": "read_committed" if read_committed else "read_uncommitted",
+        "max.poll.interval.ms": int(max_poll_interval_s * 1000),
+        "queued.max.messages.kbytes": max(fetch_queue_bytes // 1000, 1),
+        "fetch.wait.max.ms": 100,
+    }
+    if kafka.group_protocol == "classic":
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+    if instance_id is not None:
+        config["group.instance.id"] = instance_id
+    consumer = _create(kafka, config)
+    wrapped = Consumer(kafka, consumer)
+
+    def hook(callback: OnPartitions | None) -> Callable[[KafkaConsumer, list[TopicPartition]], None] | None:
+        if callback is None:
+            return None
+        return lambda _, partitions: callback(wrapped, partitions)
+
+    hooks = {"on_assign": hook(on_assign), "on_revoke": hook(on_revoke), "on_lost": hook(on_lost or on_revoke)}
+    try:
+        consumer.subscribe(list(topics), **{name: call for name, call in hooks.items() if call is not None})
+    except KafkaException as error:
+        raise translate(error, kafka) from error
+    return wrapped
+
+
+def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_beginning: bool) -> Consumer:
+    """All partitions of the topics, read outside of any group: nothing is committed, every follower sees everything.
+
+    Raises TopicMissing, BrokerUnavailable.
+    """
+    consumer = _create(
+        kafka,
+        client_config(kafka, client_id=client_id)
+        | {
+            "group.id": f"{client_id}-{uuid.uuid4().hex[:8]}",  # a client needs one, the broker never hears of it
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 100,
+        },
+    )
+    start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+    try:
+        partitions = []
+        for topic in topics:
+            metadata = consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
+            if metadata.error is not None:
+                raise translate(metadata.error, kafka, topic=topic)
+            for number in metadata.partitions:
+                offset = start
+                if not from_beginning:  # fixed now: "the end" must not drift to when the first fetch happens
+                    offset = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_METADATA_TIMEOUT_S)[
+                        1
+                    ]
+                partitions.append(TopicPartition(topic, number, offset))
+        consumer.assign(partitions)
+    except KafkaException as error:
+        consumer.close()
+        raise translate(error, kafka) from error
+    except BaseException:
+        consumer.close()
+        raise
+    return Consumer(kafka, consumer)
+
+
+def _create(kafka: KafkaSettings, config: dict[str, Any]) -> KafkaConsumer:
+    try:
+        return KafkaConsumer(config)
+    except KafkaException as error:
+        raise translate(error, kafka) from error

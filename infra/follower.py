@@ -1,0 +1,198 @@
+"""Following the registry: a worker always has a set of queries, with Redis or without."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import ValidationError
+
+from infra.contracts import StandingQuery
+from infra.errors import RegistryError
+from infra.metrics import counter, gauge
+from infra.queries import QueryRegistry, QuerySet, explain_query
+
+logger = logging.getLogger(__name__)
+
+_AVAILABLE = gauge("simvg_registry_available", "1 while Redis answers, 0 while the last known queries are used")
+_REVISION = gauge("simvg_query_set_revision", "revision of the query set in use")
+_FAILED = counter("simvg_query_changes_failed_total", "query sets that the process could not take over")
+
+OnChange = Callable[[QuerySet], None]
+
+
+class QueryFollower:
+    """Keeps a process at the registry's newest query set and calls ``on_change`` with each new one.
+
+    Snapshot, then the change stream, and a new snapshot every ``reconcile_s`` whatever the stream says. Each set is
+    kept in ``cache_file``; when Redis is away, also at start, the last known one stands. A registry that lost its data
+    (emptied, without a single write since) does not end monitoring either: the last known set stands until then.
+
+    ``on_change`` runs in :meth:`start` for the first set, later in the follower's thread. If it raises, the set is
+    offered again at the next reconciliation.
+    """
+
+    def __init__(
+        self,
+        registry: QueryRegistry,
+        cache_file: Path,
+        on_change: OnChange,
+        *,
+        reconcile_s: float = 30.0,
+        retry_s: float = 1.0,
+    ) -> None:
+        self._registry = registry
+        self._cache_file = cache_file
+        self._on_change = on_change
+        self._reconcile_s = reconcile_s
+        self._retry_s = retry_s
+        self._current: QuerySet | None = None
+        self._available: bool | None = None
+        self._lost = False
+        self._place = b"0-0"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="query-follower", daemon=True)
+
+    @property
+    def current(self) -> QuerySet:
+        """The set in use; empty at revision 0 if none was ever known."""
+        return self._current if self._current is not None else QuerySet(0, ())
+
+    @property
+    def available(self) -> bool:
+        """Whether Redis answered last time."""
+        return bool(self._available)
+
+    def start(self) -> QuerySet:
+        """Take over the registry's set, or the cached one if Redis is away, then go on in a thread."""
+        self._current = read_cache(self._cache_file)
+        known = self._current
+        if not self._refresh():
+            self._offer(known if known is not None else QuerySet(0, ()), keep=False)
+        self._thread.start()
+        return self.current
+
+    def stop(self) -> None:
+        """Ends the thread; at most one answer time-out later."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        reconcile_at = time.monotonic() + self._reconcile_s
+        while not self._stop.is_set():
+            if not self._available:
+                self._stop.wait(self._retry_s)
+                if not self._stop.is_set() and self._refresh():
+                    reconcile_at = time.monotonic() + self._reconcile_s
+                continue
+            try:
+                changed = self._registry.wait_for_change(self._place, 1.0)
+            except RegistryError as error:
+                self._note(False, error)
+                continue
+            if changed or time.monotonic() >= reconcile_at:
+                self._refresh()
+                reconcile_at = time.monotonic() + self._reconcile_s
+
+    def _refresh(self) -> bool:
+        """Read a snapshot and offer it if it is new. False: Redis is away, or has nothing to say."""
+        try:
+            found, self._place = self._registry.snapshot_and_place()
+        except RegistryError as error:
+            self._note(False, error)
+            return False
+        self._note(True, None)
+        known = self._current
+        lost = found.revision == 0 and known is not None and known.revision > 0
+        if lost:
+            if not self._lost:
+                logger.error(
+                    "the registry at %s is empty though revision %d was known: it lost its data; the last known "
+                    "queries stand until the next change",
+                    self._registry.address,
+                    known.revision if known else 0,
+                )
+            first, self._lost = not self._lost, True
+            return not first or self._thread.is_alive()
+        self._lost = False
+        if self._applied != found:
+            self._offer(found, keep=True)
+        return True
+
+    _applied: QuerySet | None = None
+
+    def _offer(self, found: QuerySet, *, keep: bool) -> None:
+        self._current = found
+        if keep:
+            try:
+                write_cache(self._cache_file, found)
+            except OSError as error:
+                logger.error("query cache %s cannot be written: %s", self._cache_file, error)
+        try:
+            self._on_change(found)
+        except Exception:
+            _FAILED.inc()
+            logger.exception("query set of revision %d could not be taken over; it is offered again", found.revision)
+            return
+        self._applied = found
+        _REVISION.set(found.revision)
+
+    def _note(self, available: bool, error: RegistryError | None) -> None:
+        if available != self._available:
+            if available:
+                logger.info("registry of queries answers at %s", self._registry.address)
+            else:
+                revision = self._current.revision if self._current is not None else None
+                logger.error(
+                    "%s; going on with %s", error, f"revision {revision}" if revision is not None else "no queries"
+                )
+        self._available = available
+        _AVAILABLE.set(1 if available else 0)
+
+
+def write_cache(path: Path, found: QuerySet) -> None:
+    """Write the set so that a crash at any point leaves the old file or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"revision": found.revision, "queries": [query.model_dump(mode="json") for query in found.queries]}
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_cache(path: Path) -> QuerySet | None:
+    """The last known set; None if there is none. What cannot be read is skipped and logged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        revision, values = int(content["revision"]), list(content["queries"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.error("query cache %s cannot be read and is ignored: %s", path, error)
+        return None
+    queries = []
+    for value in values:
+        try:
+            queries.append(StandingQuery.model_validate(value))
+        except ValidationError as error:
+            logger.error("query in cache %s is skipped: %s", path, explain_query(error))
+    return QuerySet(revision, tuple(queries))

@@ -1,0 +1,107 @@
+"""What every Kafka client of ours has in common: how it connects, and what its errors mean to us."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicMissing
+from infra.settings import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+ClientConfig = dict[str, Any]
+
+# Codes by which librdkafka says that it could not speak to a broker (for now): every one of them is worth another try.
+AWAY = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+_NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+
+
+def client_config(kafka: KafkaSettings, *, client_id: str) -> ClientConfig:
+    """Configuration shared by producers, consumers and admin clients. Holds the password: never log it."""
+    config: ClientConfig = {
+        "bootstrap.servers": kafka.bootstrap,
+        "client.id": client_id,
+        "security.protocol": kafka.security_protocol,
+        # Come back within a second or so after an outage; the default waits up to ten.
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.keepalive.enable": True,
+        "logger": logger,
+        "error_cb": log_client_error,
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        config["sasl.mechanism"] = kafka.sasl_mechanism
+        config["sasl.username"] = kafka.sasl_username or ""
+        config["sasl.password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
+    if kafka.ssl_ca is not None:
+        config["ssl.ca.location"] = str(kafka.ssl_ca)
+    return config
+
+
+def log_client_error(error: KafkaError) -> None:
+    """librdkafka's own reports; it goes on by itself after all but fatal ones, which also come back from calls."""
+    level = logging.ERROR if error.fatal() else logging.WARNING
+    logger.log(level, "kafka client: %s (%s)", error.str(), error.name())
+
+
+def translate(error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic: str | None = None) -> BrokerError:
+    """A library error as one of our own tree, with address, topic and remedy in words."""
+    inner = error.args[0] if isinstance(error, KafkaException) else error
+    if not isinstance(inner, KafkaError):
+        return BrokerError(f"Kafka client: {inner}")
+    on_topic = f" (topic {topic})" if topic else ""
+    code = inner.code()
+    if code in AWAY:
+        return BrokerUnavailable(
+            f"no Kafka broker answers at {kafka.bootstrap}{on_topic}: {inner.str()}; start one with `simvg up`, or set "
+            "SIMVG_KAFKA__BOOTSTRAP"
+        )
+    if code in _NO_TOPIC:
+        return TopicMissing(
+            f"topic {topic or inner.str()} does not exist on {kafka.bootstrap}; create it with `simvg topics create`"
+        )
+    if code == KafkaError.MSG_SIZE_TOO_LARGE:
+        return MessageTooLarge(
+            f"message is larger than Kafka at {kafka.bootstrap} accepts{on_topic}: {inner.str()}; lower the JPEG "
+            "quality or the frame size, or raise max.message.bytes of the topic"
+        )
+    return BrokerError(f"Kafka at {kafka.bootstrap}{on_topic}: {inner.str()} ({inner.name()})")
+
+
+def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:
+    """Return as soon as a broker answers. Raises BrokerUnavailable after ``seconds``."""
+    # Knocking often is the point here, so librdkafka's complaints about each knock are not.
+    admin = AdminClient(client_config(kafka, client_id="simvg-wait") | {"error_cb": lambda error: None, "log_level": 0})
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            admin.list_topics(timeout=max(min(left, 1.0), 0.05))
+            return
+        except KafkaException as error:
+            if time.monotonic() >= deadline or error.args[0].code() not in AWAY:
+                raise translate(error, kafka) from error
+            time.sleep(0.1)

@@ -1,0 +1,293 @@
+"""Settings that every role shares, and the one place where flags, environment and files are read.
+
+Settings are frozen and keyword-only. A role declares its own beside its code as a :class:`RoleSettings` and the program
+calls :func:`load` once, at its edge; constructing a settings class directly reads nothing from outside.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_serializer,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as EnvironmentError_
+
+from infra.errors import SettingsError
+from infra.redaction import HIDDEN, redact
+
+ENV_PREFIX = "SIMVG_"
+ENV_NESTING = "__"
+
+DEFAULT_KAFKA_PORT = 19092
+DEFAULT_REDIS_PORT = 16379
+
+_SECRET_NAMES = re.compile(r"password|secret|token|url|source", re.IGNORECASE)
+
+
+def _prefix(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError(
+            f"{value!r} is no topic prefix: use up to 100 letters, digits, '.', '_' or '-', or leave it empty"
+        )
+    return value
+
+
+def _bootstrap(value: str) -> str:
+    for part in value.split(","):
+        if not re.fullmatch(r"\s*[^\s:/@]+:\d{1,5}\s*|\s*\[[0-9A-Fa-f:.]+\]:\d{1,5}\s*", part):
+            raise ValueError(f"{redact(part)!r} is no broker address: write host:port, several separated by commas")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(
+            f"{redact(value)!r} is no Redis address: write redis://host:port/database, rediss:// or unix://"
+        )
+    return value
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, keyword-only, and an unknown key refuses to load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(Settings):
+    """Where Kafka is and how to speak to it."""
+
+    bootstrap: Annotated[str, AfterValidator(_bootstrap)] = Field(
+        default=f"127.0.0.1:{DEFAULT_KAFKA_PORT}", description="broker addresses, host:port, separated by commas"
+    )
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        default="", description="topic prefix; separates plants on one cluster"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="how the connection is secured"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="used with SASL_PLAINTEXT and SASL_SSL"
+    )
+    sasl_username: str | None = Field(default=None, description="user name for SASL")
+    sasl_password: SecretStr | None = Field(default=None, description="password for SASL")
+    ssl_ca: Path | None = Field(default=None, description="file with the certificate authority of the brokers")
+    group_protocol: Literal["consumer", "classic"] = Field(
+        default="consumer", description="'consumer' (KIP-848, Kafka 4) or 'classic' for older clusters"
+    )
+    partitions: int | None = Field(
+        default=None, ge=1, le=1000, description="partitions of new topics; default per topic"
+    )
+    replication: int = Field(default=1, ge=1, le=9, description="copies of each partition of new topics")
+
+
+class RedisSettings(Settings):
+    """Where the registry of standing queries is."""
+
+    url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        default=f"redis://127.0.0.1:{DEFAULT_REDIS_PORT}/0",
+        repr=False,
+        description="address of Redis; may hold a password",
+    )
+    prefix: str = Field(
+        default="simvg",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="prefix of all keys; separates plants",
+    )
+    timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds to wait for one answer")
+
+    @property
+    def shown_url(self) -> str:
+        """The address without its credentials, fit for people."""
+        return redact(self.url)
+
+    @field_serializer("url")
+    def _never_dump_credentials(self, value: str) -> str:
+        return redact(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield "url", self.shown_url
+        yield from super().__repr_args__()
+
+
+class TelemetrySettings(Settings):
+    """What a process tells about itself."""
+
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port of /metrics and /healthz; 0 takes a free one, unset serves none"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address that /metrics listens on")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least severe level shown"
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="for people, or one JSON object per line"
+    )
+
+
+class RoleSettings(Settings):
+    """Base of a role's settings: what it shares with all others."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+
+class StackSettings(RoleSettings):
+    """The local stack of `simvg up`: one broker and one Redis on this machine."""
+
+    state_dir: Path = Field(default=Path(".state"), description="where the stack keeps data, logs and process ids")
+    kafka_port: int = Field(default=DEFAULT_KAFKA_PORT, ge=1, le=65535, description="port of the local broker")
+    controller_port: int = Field(default=19093, ge=1, le=65535, description="port of the local broker's controller")
+    redis_port: int = Field(default=DEFAULT_REDIS_PORT, ge=1, le=65535, description="port of the local Redis")
+
+
+class _Environment(BaseSettings):
+    """How the environment is read; the settings themselves never look at it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_NESTING, extra="ignore", frozen=True
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+def load(
+    cls: type[SettingsT],
+    *,
+    flags: Mapping[str, object] | None = None,
+    file: Path | None = None,
+    also_known: Iterable[type[BaseModel]] = (),
+) -> SettingsT:
+    """Settings from flags, over the environment (``SIMVG_…``), over a YAML file, over the defaults.
+
+    ``flags``: values by name; nested ones as dictionaries or dotted (``"kafka.bootstrap"``); None means "not given".
+    ``also_known``: settings of other roles whose ``SIMVG_`` names may stand in the same environment.
+
+    Raises:
+        SettingsError: an unknown key (named with the nearest known one), a value out of range, an unreadable file.
+    """
+    given = _nested({k: v for k, v in (flags or {}).items() if v is not None})
+    merged = _merge(_merge(_read_file(file) if file else {}, _read_environment(cls, also_known)), given)
+    try:
+        return cls.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(cls, error)) from error
+
+
+def dotted_names(cls: type[BaseModel], above: str = "") -> list[str]:
+    """Every key of the settings class, nested ones dotted: ``kafka.bootstrap``."""
+    names: list[str] = []
+    for name, field in cls.model_fields.items():
+        nested = _model_of(field.annotation)
+        names += dotted_names(nested, f"{above}{name}.") if nested else [f"{above}{name}"]
+    return names
+
+
+def environment_name(dotted: str) -> str:
+    """``kafka.bootstrap`` → ``SIMVG_KAFKA__BOOTSTRAP``."""
+    return ENV_PREFIX + dotted.replace(".", ENV_NESTING).upper()
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Settings):
+            return candidate
+    return None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is no YAML: {redact(str(error))}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"settings file {path} holds {type(content).__name__}; write 'key: value' lines")
+    return _nested({str(key): value for key, value in content.items()})
+
+
+def _read_environment(cls: type[BaseModel], also_known: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    known = [environment_name(name) for name in dotted_names(cls)]
+    others: list[type[BaseModel]] = [StackSettings, *also_known]
+    tolerated = {environment_name(name) for other in others for name in dotted_names(other)}
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if upper.startswith(ENV_PREFIX) and upper not in known and upper not in tolerated:
+            nearest = _nearest(upper, known)
+            raise SettingsError(f"environment variable {name} is no known setting{nearest}; correct it or unset it")
+
+    fields: dict[str, Any] = {name: (field.annotation, field) for name, field in cls.model_fields.items()}
+    edge = create_model("Environment", __base__=_Environment, **fields)
+    try:
+        values = EnvSettingsSource(edge)()
+    except EnvironmentError_ as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise SettingsError(
+            f"the environment cannot be read as settings: {redact(str(error))}{redact(cause)}"
+        ) from error
+    return dict(values)
+
+
+def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
+    """Dotted keys → nested dictionaries."""
+    result: dict[str, Any] = {}
+    for key, value in flat.items():
+        head, _, rest = key.partition(".")
+        part = {rest: value} if rest else value
+        if isinstance(part, Mapping):
+            existing = result.get(head)
+            part = _merge(existing if isinstance(existing, dict) else {}, _nested(part))
+        result[head] = part
+    return result
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _explain(cls: type[BaseModel], error: ValidationError) -> str:
+    """One sentence per fault: the key, the bad value unless it may be secret, and what to do."""
+    known = dotted_names(cls)
+    sentences = []
+    for fault in error.errors(include_url=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"unknown setting {key!r}{_nearest(key, known)}")
+        elif fault["type"] == "missing":
+            sentences.append(
+                f"setting {key!r} is missing; give it as a flag, in the file, or as {environment_name(key)}"
+            )
+        else:
+            value = HIDDEN if _SECRET_NAMES.search(key) else repr(fault.get("input"))
+            message = redact(fault["msg"].removeprefix("Value error, "))
+            sentences.append(f"setting {key!r} = {value}: {message}")
+    return "; ".join(sentences)
