@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # The published losses and metrics add this to every denominator.
@@ -54,8 +56,8 @@ def generalized_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
     return shared / (union + EPSILON) - (hull - union) / (hull + EPSILON)
 
 
-def suppress(boxes_xyxy: Tensor, scores: Tensor, max_iou: float) -> Tensor:
-    """Greedy non-maximum suppression.
+def suppress(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float) -> list[int]:
+    """Greedy non-maximum suppression of a handful of boxes.
 
     Args:
         boxes_xyxy: (n, 4) corners.
@@ -63,11 +65,14 @@ def suppress(boxes_xyxy: Tensor, scores: Tensor, max_iou: float) -> Tensor:
         max_iou: a box that overlaps a better one by more than this is dropped.
 
     Returns:
-        (m,) indices of the kept boxes, best first. Sets are small (a handful per query), so this is a plain loop.
+        Indices of the kept boxes, best first.
     """
+    order = np.argsort(-scores, kind="stable").tolist()
+    if len(order) < 2:
+        return order
+    overlaps = iou(torch.from_numpy(boxes_xyxy)[:, None], torch.from_numpy(boxes_xyxy)[None]).numpy()
     kept: list[int] = []
-    overlaps = iou(boxes_xyxy[:, None], boxes_xyxy[None])
-    for index in scores.argsort(descending=True, stable=True).tolist():
-        if all(float(overlaps[index, other]) <= max_iou for other in kept):
+    for index in order:
+        if all(overlaps[index, other] <= max_iou for other in kept):
             kept.append(index)
-    return torch.tensor(kept, dtype=torch.long, device=boxes_xyxy.device)
+    return kept

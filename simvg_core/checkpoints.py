@@ -135,6 +135,8 @@ def config_from_official(settings: Mapping[str, Any] | str | Path, **overrides: 
             "max_text_tokens": head["text_max_token"],
             "loss_weights": losses,
             "text_pooling": "official",
+            # one answer is always the answer; several are cut where the published metric cuts them
+            "score_threshold": 0.0 if head["num_queries"] == 1 else 0.7,
         }
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the model settings lack {error}; give the official model dict.") from error
@@ -178,6 +180,7 @@ def config_from_tensors(tensors: Mapping[str, Tensor], **overrides: Any) -> SimV
         "num_query_generator_layers": _count(tensors, generator),
         "num_token_mlp_layers": _count(tensors, "head.mlp.layers."),
         "text_pooling": "official",
+        "score_threshold": 0.0 if queries == 1 else 0.7,
     }
     return SimVGConfig(**{**values, **overrides})
 

@@ -18,6 +18,7 @@ _CHOICES = {
     "box_head": ("mlp", "pointer"),
     "text_overflow": ("error", "truncate"),
     "tokenizer": ("fast", "xlm_roberta"),
+    "resize": ("bilinear", "area"),
 }
 
 
@@ -33,7 +34,8 @@ class SimVGConfig(PreTrainedConfig):
     - encoder (section 3.1): `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `intermediate_size`,
       `drop_path_rate`; `own_object_expert` gives object tokens an expert of their own (the paper: image expert).
     - image: `image_size` (square side, pixels), `patch_size` (patch side or stem stride, pixels), `patch_embedding`
-      "linear" (the paper) or "convolutional" (residual stem, one halving per entry of `stem_widths`).
+      "linear" (the paper) or "convolutional" (residual stem, one halving per entry of `stem_widths`);
+      `resize` "bilinear" (the paper) or "area" (no aliasing of large frames).
     - text: `vocab_size`, `max_text_positions`, `max_text_tokens` (begin and end included), `text_overflow`.
     - heads (sections 3.2 to 3.4): `head_size`, `num_queries` answers per text, `num_object_tokens` (1, shared by all
       answers, or one per answer), decoder, query generator and token MLP sizes; `num_decoder_layers=0` builds none.
@@ -64,6 +66,7 @@ class SimVGConfig(PreTrainedConfig):
     image_size: int = 640
     patch_size: int = 32
     patch_embedding: str = "linear"
+    resize: str = "bilinear"
     stem_widths: list[int] | tuple[int, ...] = (24, 32, 64, 128)
     image_mean: list[float] | tuple[float, ...] = (123.675, 116.28, 103.53)
     image_std: list[float] | tuple[float, ...] = (58.395, 57.12, 57.375)
@@ -220,6 +223,7 @@ class SimVGConfig(PreTrainedConfig):
             "image_size": 320,
             "patch_size": 16,
             "patch_embedding": "convolutional",
+            "resize": "area",
             "vocab_size": 1024,
             "max_text_positions": 32,
             "max_text_tokens": 24,

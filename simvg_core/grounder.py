@@ -1,0 +1,283 @@
+"""The face for users: frames as arrays and words in, boxes in pixels out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, ConfigurationError, QueryIndexError
+from simvg_core.images import as_bgr
+from simvg_core.model import SimVGForGrounding, SimVGOutput
+from simvg_core.processing import Answer, SimVGProcessor
+from simvg_core.quality import frame_problem
+from simvg_core.standing import CompiledTexts, StandingQueries
+
+PRESENT, ABSENT, UNKNOWN = "present", "absent", "unknown"
+# Pairs of frame and text that a joint model runs at once; a standing model batches frames only.
+_JOINT_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """What is known about one text in one frame.
+
+    `state` is "present" (a box reaches the threshold), "absent", or "unknown" (the frame cannot be judged; `reason`
+    says why, `score` is None). `boxes_xyxy_px` are corners in pixels of the frame, best first, with `scores`.
+    """
+
+    state: str
+    score: float | None
+    boxes_xyxy_px: tuple[tuple[float, float, float, float], ...] = ()
+    scores: tuple[float, ...] = ()
+    reason: str | None = None
+
+
+class CompiledQueries:
+    """Texts made ready for many frames; `add` and `remove` change the set without recompiling the rest.
+
+    Changes are atomic for `Grounder.ground` calls in other threads. To compile beside the hot path and swap, change a
+    `copy`.
+    """
+
+    def __init__(self, grounder: Grounder, texts: Sequence[str]) -> None:
+        self._grounder = grounder
+        self._lock = threading.Lock()
+        self._state: tuple[tuple[str, ...], StandingQueries | tuple[Tensor, Tensor]]
+        self._state = (tuple(texts), grounder._prepare(texts))
+
+    def __len__(self) -> int:
+        return len(self._state[0])
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts, in the order of the answers."""
+        return self._state[0]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of what is compiled."""
+        ready = self._state[1]
+        if isinstance(ready, StandingQueries):
+            return ready.num_bytes
+        return sum(part.numel() * part.element_size() for part in ready)
+
+    def copy(self) -> CompiledQueries:
+        """The same texts, independent of later changes here; nothing is compiled again."""
+        twin = object.__new__(CompiledQueries)
+        twin._grounder, twin._lock, twin._state = self._grounder, threading.Lock(), self._state
+        return twin
+
+    def add(self, texts: str | Sequence[str]) -> CompiledQueries:
+        """Compiles and appends texts; returns self. Raises TextError and then changes nothing."""
+        new = [texts] if isinstance(texts, str) else list(texts)
+        compiled = self._grounder._prepare(new)
+        with self._lock:
+            names, ready = self._state
+            if isinstance(ready, StandingQueries) and isinstance(compiled, StandingQueries):
+                self._state = ((*names, *new), ready.copy().add(compiled))
+            elif isinstance(ready, tuple) and isinstance(compiled, tuple):
+                joined = (torch.cat([ready[0], compiled[0]]), torch.cat([ready[1], compiled[1]]))
+                self._state = ((*names, *new), joined)
+        return self
+
+    def remove(self, texts: str | int | Iterable[str | int]) -> CompiledQueries:
+        """Removes texts by name or place; returns self.
+
+        Raises:
+            QueryIndexError: there is no such text or place.
+        """
+        wanted = [texts] if isinstance(texts, str | int) else list(texts)
+        with self._lock:
+            names, ready = self._state
+            gone = {self._place(item, names) for item in wanted}
+            kept = [index for index in range(len(names)) if index not in gone]
+            left = tuple(names[index] for index in kept)
+            if isinstance(ready, StandingQueries):
+                self._state = (left, ready.copy().remove(gone))
+            else:
+                self._state = (left, (ready[0][kept], ready[1][kept]))
+        return self
+
+    @staticmethod
+    def _place(item: str | int, names: tuple[str, ...]) -> int:
+        if isinstance(item, str):
+            if item not in names:
+                raise QueryIndexError(f"no compiled query {item!r}; there are {len(names)}.")
+            return names.index(item)
+        if not 0 <= item < len(names):
+            raise QueryIndexError(f"no compiled query at {item}; there are {len(names)} (from 0).")
+        return item
+
+
+class Grounder:
+    """A model with its processor, on one device."""
+
+    def __init__(
+        self,
+        model: SimVGForGrounding,
+        processor: SimVGProcessor,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        max_batch: int = 8,
+        check_quality: bool = True,
+        fingerprint: str | None = None,
+    ) -> None:
+        """Args:
+        dtype: "float32", or "bfloat16": matrix products in bfloat16, about twice as fast where the processor has it.
+        max_batch: frames that run at once.
+        check_quality: answer "unknown" for frames that `frame_problem` names.
+        """
+        if dtype not in ("float32", "bfloat16"):
+            raise ConfigurationError(f'dtype {dtype!r} is not offered; use "float32" or "bfloat16".')
+        if max_batch < 1:
+            raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
+        self.model = model.eval().to(device)
+        self.processor = processor
+        self.device = torch.device(device)
+        self.dtype, self.max_batch, self.check_quality = dtype, max_batch, check_quality
+        self.model_fingerprint = fingerprint or _fingerprint_of_weights(model)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **settings: Any) -> Grounder:
+        """From a model folder (config.json, model.safetensors, tokenizer); `settings` as in the constructor.
+
+        Raises:
+            CheckpointError: the folder, its weights or its tokenizer is missing or broken.
+        """
+        folder = Path(folder)
+        processor = SimVGProcessor.from_pretrained(folder)
+        if not list(folder.glob("*.safetensors")):
+            raise CheckpointError(f"{folder} has no model.safetensors; copy or train the weights.")
+        try:
+            model = SimVGForGrounding.from_pretrained(folder)
+        except Exception as error:  # transformers raises many kinds for a broken or foreign file
+            raise CheckpointError(f"the weights in {folder} cannot be read ({error}).") from error
+        settings.setdefault("fingerprint", fingerprint_of_folder(folder))
+        return cls(model, processor, **settings)
+
+    @property
+    def config(self) -> SimVGConfig:
+        """Settings of the model."""
+        return self.model.config
+
+    def compile(self, texts: Sequence[str]) -> CompiledQueries:
+        """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
+        return CompiledQueries(self, list(texts))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that the model has never seen."""
+        return self.processor.unknown_words(text)
+
+    def ground(
+        self,
+        frames_bgr: Sequence[Any],
+        texts: Sequence[str] | CompiledQueries,
+        thresholds: float | Sequence[float] | None = None,
+    ) -> list[list[Grounding]]:
+        """Looks for every text in every frame.
+
+        Args:
+            frames_bgr: (H, W, 3) uint8 BGR arrays of any sizes; greyscale, alpha and 16 bit are converted (`as_bgr`).
+            texts: words, or what `compile` made of them.
+            thresholds: lowest score that counts as present, one for all or one per text; None = the model's own.
+
+        Returns:
+            [frame][text], in the given orders.
+
+        Raises:
+            ImageError: something that is no frame. TextError: a text the model cannot read.
+        """
+        queries = texts if isinstance(texts, CompiledQueries) else self.compile(texts)
+        names, ready = queries._state
+        frames = [as_bgr(frame) for frame in frames_bgr]
+        problems = [frame_problem(frame) if self.check_quality else None for frame in frames]
+        result: list[list[Grounding]] = [
+            [Grounding(UNKNOWN, None, reason=problem)] * len(names) if problem else [] for problem in problems
+        ]
+        usable = [index for index, problem in enumerate(problems) if problem is None] if names else []
+        for start in range(0, len(usable), self.max_batch):
+            chosen = usable[start : start + self.max_batch]
+            for index, answers in zip(chosen, self._run([frames[i] for i in chosen], ready, thresholds), strict=True):
+                result[index] = [_grounding(answer) for answer in answers]
+        return result
+
+    def _run(
+        self,
+        frames: list[Any],
+        ready: StandingQueries | tuple[Tensor, Tensor],
+        thresholds: float | Sequence[float] | None,
+    ) -> list[list[Answer]]:
+        inputs = self.processor.frames(frames)
+        pixels = inputs.pixel_values.to(self.device)
+        with torch.inference_mode(), self._precision():
+            if isinstance(ready, StandingQueries):
+                outputs = self.model.ground_frames(pixels, ready.texts)
+            else:
+                outputs = self._run_joint(pixels, *ready)
+        return self.processor.post_process_grounding(outputs, inputs.sizes, thresholds)
+
+    def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
+        frames, count = len(pixels), len(input_ids)
+        logits, boxes = [], []
+        pairs = [(frame, text) for frame in range(frames) for text in range(count)]
+        for start in range(0, len(pairs), _JOINT_PAIRS):
+            index = torch.tensor(pairs[start : start + _JOINT_PAIRS], device=self.device)
+            ids, mask = input_ids[index[:, 1]], attention_mask[index[:, 1]]
+            out = self.model(pixels, ids, mask, image_index=index[:, 0], branches=("token",))
+            logits.append(out.token_logits)
+            boxes.append(out.token_boxes)
+        shape = (frames, count)
+        return SimVGOutput(
+            token_logits=torch.cat(logits).unflatten(0, shape), token_boxes=torch.cat(boxes).unflatten(0, shape)
+        )
+
+    def _prepare(self, texts: Sequence[str]) -> StandingQueries | tuple[Tensor, Tensor]:
+        batch = self.processor.texts(texts)
+        ids, mask = batch.input_ids.to(self.device), batch.attention_mask.to(self.device)
+        if self.config.attention != "standing":
+            return ids, mask
+        with torch.inference_mode(), self._precision():
+            return self.model.compile_queries(ids, mask)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _grounding(answer: Answer) -> Grounding:
+    boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
+    return Grounding(PRESENT if boxes else ABSENT, answer.score, boxes, tuple(answer.scores.tolist()))
+
+
+def fingerprint_of_folder(folder: Path) -> str:
+    """Twelve hex digits of the SHA-256 over a model folder's config, tokenizer and weights."""
+    digest = hashlib.sha256()
+    kept = (".safetensors", ".json", ".model")
+    for path in sorted(path for path in folder.iterdir() if path.suffix in kept):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def _fingerprint_of_weights(model: SimVGForGrounding) -> str:
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+__all__ = ["CompiledQueries", "CompiledTexts", "Grounder", "Grounding", "fingerprint_of_folder"]

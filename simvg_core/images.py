@@ -1,0 +1,56 @@
+"""From camera frames to network input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import ImageError
+
+Frame = NDArray[np.uint8]
+
+
+def as_bgr(frame: Any) -> Frame:
+    """Any frame a camera gives → (H, W, 3) uint8 BGR.
+
+    Greyscale (H, W) or (H, W, 1) is repeated into three channels, an alpha channel is dropped, 16-bit values are
+    scaled to 8 bits (65535 → 255).
+
+    Raises:
+        ImageError: not an array, another dtype, another number of channels, or no pixels.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise ImageError(f"a frame is a {type(frame).__name__}; pass a numpy array (height, width, 3), uint8 BGR.")
+    if frame.dtype == np.uint16:
+        frame = (frame / 257.0 + 0.5).astype(np.uint8)
+    if frame.dtype != np.uint8:
+        raise ImageError(f"a frame has dtype {frame.dtype}; convert it to uint8 (0 … 255) or uint16 (0 … 65535).")
+    if frame.ndim == 2:
+        frame = frame[:, :, None]
+    if frame.ndim != 3 or frame.shape[2] not in (1, 3, 4) or 0 in frame.shape:
+        raise ImageError(f"a frame has shape {frame.shape}; pass (height, width) or (height, width, 1, 3 or 4).")
+    if frame.shape[2] == 1:
+        return np.repeat(frame, 3, axis=2)
+    return frame[:, :, :3]
+
+
+def resize(frame_bgr: Frame, size: int, how: str) -> Frame:
+    """(H, W, 3) → (size, size, 3); the aspect ratio is not kept, as in the paper. `how` is `SimVGConfig.resize`."""
+    smaller = frame_bgr.shape[0] >= size and frame_bgr.shape[1] >= size
+    method = cv2.INTER_AREA if how == "area" and smaller else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(frame_bgr), (size, size), interpolation=method).astype(np.uint8, copy=False)
+
+
+def to_pixels(frames_bgr: list[Frame], config: SimVGConfig) -> Tensor:
+    """(H, W, 3) uint8 BGR frames of any sizes → normalised RGB (B, 3, S, S) float32."""
+    small = np.stack([resize(frame, config.image_size, config.resize) for frame in frames_bgr])
+    pixels = torch.from_numpy(small).flip(-1).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(config.image_mean)[:, None, None]
+    std = torch.tensor(config.image_std)[:, None, None]
+    return (pixels - mean) / std

@@ -1,0 +1,160 @@
+"""What stands between users and tensors: words to ids, frames to pixels, answers to boxes in the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simvg_core.boxes import cxcywh_to_xyxy, suppress
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, InputError
+from simvg_core.images import as_bgr, to_pixels
+from simvg_core.model import SimVGOutput
+from simvg_core.text import Pieces, TextBatch, TextPacker, read_pieces
+
+
+class Inputs(NamedTuple):
+    """Network input and the original frame sizes."""
+
+    pixel_values: Tensor  # (B, 3, S, S)
+    sizes: list[tuple[int, int]]  # (height, width) per frame
+
+
+class Answer(NamedTuple):
+    """What is said about one text in one frame; no boxes = not there."""
+
+    score: float  # probability that anything fits
+    boxes_xyxy_px: NDArray[np.float32]  # (n, 4) corners in the original frame, best first
+    scores: NDArray[np.float32]  # (n,)
+
+
+def calibrated(logits: Tensor, config: SimVGConfig) -> Tensor:
+    """(..., 2) logits (object, no object) → (...) probabilities by the temperature and bias stored with the model."""
+    difference = logits[..., 0].float() - logits[..., 1].float()
+    return torch.sigmoid(difference / config.score_temperature + config.score_bias)
+
+
+class SimVGProcessor:
+    """Prepares texts and frames for a model and reads its answers."""
+
+    def __init__(self, config: SimVGConfig, pieces: Pieces) -> None:
+        self.config = config
+        self.text = TextPacker(config, pieces)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> SimVGProcessor:
+        """From a model folder: its config.json and tokenizer.
+
+        Raises:
+            CheckpointError: no such folder, or its tokenizer is missing.
+        """
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} is not a model folder: it has no config.json.")
+        config = SimVGConfig.from_pretrained(folder)
+        return cls(config, read_pieces(folder, config.tokenizer))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and the tokenizer beside the weights."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(folder)
+        self.text.pieces.save(folder)
+
+    def texts(self, texts: Sequence[str], pad_to_longest: bool = False) -> TextBatch:
+        """Texts → ids and mask; raises TextError as `TextPacker` says."""
+        return self.text(list(texts), pad_to_longest)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words the tokenizer does not know."""
+        return self.text.unknown_words(text)
+
+    def frames(self, frames: Sequence[Any]) -> Inputs:
+        """Frames of any size (see `as_bgr`) → network input; raises ImageError for what is no frame."""
+        if len(frames) == 0:
+            raise InputError("no frames; pass at least one.")
+        bgr = [as_bgr(frame) for frame in frames]
+        return Inputs(to_pixels(bgr, self.config), [(frame.shape[0], frame.shape[1]) for frame in bgr])
+
+    def post_process_grounding(
+        self,
+        outputs: SimVGOutput,
+        target_sizes: Sequence[tuple[int, int]],
+        threshold: float | Sequence[float] | None = None,
+        nms_iou: float | None = None,
+        branch: str = "token",
+    ) -> list[Any]:
+        """Answers in pixels of the original frames.
+
+        Args:
+            outputs: of `forward` (N texts) or `ground_frames` (B frames × texts).
+            target_sizes: (height, width) per text (N) or per frame (B).
+            threshold: lowest score of a box, one for all or one per text; None = the model's own. A model with one
+                answer and threshold 0 always answers, as the paper's referring comprehension does.
+            nms_iou: overlap above which the worse box of a text is dropped; None = the model's own setting.
+            branch: "token", or "decoder" (its last layer).
+
+        Returns:
+            `Answer` per text (N), or per frame a list of them, in order. Boxes are clipped to the frame; a box
+            without area is dropped.
+        """
+        logits, boxes = self._branch(outputs, branch)
+        per_frame = logits.dim() == 4
+        if not per_frame:
+            logits, boxes = logits.unsqueeze(1), boxes.unsqueeze(1)
+        rows, texts, answers = logits.shape[:3]
+        if len(target_sizes) != rows:
+            raise InputError(f"{len(target_sizes)} target_sizes for {rows} answers; pass (height, width) for each.")
+        count = texts if per_frame else rows
+        floor = self._thresholds(threshold, count)
+        floor = floor[None, :, None] if per_frame else floor[:, None, None]
+        overlap = self.config.nms_iou if nms_iou is None else nms_iou
+        scores = calibrated(logits, self.config)
+        size = torch.tensor([[w, h, w, h] for h, w in target_sizes], dtype=torch.float32)[:, None, None]
+        corners = cxcywh_to_xyxy(boxes.float().cpu()) * size
+        corners = torch.minimum(corners.clamp(min=0), size).numpy()
+        score = scores.cpu().numpy()
+        solid = (corners[..., 2] > corners[..., 0]) & (corners[..., 3] > corners[..., 1])
+        kept = solid & (score >= floor)
+        best = score.max(axis=-1, initial=0.0)
+        none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        found = kept.any(axis=-1)
+        result = [
+            [
+                self._answer(best[i, j], corners[i, j][kept[i, j]], score[i, j][kept[i, j]], overlap)
+                if found[i, j]
+                else Answer(float(best[i, j]), *none)
+                for j in range(texts)
+            ]
+            for i in range(rows)
+        ]
+        return result if per_frame else [row[0] for row in result]
+
+    def _answer(
+        self, best: Any, boxes: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float | None
+    ) -> Answer:
+        order = np.argsort(-scores, kind="stable").tolist() if max_iou is None else suppress(boxes, scores, max_iou)
+        return Answer(float(best), boxes[order], scores[order])
+
+    def _thresholds(self, threshold: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
+        value = self.config.score_threshold if threshold is None else threshold
+        values = np.asarray(value, dtype=np.float32)
+        if values.ndim and values.shape != (count,):
+            raise InputError(f"{values.size} thresholds for {count} texts; pass one for all or one per text.")
+        if values.size and not ((values >= 0) & (values <= 1)).all():
+            raise InputError(f"threshold {threshold} must lie in 0 … 1.")
+        return np.broadcast_to(values, (count,))
+
+    @staticmethod
+    def _branch(outputs: SimVGOutput, branch: str) -> tuple[Tensor, Tensor]:
+        if branch == "token" and outputs.token_logits is not None and outputs.token_boxes is not None:
+            return outputs.token_logits.detach(), outputs.token_boxes.detach()
+        if branch == "decoder" and outputs.decoder_logits is not None and outputs.decoder_boxes is not None:
+            return outputs.decoder_logits[-1].detach(), outputs.decoder_boxes[-1].detach()
+        raise InputError(f'the outputs hold no "{branch}" branch; run it, or use the other of "token", "decoder".')
