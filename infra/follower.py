@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from infra.contracts import StandingQuery
 from infra.errors import RegistryError
 from infra.metrics import counter, gauge
-from infra.queries import QueryRegistry, QuerySet, explain_query
+from infra.registry import QueryRegistry, QuerySet, explain_query
 
 logger = logging.getLogger(__name__)
 

