@@ -91,7 +91,7 @@ class LocalBroker:
         require_free_port(
             self.controller_port,
             what="Kafka's controller",
-            remedy="choose another with --controller-port or SIMVG_CONTROLLER_PORT",
+            remedy="choose another with SIMVG_CONTROLLER_PORT",
         )
 
     def stop(self, *, kill: bool = False) -> bool:

@@ -177,18 +177,17 @@ def load(
     *,
     flags: Mapping[str, object] | None = None,
     file: Path | None = None,
-    also_known: Iterable[type[BaseModel]] = (),
 ) -> SettingsT:
     """Settings from flags, over the environment (``SIMVG_…``), over a YAML file, over the defaults.
 
     ``flags``: values by name; nested ones as dictionaries or dotted (``"kafka.bootstrap"``); None means "not given".
-    ``also_known``: settings of other roles whose ``SIMVG_`` names may stand in the same environment.
+    ``SIMVG_`` names of other roles may stand in the same environment: those of every imported :class:`RoleSettings`.
 
     Raises:
         SettingsError: an unknown key (named with the nearest known one), a value out of range, an unreadable file.
     """
     given = _nested({k: v for k, v in (flags or {}).items() if v is not None})
-    merged = _merge(_merge(_read_file(file) if file else {}, _read_environment(cls, also_known)), given)
+    merged = _merge(_merge(_read_file(file) if file else {}, _read_environment(cls)), given)
     try:
         return cls.model_validate(merged)
     except ValidationError as error:
@@ -230,14 +229,19 @@ def _read_file(path: Path) -> dict[str, Any]:
     return _nested({str(key): value for key, value in content.items()})
 
 
-def _read_environment(cls: type[BaseModel], also_known: Iterable[type[BaseModel]]) -> dict[str, Any]:
+def _roles(above: type[RoleSettings] = RoleSettings) -> Iterator[type[RoleSettings]]:
+    for role in above.__subclasses__():
+        yield role
+        yield from _roles(role)
+
+
+def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     known = [environment_name(name) for name in dotted_names(cls)]
-    others: list[type[BaseModel]] = [StackSettings, *also_known]
-    tolerated = {environment_name(name) for other in others for name in dotted_names(other)}
+    tolerated = {environment_name(name) for role in _roles() for name in dotted_names(role)}
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith(ENV_PREFIX) and upper not in known and upper not in tolerated:
-            nearest = _nearest(upper, known)
+            nearest = _nearest(upper, [*known, *sorted(tolerated)])
             raise SettingsError(f"environment variable {name} is no known setting{nearest}; correct it or unset it")
 
     fields: dict[str, Any] = {name: (field.annotation, field) for name, field in cls.model_fields.items()}

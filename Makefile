@@ -1,0 +1,65 @@
+# One entry for everything: `make demo` first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+SECONDS :=
+PYTHON := .venv/bin/python
+SIMVG := .venv/bin/simvg
+PACKAGES := infra producers consumers simvg_core simvg.py
+
+.PHONY: help setup setup-test setup-check demo up down test check lint format types shell compose schemas constraints clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## the environment, Apache Kafka and, where this may install them, Java and Maven
+	@scripts/setup.sh run
+
+setup-test:
+	@scripts/setup.sh test
+
+setup-check:
+	@scripts/setup.sh check
+
+demo: setup ## the whole line on this machine; SECONDS=60 ends by itself with a summary
+	@$(SIMVG) demo $(if $(SECONDS),--seconds $(SECONDS))
+
+up: setup ## start the local Kafka and Redis
+	@$(SIMVG) up
+
+down: ## stop them
+	@[ ! -x $(SIMVG) ] || $(SIMVG) down
+
+test: setup-test ## all tests, against a real broker, Redis and RTSP server
+	$(PYTHON) -m pytest
+
+lint: setup-check ## style
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: setup-check ## put the code in shape
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types: setup-check ## strict type check
+	$(PYTHON) -m mypy
+
+shell: setup-check ## shell scripts
+	shellcheck scripts/*.sh .ci/run
+
+compose: setup-check ## docker-compose.yml, both profiles
+	docker-compose --profile cpu config --quiet
+	docker-compose --profile gpu config --quiet
+
+check: lint types shell compose test ## everything that CI checks
+
+schemas: setup-check ## write infra/schemas/*.json anew from the types
+	$(SIMVG) schemas
+
+constraints: setup-check ## resolve constraints.txt anew
+	@echo '# Exact versions of every dependency; renewed by `make constraints`.' > constraints.txt.new
+	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra render --extra train --python-version 3.11 \
+	  --universal --no-header --no-annotate --quiet >> constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+clean: down ## stop the stack and remove its state
+	rm -rf .state

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Prepares this machine and this folder for one level of work: run (the product), test, or check (everything).
+# Usage: scripts/setup.sh [run|test|check]      Done once per level; afterwards it returns at once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+level="${1:-run}"
+case "$level" in
+  run) extras="" ;;
+  test | check) extras="[dev,render,train]" ;;
+  *)
+    echo "setup: '$level' is no level; use run, test or check" >&2
+    exit 2
+    ;;
+esac
+
+fingerprint="$(cat pyproject.toml constraints.txt scripts/setup.sh infra/kafka/pom.xml | sha256sum | cut -c1-16)"
+done_already() {
+  local stamp
+  for stamp in "$@"; do
+    [ -e ".venv/.setup-$stamp-$fingerprint" ] && [ -x .venv/bin/simvg ] && return 0
+  done
+  return 1
+}
+case "$level" in
+  run) done_already run test check && exit 0 ;;
+  test) done_already test check && exit 0 ;;
+  check) done_already check && exit 0 ;;
+esac
+say() { printf '\033[1m%s\033[0m\n' "setup: $*" >&2; }
+
+# --- packages of the system -------------------------------------------------------------------------------------
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'; }
+java_is_new_enough() {
+  local version
+  version="$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)" && [ "${version:-0}" -ge 17 ]
+}
+
+missing=()
+need() { installed "$1" || missing+=("$1"); }
+java_is_new_enough 2>/dev/null || missing+=(openjdk-17-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
+if [ "$level" != run ]; then
+  # A real RTSP server for the tests (GStreamer's, run by the system's Python), and LLVM for the renderer.
+  for package in python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav; do
+    need "$package"
+  done
+  ls /usr/lib/*/libLLVM*19* >/dev/null 2>&1 || missing+=(libllvm19)
+fi
+if [ "$level" = check ]; then
+  command -v shellcheck >/dev/null || missing+=(shellcheck)
+  command -v docker-compose >/dev/null || missing+=(docker-compose)
+fi
+
+python=""
+for candidate in python3.11 python3.12 python3.13 python3; do
+  if command -v "$candidate" >/dev/null &&
+    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python="$candidate"
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  missing+=(python3 python3-venv)
+elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  missing+=("$(basename "$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')")-venv")
+fi
+
+if [ "${#missing[@]}" -gt 0 ]; then
+  install="apt-get install -y --no-install-recommends ${missing[*]}"
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086  # package names, one word each
+    apt-get -qq update && $install -qq >/dev/null
+  else
+    say "these packages of the system are missing; install them and run this again:"
+    echo "    sudo $install" >&2
+    exit 1
+  fi
+fi
+if [ -z "$python" ]; then
+  python=python3
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    say "Python 3.11 or later is needed; this system brings $("$python" --version)"
+    exit 1
+  }
+fi
+
+# --- the Python environment -------------------------------------------------------------------------------------
+if [ ! -x .venv/bin/python ]; then
+  say "creating .venv with $("$python" --version)"
+  "$python" -m venv .venv
+fi
+if [ ! -x .venv/bin/uv ]; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+fi
+say "installing SimVG Line and its libraries into .venv (the first time this fetches PyTorch: some minutes)"
+.venv/bin/uv pip install --quiet --python .venv/bin/python -c constraints.txt -e ".$extras"
+
+# --- Apache Kafka -----------------------------------------------------------------------------------------------
+say "resolving Apache Kafka"
+.venv/bin/python -c 'from pathlib import Path; from infra.kafka_libs import kafka_libraries; kafka_libraries(Path(".cache"))'
+
+rm -f ".venv/.setup-$level-"*
+touch ".venv/.setup-$level-$fingerprint"
+say "ready"
