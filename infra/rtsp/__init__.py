@@ -1,0 +1,1 @@
+"""An RTSP camera made of a video file, for the demo and the tests."""

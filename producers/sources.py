@@ -1,0 +1,84 @@
+"""From what a user writes as SOURCE to the source that reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from infra.errors import SettingsError
+from producers.address import URL, shown_address
+from producers.clock import CaptureClock
+from producers.device import Device
+from producers.folder import ImageFolder
+from producers.line import RenderedLine
+from producers.source import Source
+from producers.stream import NetworkStream, Transport
+from producers.video import VideoFile
+
+FORMS = """\
+rtsp://… or rtsps://…        a network camera
+http://… or https://…        a Motion-JPEG or other video stream
+0, 1, … or /dev/video0       a camera at this computer
+FILE                         a video file
+FOLDER                       a folder of images (JPEG, PNG)
+line: or line:FOLDER         the rendered line, endless"""
+"""Every form of SOURCE, one a line."""
+
+_DEVICE = re.compile(r"(?:/dev/video)?(\d{1,3})")
+
+
+def open_source(
+    source: str,
+    *,
+    clock: CaptureClock | None = None,
+    fps: float | None = None,
+    loop: bool = False,
+    as_fast_as_possible: bool = False,
+    rtsp_transport: Transport = "tcp",
+    open_seconds: float = 10.0,
+    stall_seconds: float = 10.0,
+) -> Source:
+    """The source that ``source`` names (see FORMS); nothing is opened before its ``shots`` are asked for.
+
+    ``fps`` is the rate of a folder of images. ``loop`` plays files and folders over and over; ``as_fast_as_possible``
+    gives frames of recordings as soon as they are taken. Both are refused for what they cannot apply to.
+
+    Raises:
+        SettingsError: no known form, no such file, or a flag that does not fit; names the source without credentials.
+    """
+    text = source.strip()
+    clock = clock or CaptureClock()
+    if url := URL.match(text):
+        if url[1].lower() not in ("rtsp", "rtsps", "http", "https"):
+            raise _unknown(text, f"cameras are not read over {url[1].lower()}://")
+        _refuse(text, loop=loop, as_fast_as_possible=as_fast_as_possible)
+        return NetworkStream(
+            text, clock, transport=rtsp_transport, open_seconds=open_seconds, stall_seconds=stall_seconds
+        )
+    if device := _DEVICE.fullmatch(text):
+        _refuse(text, loop=loop, as_fast_as_possible=as_fast_as_possible)
+        return Device(int(device[1]), clock, stall_seconds=stall_seconds)
+    if text.startswith("line:"):
+        folder = text.removeprefix("line:")
+        if folder and not Path(folder).is_dir():
+            raise _unknown(text, f"there is no folder {folder!r}")
+        return RenderedLine(Path(folder) if folder else None, clock, as_fast_as_possible=as_fast_as_possible)
+    path = Path(text).expanduser()
+    if text and path.is_dir():
+        return ImageFolder(path, clock, fps=fps, loop=loop, as_fast_as_possible=as_fast_as_possible)
+    if text and path.exists():
+        return VideoFile(path, clock, loop=loop, as_fast_as_possible=as_fast_as_possible)
+    raise _unknown(text, "it is no URL, no device number, and there is no such file or folder")
+
+
+def _refuse(source: str, **flags: bool) -> None:
+    for name, value in flags.items():
+        if value:
+            flag = "--" + name.replace("_", "-")
+            shown = shown_address(source)
+            raise SettingsError(f"{flag} does not apply to source {shown!r}: a live camera sets its own pace")
+
+
+def _unknown(source: str, reason: str) -> SettingsError:
+    forms = "\n".join("  " + line for line in FORMS.splitlines())
+    return SettingsError(f"source {shown_address(source)!r} cannot be used: {reason}. SOURCE is one of\n{forms}")
