@@ -67,7 +67,7 @@ def suppress(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], max_i
     Returns:
         Indices of the kept boxes, best first.
     """
-    order = np.argsort(-scores, kind="stable").tolist()
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
     if len(order) < 2:
         return order
     overlaps = iou(torch.from_numpy(boxes_xyxy)[:, None], torch.from_numpy(boxes_xyxy)[None]).numpy()

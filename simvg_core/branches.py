@@ -6,6 +6,7 @@ Boxes are cxcywh, normalised to the image. Class logits are (object, no object).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class MLP(nn.Module):
     def __init__(self, width: int, output: int, num_layers: int) -> None:
         super().__init__()
         sizes = [width] * num_layers + [output]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
@@ -136,9 +137,7 @@ class TokenBranch(nn.Module):
         """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
         return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
 
-    def forward(
-        self, objects: Tensor, queries: Tensor, image: Tensor, valid: Tensor | None
-    ) -> tuple[Answers, Tensor]:
+    def forward(self, objects: Tensor, queries: Tensor, image: Tensor, valid: Tensor | None) -> tuple[Answers, Tensor]:
         """(B, S, K, D), (B, S, Q, E), (B, P, E) → answers and the features they came from (B, S, Q, E)."""
         features = self.features(objects, queries)
         return self.head(features, image, valid), features

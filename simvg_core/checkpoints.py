@@ -77,7 +77,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
     # Training checkpoints keep their best scores as numpy numbers; these types hold a value and nothing else.
-    plain = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
+    plain: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
     try:
         with torch.serialization.safe_globals([*plain, scalar, (scalar, "numpy.core.multiarray.scalar")]):
@@ -103,18 +103,21 @@ def config_from_official(settings: Mapping[str, Any] | str | Path, **overrides: 
     Raises:
         CheckpointError: the file or one of its keys is missing.
     """
-    if not isinstance(settings, Mapping):
+    content: Mapping[str, Any]
+    if isinstance(settings, Mapping):
+        content = settings
+    else:
         try:
-            settings = json.loads(Path(settings).read_text())
+            content = json.loads(Path(settings).read_text())
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{settings} is not a readable JSON file of model settings ({error}).") from error
     try:
-        model = settings["model"]
+        model = content["model"]
         vision, head = model["vis_enc"], model["head"]
         large = vision.get("vit_type", "base") == "large"
         published = {"embed_dim": 1024, "heads": 16, "ffn": 4096, "layers": 24}
         published = published if large else {"embed_dim": 768, "heads": 12, "ffn": 3072, "layers": 12}
-        sizes = settings.get("enc_shrink") or published
+        sizes = content.get("enc_shrink") or published
         weights = head["branch_loss_weight"]
         losses = {"decoder": float(weights["decoder"])} if "decoder" in weights else {}
         losses |= {name: float(value) for name, value in weights.get("balanced_distill", {}).items()}
@@ -216,7 +219,8 @@ def load_official(
         target = own[name]
         if name == "encoder.object_tokens" and value.numel() == target.shape[1]:
             value = value.reshape(1, -1).expand_as(target)
-        if value.numel() != target.numel() or value.shape[:1] != target.shape[:1] and value.dim() == target.dim():
+        same_rank = value.dim() == target.dim()
+        if value.numel() != target.numel() or (same_rank and value.shape != target.shape):
             shapes = f"{tuple(value.shape)} instead of {tuple(target.shape)}"
             report.mismatched.append(f"{' + '.join(sources)}: {shapes}")
             continue

@@ -108,7 +108,7 @@ class SimVGConfig(PreTrainedConfig):
             )
         if self.loss_weights is None:
             self.loss_weights = _paper_losses()
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         self._check()
 
     def _check(self) -> None:

@@ -8,7 +8,7 @@ A sequence is described by its spans: (expert, number of tokens) from left to ri
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -121,13 +121,18 @@ class MultiwayEncoder(nn.Module):
         self.layers = nn.ModuleList(MultiwayLayer(config, names, rate) for rate in rates)
         self.norm = Experts(names, lambda: nn.LayerNorm(width))
 
+    @property
+    def stack(self) -> list[MultiwayLayer]:
+        """The layers, typed."""
+        return cast(list[MultiwayLayer], list(self.layers))
+
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Normalised RGB (B, 3, H, W) → (B, P, D) with positions."""
         expected = (3, self.image_size, self.image_size)
         if pixels.dim() != 4 or tuple(pixels.shape[1:]) != expected:
             raise ImageError(
-                f"pixel_values has shape {tuple(pixels.shape)}; this model takes (images, {', '.join(map(str, expected))})"
-                ". Resize with SimVGProcessor, or build the model with another image_size."
+                f"pixel_values has shape {tuple(pixels.shape)}; this model takes (images, 3, {self.image_size}, "
+                f"{self.image_size}). Resize with SimVGProcessor, or build the model with another image_size."
             )
         return self.patches(pixels) + self.image_positions.weight[FIRST_POSITION + 1 :]  # type: ignore[no-any-return]
 
@@ -142,7 +147,8 @@ class MultiwayEncoder(nn.Module):
         if length > self.max_text:
             raise TextError(f"texts of {length} tokens; this model has positions for {self.max_text}. Shorten them.")
         positions = self.text_positions.weight[FIRST_POSITION : FIRST_POSITION + length]
-        return (self.words(input_ids) + positions) * attention_mask.unsqueeze(-1).to(positions.dtype)
+        words: Tensor = self.words(input_ids)
+        return (words + positions) * attention_mask.unsqueeze(-1).to(positions.dtype)
 
     def embed_objects(self, count: int) -> Tensor:
         """The object tokens of `count` texts, (count, K, D). All of one text share one position, as in the paper."""
@@ -162,7 +168,7 @@ class MultiwayEncoder(nn.Module):
                 f"{len(image)} images but {len(text)} texts; pass image_index to say which image each text belongs to."
             )
         objects = self.embed_objects(len(text))
-        spans = ((self.object_expert, objects.shape[1]), ("image", image.shape[1]), ("text", text.shape[1]))
+        spans: Spans = ((self.object_expert, objects.shape[1]), ("image", image.shape[1]), ("text", text.shape[1]))
         if self.object_expert == "image":
             spans = (("image", objects.shape[1] + image.shape[1]), ("text", text.shape[1]))
         return torch.cat([objects.to(image.dtype), image, text.to(image.dtype)], dim=1), spans
@@ -170,7 +176,7 @@ class MultiwayEncoder(nn.Module):
     def run(self, x: Tensor, spans: Spans, mask: Tensor | None) -> list[Tensor]:
         """(N, L, D) → the output of every layer, before the final norm."""
         outputs = []
-        for layer in self.layers:
+        for layer in self.stack:
             x = layer(x, spans, mask)
             outputs.append(x)
         return outputs

@@ -141,7 +141,7 @@ class Grounder:
             raise ConfigurationError(f'dtype {dtype!r} is not offered; use "float32" or "bfloat16".')
         if max_batch < 1:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
-        self.model = model.eval().to(device)
+        self.model = model.eval().to(device)  # type: ignore[no-untyped-call]
         self.processor = processor
         self.device = torch.device(device)
         self.dtype, self.max_batch, self.check_quality = dtype, max_batch, check_quality
@@ -168,7 +168,8 @@ class Grounder:
     @property
     def config(self) -> SimVGConfig:
         """Settings of the model."""
-        return self.model.config
+        config: SimVGConfig = self.model.config
+        return config
 
     def compile(self, texts: Sequence[str]) -> CompiledQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
@@ -247,7 +248,8 @@ class Grounder:
         if self.config.attention != "standing":
             return ids, mask
         with torch.inference_mode(), self._precision():
-            return self.model.compile_queries(ids, mask)
+            compiled: StandingQueries = self.model.compile_queries(ids, mask)
+        return compiled
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.dtype == "float32":

@@ -56,7 +56,7 @@ class Grouping:
         if self.slot is None:
             return x.reshape(self.num_images, self.num_slots, *x.shape[1:])
         laid = x.new_zeros(self.num_images * self.num_slots, *x.shape[1:])
-        return laid.index_copy(0, self.slot, x).unflatten(0, (self.num_images, self.num_slots))
+        return laid.index_copy(0, self.slot, x).reshape(self.num_images, self.num_slots, *x.shape[1:])
 
     def flat(self, x: Tensor) -> Tensor:
         """(B, S, ...) → (N, ...)."""

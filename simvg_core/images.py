@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError
 
 Frame = NDArray[np.uint8]
+# OpenCV's stubs know no dtypes, so its results pass through Any.
 
 
 def as_bgr(frame: Any) -> Frame:
@@ -36,15 +37,16 @@ def as_bgr(frame: Any) -> Frame:
     if frame.ndim != 3 or frame.shape[2] not in (1, 3, 4) or 0 in frame.shape:
         raise ImageError(f"a frame has shape {frame.shape}; pass (height, width) or (height, width, 1, 3 or 4).")
     if frame.shape[2] == 1:
-        return np.repeat(frame, 3, axis=2)
-    return frame[:, :, :3]
+        return cast(Frame, np.repeat(frame, 3, axis=2))
+    return cast(Frame, frame[:, :, :3])
 
 
 def resize(frame_bgr: Frame, size: int, how: str) -> Frame:
     """(H, W, 3) → (size, size, 3); the aspect ratio is not kept, as in the paper. `how` is `SimVGConfig.resize`."""
     smaller = frame_bgr.shape[0] >= size and frame_bgr.shape[1] >= size
     method = cv2.INTER_AREA if how == "area" and smaller else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(frame_bgr), (size, size), interpolation=method).astype(np.uint8, copy=False)
+    resized: Any = cv2.resize(np.ascontiguousarray(frame_bgr), (size, size), interpolation=method)
+    return cast(Frame, resized)
 
 
 def to_pixels(frames_bgr: list[Frame], config: SimVGConfig) -> Tensor:

@@ -6,9 +6,10 @@ transformers' `init` functions leave alone what a checkpoint has already filled.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import initialization as init
 
 from simvg_core.auxiliary import AuxiliaryHeads
@@ -33,10 +34,10 @@ def initialise(module: nn.Module, config: SimVGConfig) -> None:
     elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
         init.ones_(module.weight)
         init.zeros_(module.bias)
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+        if isinstance(module, nn.BatchNorm2d):
+            init.zeros_(cast(Tensor, module.running_mean))
+            init.ones_(cast(Tensor, module.running_var))
+            init.zeros_(cast(Tensor, module.num_batches_tracked))
     elif isinstance(module, Attention):
         init.xavier_uniform_(module.input_weight)
         init.zeros_(module.input_bias)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from simvg_core import initialisation, standing
 from simvg_core.auxiliary import AuxiliaryHeads, dense_loss, existence_loss, heat_map_loss, pointer_loss
@@ -53,9 +53,9 @@ class SimVGForGrounding(PreTrainedModel):
     Built from a `SimVGConfig`, or read by `from_pretrained` from a folder that `save_pretrained` wrote.
     """
 
-    config_class: ClassVar[type[SimVGConfig]] = SimVGConfig
-    base_model_prefix: ClassVar[str] = "simvg"
-    main_input_name: ClassVar[str] = "pixel_values"
+    config_class = SimVGConfig
+    base_model_prefix = "simvg"
+    main_input_name = "pixel_values"
     config: SimVGConfig
 
     def __init__(self, config: SimVGConfig) -> None:
@@ -66,7 +66,7 @@ class SimVGForGrounding(PreTrainedModel):
         self.token_branch = TokenBranch(config)
         self.decoder_branch = DecoderBranch(config) if config.num_decoder_layers else None
         self.auxiliary = AuxiliaryHeads(config) if config.auxiliary_heads else None
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         initialisation.initialise(module, self.config)

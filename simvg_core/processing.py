@@ -108,7 +108,7 @@ class SimVGProcessor:
         per_frame = logits.dim() == 4
         if not per_frame:
             logits, boxes = logits.unsqueeze(1), boxes.unsqueeze(1)
-        rows, texts, answers = logits.shape[:3]
+        rows, texts = logits.shape[:2]
         if len(target_sizes) != rows:
             raise InputError(f"{len(target_sizes)} target_sizes for {rows} answers; pass (height, width) for each.")
         count = texts if per_frame else rows
@@ -118,16 +118,16 @@ class SimVGProcessor:
         scores = calibrated(logits, self.config)
         size = torch.tensor([[w, h, w, h] for h, w in target_sizes], dtype=torch.float32)[:, None, None]
         corners = cxcywh_to_xyxy(boxes.float().cpu()) * size
-        corners = torch.minimum(corners.clamp(min=0), size).numpy()
-        score = scores.cpu().numpy()
-        solid = (corners[..., 2] > corners[..., 0]) & (corners[..., 3] > corners[..., 1])
-        kept = solid & (score >= floor)
+        pixels: NDArray[np.float32] = torch.minimum(corners.clamp(min=0), size).numpy()
+        score: NDArray[np.float32] = scores.cpu().numpy()
+        solid = np.all(pixels[..., 2:] > pixels[..., :2], axis=-1)
+        kept: NDArray[np.bool_] = np.asarray(solid & (score >= floor))
         best = score.max(axis=-1, initial=0.0)
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        found = kept.any(axis=-1)
+        found: NDArray[np.bool_] = np.asarray(kept.any(axis=-1))
         result = [
             [
-                self._answer(best[i, j], corners[i, j][kept[i, j]], score[i, j][kept[i, j]], overlap)
+                self._answer(best[i, j], pixels[i, j][kept[i, j]], score[i, j][kept[i, j]], overlap)
                 if found[i, j]
                 else Answer(float(best[i, j]), *none)
                 for j in range(texts)

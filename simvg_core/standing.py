@@ -55,16 +55,14 @@ def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> tuple[Tensor, list
     x = encoder.embed_image(pixels)
     spans: Spans = (("image", x.shape[1]),)
     seen = []
-    for layer in encoder.layers:
+    for layer in encoder.stack:
         query, key, value = layer.heads(x, spans)
         x = layer.update(x, attend(query, key, value), spans)
         seen.append(KeysValues(key, value))
     return encoder.norm(x, spans), seen
 
 
-def encode_text(
-    encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Tensor
-) -> tuple[Tensor, list[KeysValues]]:
+def encode_text(encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[KeysValues]]:
     """Text pass: (N, T) ids → text tokens (N, T, D) and their keys and values in every layer.
 
     All layers but attention run on the real tokens of all texts packed into one row: line queries are short, and more
@@ -81,14 +79,14 @@ def encode_text(
         """(1, h, real, d) → (N, h, T, d)."""
         tokens = packed[0].transpose(0, 1)
         padded = tokens.new_zeros(count * length, *tokens.shape[1:]).index_copy(0, place, tokens)
-        return padded.unflatten(0, (count, length)).transpose(1, 2)
+        return padded.reshape(count, length, *tokens.shape[1:]).transpose(1, 2)
 
     def pack(padded: Tensor) -> Tensor:
         """(N, h, T, d) → (1, h, real, d)."""
         return padded.transpose(1, 2).flatten(0, 1)[place].transpose(0, 1).unsqueeze(0)
 
     seen = []
-    for layer in encoder.layers:
+    for layer in encoder.stack:
         query, key, value = (pad(part) for part in layer.heads(x, spans))
         x = layer.update(x, pack(attend(query, key, value, mask)), spans)
         seen.append(KeysValues(key, value))
@@ -116,9 +114,9 @@ def encode_objects(
     x = encoder.embed_objects(num_images * num_slots)
     spans: Spans = ((encoder.object_expert, x.shape[1]),)
     hidden = ~text_mask.bool()[:, None, :, None, :]
-    for layer, image_seen, text_seen in zip(encoder.layers, image, text, strict=True):
+    for layer, image_seen, text_seen in zip(encoder.stack, image, text, strict=True):
         x = _object_layer(layer, x, spans, (num_images, num_slots), image_seen, text_seen, hidden)
-    return encoder.norm(x, spans).unflatten(0, (num_images, num_slots))  # type: ignore[no-any-return]
+    return encoder.norm(x, spans).reshape(num_images, num_slots, *x.shape[1:])  # type: ignore[no-any-return]
 
 
 def _object_layer(
@@ -142,7 +140,7 @@ def _object_layer(
     on_image, on_text, on_own = weights.split([to_image.shape[-1], to_text.shape[-1], to_own.shape[-1]], dim=-1)
     attended = (on_image.flatten(2, 3) @ image.values).unflatten(2, query.shape[2:4])
     attended = attended + _per_text(on_text, text.values) + on_own @ value
-    return layer.update(x, attended.transpose(1, 2).flatten(0, 1), spans)  # type: ignore[no-any-return]
+    return layer.update(x, attended.transpose(1, 2).flatten(0, 1), spans)
 
 
 def _per_text(x: Tensor, text: Tensor) -> Tensor:
@@ -153,7 +151,7 @@ def _per_text(x: Tensor, text: Tensor) -> Tensor:
     # Shared texts: images join the rows of the product, so that no copy per image is made.
     images, num_objects = x.shape[0], x.shape[3]
     joined = x.permute(1, 2, 0, 3, 4).flatten(2, 3) @ text[0]
-    return joined.unflatten(2, (images, num_objects)).permute(2, 0, 1, 3, 4)
+    return joined.reshape(*joined.shape[:2], images, num_objects, -1).permute(2, 0, 1, 3, 4)
 
 
 def encode(
@@ -249,7 +247,7 @@ class StandingQueries:
         return sum(part.numel() * part.element_size() for part in parts)
 
     def add(self, input_ids: Tensor | StandingQueries, attention_mask: Tensor | None = None) -> StandingQueries:
-        """Appends texts, given as ids and mask (n, T) or as queries already compiled by the same model; returns self."""
+        """Appends texts, as ids and mask (n, T) or as queries already compiled by the same model; returns self."""
         if isinstance(input_ids, StandingQueries):
             new = input_ids.texts
         else:

@@ -122,7 +122,7 @@ class TextPacker:
         cleaned = clean_text(text)
         pieces = self.pieces(cleaned) if cleaned.strip() else []
         if not pieces:
-            raise TextError(f'text {text!r} has no words left after cleaning; name a thing, for example "missing bolt".')
+            raise TextError(f'text {text!r} has no words after cleaning; name a thing, for example "missing bolt".')
         room = self.config.max_text_tokens - 2
         if len(pieces) <= room:
             return pack(pieces, self.config.max_text_tokens), ""

@@ -1,0 +1,288 @@
+"""Words to ids, frames to pixels, answers to boxes: as the published pipeline does it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+
+from simvg_core.checkpoints import config_from_official
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, ImageError, InputError, TextError
+from simvg_core.images import as_bgr, resize, to_pixels
+from simvg_core.model import SimVGOutput
+from simvg_core.processing import SimVGProcessor, calibrated
+from simvg_core.text import FastPieces, TextPacker, clean_text, pack, read_pieces
+
+REFERENCE = Path(__file__).parents[1] / "data" / "reference"
+TEXT = json.loads((REFERENCE / "text_preprocess.json").read_text())
+WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "##s", "left", "of", "the"]
+
+
+def fast_pieces():
+    """A WordPiece tokenizer of a dozen words."""
+    tokenizer = Tokenizer(WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return FastPieces(tokenizer)
+
+
+def processor(**settings):
+    """A processor with the small tokenizer."""
+    return SimVGProcessor(SimVGConfig.tiny(tokenizer="fast", **settings), fast_pieces())
+
+
+@pytest.mark.parametrize(("raw", "cleaned"), TEXT["clean"])
+def test_cleaning(raw, cleaned):
+    """Texts are cleaned as in training of the published weights."""
+    assert clean_text(raw) == cleaned
+
+
+@pytest.mark.parametrize("row", TEXT["packing"], ids=lambda row: f"{len(row['piece_ids'])} pieces")
+def test_packing(row):
+    """Pieces are cut, framed and padded as published."""
+
+    class Given:
+        def __call__(self, text):
+            return row["piece_ids"]
+
+    if row["piece_ids"]:
+        packer = TextPacker(SimVGConfig.tiny(max_text_tokens=row["max_token"]), Given())
+        batch = packer(["word"])
+        assert batch.input_ids[0].tolist() == row["token_ids"]
+        assert (1 - batch.attention_mask[0]).tolist() == row["padding_mask"]
+    assert pack(row["piece_ids"], row["max_token"]) == [i for i in row["token_ids"] if i != 1]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "?!", "..."], ids=repr)
+def test_text_without_words_is_refused(text):
+    """The message shows the text and an example."""
+    with pytest.raises(TextError, match="has no words after cleaning; name a thing"):
+        processor().texts([text])
+
+
+def test_text_that_is_no_string_is_refused():
+    """The message names the type."""
+    with pytest.raises(TextError, match="a text is a int"):
+        processor().texts([7])
+
+
+def test_long_text_is_cut_at_a_word_and_reported():
+    """With text_overflow="truncate" the lost words are given."""
+    batch = processor(max_text_tokens=5).texts(["red cap left of the bolt", "red"])
+    assert batch.truncated == ["of the bolt", ""]
+    assert batch.input_ids.tolist() == [[0, 6, 7, 9, 2], [0, 6, 2, 1, 1]]
+
+
+def test_long_text_is_refused_where_the_model_says_so():
+    """With text_overflow="error" the message says what would be cut."""
+    with pytest.raises(TextError, match="has 6 tokens, the model reads 3; shorten it, 'of the bolt' would be cut"):
+        processor(max_text_tokens=5, text_overflow="error").texts(["red cap left of the bolt"])
+
+
+def test_unknown_words_are_named():
+    """Words without a piece are listed in order."""
+    assert processor().unknown_words("missing Zorgle on the red cap") == ["zorgle", "on"]
+
+
+def test_padding_to_the_longest():
+    """A batch can be padded to its longest text only."""
+    assert processor().texts(["red cap", "bolts"], pad_to_longest=True).attention_mask.tolist() == [[1] * 4, [1] * 4]
+
+
+def test_special_tokens_must_sit_where_packing_puts_them():
+    """A tokenizer with other special ids is refused."""
+    with pytest.raises(CheckpointError, match="special tokens the ids"):
+        FastPieces(Tokenizer(WordPiece({"<unk>": 0}, unk_token="<unk>")))
+
+
+@pytest.fixture(scope="module")
+def spm_folder(tmp_path_factory):
+    """A folder with a small SentencePiece model under the name transformers expects."""
+    folder = tmp_path_factory.mktemp("spm")
+    lines = ["missing bolt on the left plate", "red cap near the blue connector", "a scratch below the label"] * 20
+    corpus = folder / "corpus.txt"
+    corpus.write_text("\n".join(lines))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(folder / "sentencepiece.bpe"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return folder
+
+
+def test_published_tokenizer_shifts_sentencepiece_ids_by_one(spm_folder, tmp_path):
+    """XLM-R ids are SentencePiece ids + 1, also after saving and loading."""
+    pieces = read_pieces(spm_folder, "xlm_roberta")
+    model = sentencepiece.SentencePieceProcessor(model_file=str(spm_folder / "sentencepiece.bpe.model"))
+    text = "missing bolt near the label"
+    expected = [i + 1 for i in model.encode(text)]
+    assert 3 not in expected
+    assert pieces(text) == expected
+    pieces.save(tmp_path)
+    assert read_pieces(tmp_path, "xlm_roberta")(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("fast", "has no tokenizer.json"), ("xlm_roberta", "has no sentencepiece.bpe.model")]
+)
+def test_missing_tokenizer_is_named(kind, message, tmp_path):
+    """The message says which file belongs there."""
+    with pytest.raises(CheckpointError, match=message):
+        read_pieces(tmp_path, kind)
+
+
+def test_broken_tokenizer_file_is_named(tmp_path):
+    """A tokenizer.json that is no tokenizer gives a clear error."""
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="not a readable tokenizer"):
+        read_pieces(tmp_path, "fast")
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_image_pipeline(index):
+    """Resizing, channel order and normalisation are the published ones."""
+    arrays = np.load(REFERENCE / "image_pipeline_io.npz")
+    raw = arrays[f"raw_bgr_{index}"]
+    config = SimVGConfig.tiny(image_size=64)
+    resized = resize(raw, 64, "bilinear")
+    assert np.abs(resized.astype(int) - arrays[f"resized_bgr_{index}"]).max() <= 1
+    np.testing.assert_allclose(to_pixels([raw], config)[0].numpy(), arrays[f"tensor_{index}"], atol=1.5 / 57)
+
+
+def test_frames_of_all_kinds_become_bgr():
+    """Grey, alpha, 16 bit and single pixels are converted; colours keep their values."""
+    grey = np.full((4, 5), 128, np.uint8)
+    assert as_bgr(grey).shape == (4, 5, 3)
+    assert as_bgr(grey[:, :, None]).shape == (4, 5, 3)
+    assert as_bgr(np.zeros((2, 2, 4), np.uint8)).shape == (2, 2, 3)
+    assert as_bgr(np.full((1, 1, 3), 65535, np.uint16)).tolist() == [[[255, 255, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ("frame.jpg", "a frame is a str"),
+        (np.zeros((4, 4, 3)), "dtype float64; convert it to uint8"),
+        (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+        (np.zeros(4, np.uint8), r"shape \(4, 1\)|shape \(4,\)"),
+    ],
+    ids=["text", "floats", "two channels", "no pixels", "one dimension"],
+)
+def test_what_is_no_frame_is_refused(frame, message):
+    """The message names type, dtype or shape."""
+    with pytest.raises(ImageError, match=message):
+        as_bgr(frame)
+
+
+def test_no_frames_are_refused():
+    """An empty list gives a clear error."""
+    with pytest.raises(InputError, match="no frames"):
+        processor().frames([])
+
+
+def official(name):
+    """Recorded outputs of a tiny official model and a processor with its settings."""
+    arrays = np.load(REFERENCE / f"simvg_tiny_{name}_io.npz")
+    config = config_from_official(REFERENCE / f"simvg_tiny_{name}_config.json", score_threshold=0.0)
+    outputs = SimVGOutput(
+        **{
+            key: torch.from_numpy(arrays[f"out.{key}"][-1] if key.startswith("token") else arrays[f"out.{key}"])
+            for key in ("token_logits", "token_boxes", "decoder_logits", "decoder_boxes")
+        }
+    )
+    sizes = [(int(h), int(w)) for h, w, _ in arrays["img_shape"]]
+    return arrays, SimVGProcessor(config, fast_pieces()), outputs, sizes
+
+
+@pytest.mark.parametrize("branch", ["token", "decoder"])
+def test_referring_comprehension_answers_with_its_best_box(branch):
+    """One answer and threshold 0 give the published prediction."""
+    arrays, proc, outputs, sizes = official("rec")
+    for i, answer in enumerate(proc.post_process_grounding(outputs, sizes, branch=branch)):
+        np.testing.assert_allclose(answer.boxes_xyxy_px[:1], arrays[f"out.post.{branch}.boxes"][i : i + 1], atol=2e-3)
+
+
+@pytest.mark.parametrize("branch", ["token", "decoder"])
+def test_generalised_comprehension_keeps_all_boxes_and_scores(branch):
+    """Without a threshold all answers come back with the published boxes and scores, best first."""
+    arrays, proc, outputs, sizes = official("grec")
+    for i, answer in enumerate(proc.post_process_grounding(outputs, sizes, branch=branch)):
+        scores, boxes = arrays[f"out.post.{branch}.scores_{i}"], arrays[f"out.post.{branch}.boxes_{i}"]
+        order = np.argsort(-scores, kind="stable")
+        np.testing.assert_allclose(answer.scores, scores[order], atol=2e-6)
+        np.testing.assert_allclose(answer.boxes_xyxy_px, boxes[order], atol=2e-3)
+
+
+def _outputs(scores, boxes):
+    """One text with given probabilities and boxes."""
+    logit = torch.logit(torch.tensor(scores))
+    return SimVGOutput(
+        token_logits=torch.stack([logit, torch.zeros_like(logit)], -1)[None], token_boxes=torch.tensor([boxes])
+    )
+
+
+def test_no_target_answer():
+    """When no score reaches the threshold there are no boxes, but still the score."""
+    proc = processor(num_queries=2, score_threshold=0.5)
+    (answer,) = proc.post_process_grounding(_outputs([0.3, 0.4], [[0.5, 0.5, 0.2, 0.2]] * 2), [(100, 200)])
+    assert len(answer.boxes_xyxy_px) == 0
+    assert answer.score == pytest.approx(0.4)
+
+
+def test_overlapping_boxes_are_merged_and_others_kept():
+    """Duplicates of a better box go, boxes elsewhere stay, all in pixels of the frame and clipped to it."""
+    proc = processor(num_queries=4, score_threshold=0.5, nms_iou=0.3)
+    boxes = [[0.5, 0.5, 0.2, 0.2], [0.51, 0.5, 0.2, 0.2], [0.0, 0.1, 0.2, 0.2], [1.2, 0.5, 0.1, 0.1]]
+    (answer,) = proc.post_process_grounding(_outputs([0.8, 0.9, 0.7, 0.99], boxes), [(100, 200)])
+    np.testing.assert_allclose(answer.boxes_xyxy_px, [[82, 40, 122, 60], [0, 0, 20, 20]], atol=1e-3)
+    np.testing.assert_allclose(answer.scores, [0.9, 0.7], atol=1e-6)
+
+
+def test_thresholds_per_text_and_their_checks():
+    """A list gives every text its own threshold; wrong counts and values are refused."""
+    proc = processor(num_queries=1)
+    outputs = SimVGOutput(token_logits=torch.zeros(2, 1, 2), token_boxes=torch.full((2, 1, 4), 0.5))
+    first, second = proc.post_process_grounding(outputs, [(10, 10)] * 2, threshold=[0.4, 0.6])
+    assert (len(first.scores), len(second.scores)) == (1, 0)
+    with pytest.raises(InputError, match="3 thresholds for 2 texts"):
+        proc.post_process_grounding(outputs, [(10, 10)] * 2, threshold=[0.1, 0.2, 0.3])
+    with pytest.raises(InputError, match=r"threshold 1.5 must lie in 0 … 1"):
+        proc.post_process_grounding(outputs, [(10, 10)] * 2, threshold=1.5)
+    with pytest.raises(InputError, match="1 target_sizes for 2"):
+        proc.post_process_grounding(outputs, [(10, 10)])
+
+
+def test_a_branch_that_did_not_run_is_named():
+    """Asking for answers of a branch the outputs lack is refused."""
+    with pytest.raises(InputError, match='hold no "decoder" branch'):
+        processor().post_process_grounding(_outputs([0.5], [[0.5] * 4]), [(10, 10)], branch="decoder")
+
+
+def test_calibration_is_a_temperature_and_a_bias():
+    """Probability = sigmoid(difference / temperature + bias); 1 and 0 give the softmax."""
+    logits = torch.tensor([[2.0, -1.0]])
+    assert calibrated(logits, SimVGConfig.tiny()).item() == pytest.approx(logits.softmax(-1)[0, 0].item())
+    cooled = SimVGConfig.tiny(score_temperature=3.0, score_bias=-1.0)
+    assert calibrated(logits, cooled).item() == pytest.approx(0.5)
+
+
+def test_processor_round_trip(tmp_path):
+    """A saved processor reads the same."""
+    proc = processor(max_text_tokens=9)
+    proc.save_pretrained(tmp_path)
+    again = SimVGProcessor.from_pretrained(tmp_path)
+    assert again.texts(["red caps"]).input_ids.tolist() == proc.texts(["red caps"]).input_ids.tolist()
+
+
+def test_processor_of_an_empty_folder_is_refused(tmp_path):
+    """The message says what a model folder has."""
+    with pytest.raises(CheckpointError, match=r"it has no config\.json"):
+        SimVGProcessor.from_pretrained(tmp_path)
