@@ -1,0 +1,54 @@
+"""All alarms of one worker: the states of the cameras whose partitions it holds. Thread-safe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable
+
+from consumers.grounding.alarm import AlarmState
+from consumers.grounding.plan import Plan
+
+
+class AlarmBook:
+    """States by camera and query id."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: dict[tuple[str, str], AlarmState] = {}
+
+    def state(self, camera: str, query_id: str) -> AlarmState | None:
+        """The alarm's state, None if it has never been looked at."""
+        with self._lock:
+            return self._states.get((camera, query_id))
+
+    def keep(self, state: AlarmState) -> None:
+        """Replaces the alarm's state."""
+        with self._lock:
+            self._states[state.camera, state.query_id] = state
+
+    def forget(self, state: AlarmState) -> None:
+        """Drops an alarm whose query is gone."""
+        with self._lock:
+            self._states.pop((state.camera, state.query_id), None)
+
+    def adopt(self, states: Iterable[AlarmState], partitions: Collection[int]) -> int:
+        """Takes over the states of newly assigned partitions, as the last worker left them. Returns how many."""
+        with self._lock:
+            mine = [state for state in states if state.frame.partition in partitions]
+            self._states.update({(state.camera, state.query_id): state for state in mine})
+            return len(mine)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Forgets the states of partitions that were taken away; the changelog has them."""
+        with self._lock:
+            self._states = {k: s for k, s in self._states.items() if s.frame.partition not in partitions}
+
+    def over(self, plan: Plan) -> list[tuple[AlarmState, str]]:
+        """Alarms that must end by this plan, each with the reason."""
+        with self._lock:
+            found = ((state, plan.why_over(state)) for state in self._states.values())
+            return [(state, reason) for state, reason in found if reason is not None]
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._states)

@@ -1,0 +1,94 @@
+"""Encoded frames → pixels, in a pool of threads; what cannot be decoded is told why."""
+
+from __future__ import annotations
+
+import struct
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from consumers.grounding.frames import Frame, Picture, Pixels
+from infra.errors import BadFrameMessage
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG segments that carry the image's size
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+class DecodePool:
+    """Decodes frames side by side; OpenCV leaves the interpreter's lock while it works."""
+
+    def __init__(self, threads: int, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def submit(self, frame: Frame) -> Future[Picture]:
+        """Starts decoding; the future raises BadFrameMessage."""
+        return self._pool.submit(self._decode, frame)
+
+    def close(self) -> None:
+        """Waits for what is being decoded and drops the rest."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _decode(self, frame: Frame) -> Picture:
+        started = time.perf_counter()
+        header = frame.header
+        pixels = decode(frame.image, width=header.width, height=header.height, max_pixels=self._max_pixels)
+        return Picture(frame, pixels, (time.perf_counter() - started) * 1e3)
+
+
+def decode(image: bytes, *, width: int, height: int, max_pixels: int) -> Pixels:
+    """JPEG or PNG → pixels, as stored (an orientation tag is not applied: boxes refer to the stored image).
+
+    The image's own header is read first, so one that claims a huge size costs no memory.
+
+    Raises BadFrameMessage with ``reason`` ``empty``, ``not_an_image``, ``too_many_pixels``, ``size_mismatch`` (not
+    of the size that the message's headers say) or ``corrupt_image``.
+    """
+    if not image:
+        raise BadFrameMessage("message has no image in it (0 bytes)", reason="empty")
+    size = image_size(image)
+    if size is None:
+        raise BadFrameMessage(
+            f"{len(image)} bytes are no readable JPEG or PNG; they begin {image[:8]!r}", reason="not_an_image"
+        )
+    if size[0] * size[1] > max_pixels:
+        raise BadFrameMessage(
+            f"image of {size[0]}×{size[1]} pixels is over the limit of {max_pixels}; raise max_pixels to accept it",
+            reason="too_many_pixels",
+        )
+    if size != (width, height):
+        raise BadFrameMessage(
+            f"image is {size[0]}×{size[1]} pixels, its headers say {width}×{height}", reason="size_mismatch"
+        )
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _AS_STORED)
+    except cv2.error as error:
+        raise BadFrameMessage(f"image cannot be decoded: {error}", reason="corrupt_image") from error
+    if pixels is None:
+        raise BadFrameMessage(
+            f"image of {len(image)} bytes cannot be decoded; it is cut off or corrupt", reason="corrupt_image"
+        )
+    return pixels.astype(np.uint8, copy=False)
+
+
+def image_size(image: bytes) -> tuple[int, int] | None:
+    """(width, height) from the first bytes of a JPEG or PNG, None where there is no such header."""
+    if image.startswith(_PNG) and len(image) >= 24:
+        width, height = struct.unpack(">II", image[16:24])
+        return (width, height) if width and height else None
+    if not image.startswith(_JPEG):
+        return None
+    at = 2
+    while at + 9 < len(image) and image[at] == 0xFF:
+        marker = image[at + 1]
+        if marker == 0xFF:  # filler
+            at += 1
+        elif marker in _FRAME_MARKERS:
+            height, width = struct.unpack(">HH", image[at + 5 : at + 9])
+            return (width, height) if width and height else None
+        else:
+            at += 2 + struct.unpack(">H", image[at + 2 : at + 4])[0]
+    return None

@@ -1,0 +1,119 @@
+"""The model behind a worker. The only file of this room that imports the model's package."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from consumers.grounding.findings import Engine, Finding
+from consumers.grounding.frames import Pixels
+from infra.contracts import Box, State
+from infra.errors import SettingsError
+from simvg_core.errors import SimVGError, TextError
+from simvg_core.grounder import CompiledQueries, Grounder, Grounding
+from simvg_core.quality import frame_problem
+
+__all__ = ["Engine", "Finding", "GrounderEngine", "load_engine"]
+
+MIN_BOX_SCORE = 0.02
+"""Boxes of a lower score are never shown; above it the query's own thresholds decide."""
+
+
+class GrounderEngine:
+    """An :class:`Engine` on a :class:`Grounder`.
+
+    All texts are compiled once, in one set. What a view is asked is a selection from it, which costs no model pass.
+    """
+
+    def __init__(self, grounder: Grounder) -> None:
+        self._grounder = grounder
+        self._lock = threading.Lock()
+        self._all: CompiledQueries = grounder.compile([])
+        self._selections: dict[tuple[str, ...], CompiledQueries] = {}
+        self._last: frozenset[str] = frozenset()
+
+    @property
+    def fingerprint(self) -> str:
+        return self._grounder.model_fingerprint
+
+    def problem(self, frame: Pixels) -> str | None:
+        return frame_problem(frame)
+
+    def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
+        refused: dict[str, str] = {}
+        compiled = self._all.copy()
+        for text in sorted(set(texts) - set(compiled.texts)):
+            unknown = self._grounder.unknown_words(text)
+            if unknown:
+                refused[text] = f"the model does not know {', '.join(map(repr, unknown))}; use other words"
+                continue
+            try:
+                compiled.add(text)
+            except TextError as error:
+                refused[text] = str(error)
+        wanted = frozenset(texts) - set(refused)
+        # Frames of the set before this one may still be on their way to the model.
+        compiled.remove([text for text in compiled.texts if text not in wanted | self._last])
+        with self._lock:
+            self._all, self._last, self._selections = compiled, wanted, {}
+        return refused
+
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+        together: dict[tuple[str, ...], list[int]] = {}
+        for place, words in enumerate(texts):
+            together.setdefault(tuple(words), []).append(place)
+        answers: list[dict[str, Finding]] = [{} for _ in views]
+        for words, places in together.items():
+            chosen = [np.ascontiguousarray(views[place]) for place in places]
+            found = self._grounder.ground(chosen, self._selected(words), thresholds=MIN_BOX_SCORE)
+            for place, view, row in zip(places, chosen, found, strict=True):
+                answers[place] = {word: _finding(one, view) for word, one in zip(words, row, strict=True)}
+        return answers
+
+    def _selected(self, words: tuple[str, ...]) -> CompiledQueries:
+        with self._lock:
+            compiled, selections = self._all, self._selections
+        if words not in selections:
+            chosen = compiled.copy()
+            chosen.remove([text for text in compiled.texts if text not in words])
+            if set(chosen.texts) != set(words):
+                raise KeyError(f"texts {sorted(set(words) - set(chosen.texts))} were never compiled")
+            selections[words] = chosen
+        return selections[words]
+
+
+def _finding(grounding: Grounding, view: Pixels) -> Finding:
+    height, width = view.shape[:2]
+    boxes = tuple(_normalised(box, width, height) for box in grounding.boxes_xyxy_px)
+    return Finding(State(grounding.state), grounding.score, boxes, grounding.scores, grounding.reason)
+
+
+def _normalised(box_xyxy_px: tuple[float, float, float, float], width: int, height: int) -> Box:
+    x0, y0, x1, y1 = box_xyxy_px
+    x0, x1 = sorted((min(max(x0 / width, 0.0), 1.0), min(max(x1 / width, 0.0), 1.0)))
+    y0, y1 = sorted((min(max(y0 / height, 0.0), 1.0), min(max(y1 / height, 0.0), 1.0)))
+    return x0, y0, x1, y1
+
+
+def load_engine(
+    model: Path, *, device: str, precision: Literal["float32", "bfloat16"], batch_size: int, threads: int | None
+) -> GrounderEngine:
+    """Reads a model folder onto a device. Raises SettingsError naming the folder or device and the remedy."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError(f"device {device!r}: no CUDA device is usable here; choose --device cpu")
+    try:
+        grounder = Grounder.from_pretrained(
+            model, device=device, dtype=precision, max_batch=batch_size, check_quality=False
+        )
+    except SimVGError as error:
+        raise SettingsError(f"model {model} cannot be loaded: {error}") from error
+    return GrounderEngine(grounder)

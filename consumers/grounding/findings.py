@@ -1,0 +1,44 @@
+"""What the worker asks of a model, and what it gets: the seam between the line and the model's package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumers.grounding.frames import Pixels
+from infra.contracts import Box, State
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One text on one view. `boxes` are xyxy, normalised to the view, best first, each with its score."""
+
+    state: State
+    score: float | None
+    boxes: tuple[Box, ...] = ()
+    box_scores: tuple[float, ...] = ()
+    reason: str | None = None
+
+
+class Engine(Protocol):
+    """A model that grounds texts in pictures.
+
+    :meth:`compile` may be called from another thread while :meth:`ground` runs; calls of one method never overlap.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of weights and configuration; it stands in every message of `detections`."""
+
+    def problem(self, frame: Pixels) -> str | None:
+        """Why a whole frame cannot be judged (black, blurred, ...), in words, or None if it can."""
+
+    def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
+        """Prepares texts, so that the next frames do not pay for it. Returns those it cannot take, with the reason."""
+
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+        """``texts[i]`` on ``views[i]``, one dictionary per view.
+
+        Only texts are asked that one of the last two :meth:`compile` calls took.
+        """

@@ -1,0 +1,108 @@
+"""Frames that wait to be scored, camera by camera: which is next, and which is skipped. No I/O; the clock is passed in.
+
+`latest` keeps one frame per camera: a newer one takes its place and the older is skipped as ``behind``. While a
+partition still has a backlog to be read its `latest` frames are held back, so the worker jumps to the newest frame
+instead of scoring some stale one on the way. `every` keeps all, in order, and says when it is full.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+
+from consumers.grounding.frames import Frame
+from consumers.grounding.settings import Freshness
+
+HOLD_SECONDS = 0.5
+"""Longest time that a backlog being read holds frames back: a partition that never drains is still watched."""
+
+
+class Mailbox:
+    """Thread-safe: one thread offers, another takes."""
+
+    def __init__(self, freshness_of: Callable[[str], Freshness], bound: int) -> None:
+        self._freshness_of = freshness_of
+        self._bound = bound
+        self._changed = threading.Condition()
+        self._waiting: dict[str, deque[Frame]] = {}  # in the order of their turns
+        self._held_since: dict[int, float] = {}
+
+    def offer(self, frame: Frame) -> list[Frame]:
+        """Puts a frame in. Returns the frames that it replaces, to be counted as skipped."""
+        with self._changed:
+            queue = self._waiting.setdefault(frame.camera, deque())
+            replaced: list[Frame] = []
+            if self._freshness_of(frame.camera) == "latest":
+                replaced = list(queue)
+                queue.clear()
+            queue.append(frame)
+            self._changed.notify()
+            return replaced
+
+    def hold(self, partition: int, *, behind: bool, now: float) -> None:
+        """Says whether more frames of the partition are known to wait in Kafka."""
+        with self._changed:
+            if behind:
+                self._held_since.setdefault(partition, now)
+            elif self._held_since.pop(partition, None) is not None:
+                self._changed.notify()
+
+    def take(self, now: float) -> Frame | None:
+        """The next frame, cameras in turn, or None while none may go."""
+        with self._changed:
+            return self._take(now)
+
+    def wait(self, seconds: float, clock: Callable[[], float]) -> Frame | None:
+        """As :meth:`take`, waiting up to ``seconds`` for one."""
+        with self._changed:
+            frame = self._take(clock())
+            if frame is None:
+                self._changed.wait(seconds)
+                frame = self._take(clock())
+            return frame
+
+    def drop(self, partitions: Collection[int]) -> list[Frame]:
+        """Takes out all frames of these partitions; another worker will get them."""
+        with self._changed:
+            dropped: list[Frame] = []
+            for camera, queue in list(self._waiting.items()):
+                dropped += [frame for frame in queue if frame.place.partition in partitions]
+                kept = deque(frame for frame in queue if frame.place.partition not in partitions)
+                if kept:
+                    self._waiting[camera] = kept
+                else:
+                    del self._waiting[camera]
+            for partition in partitions:
+                self._held_since.pop(partition, None)
+            return dropped
+
+    def full(self) -> set[int]:
+        """Partitions from which nothing more should be fetched for now."""
+        with self._changed:
+            return {q[-1].place.partition for q in self._waiting.values() if len(q) >= self._bound}
+
+    def roomy(self, partition: int) -> bool:
+        """Whether a paused partition may be fetched again: its queues are at most half full."""
+        with self._changed:
+            return all(
+                len(queue) <= self._bound // 2
+                for queue in self._waiting.values()
+                if queue[-1].place.partition == partition
+            )
+
+    def __len__(self) -> int:
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
+
+    def _take(self, now: float) -> Frame | None:
+        for camera, queue in self._waiting.items():
+            held = self._held_since.get(queue[0].place.partition)
+            if held is not None and now - held < HOLD_SECONDS and self._freshness_of(camera) == "latest":
+                continue
+            frame = queue.popleft()
+            del self._waiting[camera]
+            if queue:
+                self._waiting[camera] = queue  # to the end of the row
+            return frame
+        return None

@@ -1,0 +1,89 @@
+"""From decoded frames and what is asked of them to one finding per query. Views shared by queries are scored once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consumers.grounding.findings import Engine, Finding
+from consumers.grounding.frames import Picture, Pixels
+from consumers.grounding.plan import Look
+from consumers.grounding.views import crop, merge
+from infra.contracts import Box, State
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES = 5
+"""Frames in a row that the model fails on before the fault is taken to be the model's, not the frames'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A frame and what is asked of it."""
+
+    picture: Picture
+    looks: tuple[Look, ...]
+
+
+class Scorer:
+    """Asks an engine about batches. A frame on which the model fails does not take the others of its batch with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._failures = 0
+
+    def score(self, batch: Sequence[Question]) -> list[dict[str, Finding] | Exception]:
+        """By query id, what was found on each frame, on the full frame; or what the model failed with.
+
+        Raises the engine's error when it fails on too many frames in a row.
+        """
+        try:
+            return self._kept(list(self._ask(batch)))
+        except Exception:
+            logger.exception("model failed on a batch of %d frames; they are scored one by one", len(batch))
+        answers: list[dict[str, Finding] | Exception] = []
+        for question in batch:
+            try:
+                answers += self._kept(self._ask([question]))
+            except Exception as error:
+                self._failures += 1
+                if self._failures >= MAX_FAILURES:
+                    raise
+                answers.append(error)
+        return answers
+
+    def _kept(self, answers: list[dict[str, Finding]]) -> list[dict[str, Finding] | Exception]:
+        self._failures = 0
+        return list(answers)
+
+    def _ask(self, batch: Sequence[Question]) -> list[dict[str, Finding]]:
+        pixels: list[Pixels] = []
+        texts: list[list[str]] = []
+        places: dict[tuple[int, Box], tuple[int, Box]] = {}
+        problems = [self._engine.problem(question.picture.pixels) for question in batch]
+        for number, question in enumerate(batch):
+            if problems[number] is not None:
+                continue
+            asked: dict[Box, set[str]] = {}
+            for look in question.looks:
+                for view in look.views:
+                    asked.setdefault(view, set()).add(look.query.text)
+            for view, words in asked.items():
+                part, exact = crop(question.picture.pixels, view)
+                places[number, view] = len(pixels), exact
+                pixels.append(part)
+                texts.append(sorted(words))
+        found = self._engine.ground(pixels, texts) if pixels else []
+        answers = []
+        for number, question in enumerate(batch):
+            if problems[number] is not None:
+                unknown = Finding(State.UNKNOWN, None, reason=problems[number])
+                answers.append({look.query.id: unknown for look in question.looks})
+                continue
+            answer = {}
+            for look in question.looks:
+                spots = [places[number, view] for view in look.views]
+                answer[look.query.id] = merge(look.query, [(box, found[at][look.query.text]) for at, box in spots])
+            answers.append(answer)
+        return answers

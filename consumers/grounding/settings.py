@@ -1,0 +1,87 @@
+"""Settings of a worker (`simvg work`)."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from infra.contracts import Identifier
+from infra.settings import RoleSettings, Settings
+
+Freshness = Literal["latest", "every"]
+
+
+def _default_worker_id() -> str:
+    host = "".join(c if c.isalnum() else "-" for c in socket.gethostname()).strip("-") or "host"
+    return f"{host[:40]}-{os.getpid()}"
+
+
+class FreshnessRule(Settings):
+    """Freshness of the cameras that a glob names."""
+
+    cameras: str = Field(min_length=1, max_length=64, description="camera id or glob such as 'line-*'")
+    freshness: Freshness = Field(description="latest or every")
+
+
+class WorkerSettings(RoleSettings):
+    """Everything that a worker can be told. Defaults suit a few cameras on a small machine without a GPU."""
+
+    model: Path = Field(
+        default=Path("models/line-small"), description="folder of the model's weights and configuration"
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="numbers of the model's matrix products"
+    )
+    torch_threads: int | None = Field(default=None, ge=1, le=256, description="CPU threads of the model; default: all")
+
+    group: str = Field(
+        default="simvg-workers",
+        min_length=1,
+        max_length=200,
+        description="consumer group; its workers share the cameras",
+    )
+    worker_id: Identifier = Field(default_factory=_default_worker_id, description="name of this worker in the registry")
+    from_beginning: bool = Field(default=True, description="a new group starts at the oldest frame, else at new ones")
+
+    freshness: Freshness = Field(
+        default="latest",
+        description="latest: when behind, jump to the newest frame; every: never skip for being behind",
+    )
+    freshness_rules: tuple[FreshnessRule, ...] = Field(
+        default=(), description="exceptions by camera; the first match holds"
+    )
+    expiry_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="a frame captured longer ago is skipped as expired",
+    )
+    rate: float | None = Field(default=None, gt=0, description="frames per second to score at most, per camera")
+
+    batch_size: int = Field(default=4, ge=1, le=256, description="frames scored at once, at most")
+    batch_deadline_ms: float = Field(default=10.0, ge=0, le=1000, description="a batch waits this long for more frames")
+    decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode images")
+    max_pixels: int = Field(default=33_177_600, ge=4096, description="an image of more pixels (8K) is rejected")
+    queue_frames: int = Field(default=16, ge=1, le=10_000, description="frames that wait per camera under 'every'")
+
+    evidence_quality: int = Field(
+        default=90, ge=50, le=100, description="JPEG quality of evidence that must be encoded"
+    )
+    commit_interval_s: float = Field(default=0.5, gt=0, le=60, description="seconds between commits of offsets")
+    drain_s: float = Field(default=8.0, gt=0, le=60, description="seconds to finish what is in flight at a stop")
+    report_ttl_s: float = Field(
+        default=15.0, ge=1, le=3600, description="the registry forgets a silent worker after this time"
+    )
+    cache_dir: Path = Field(default=Path(".state/worker"), description="folder of the last known queries")
+
+    def freshness_of(self, camera: str) -> Freshness:
+        """Freshness of one camera."""
+        for rule in self.freshness_rules:
+            if fnmatch.fnmatchcase(camera, rule.cameras):
+                return rule.freshness
+        return self.freshness
