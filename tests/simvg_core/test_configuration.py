@@ -1,0 +1,44 @@
+"""Settings are checked when they are given."""
+
+import pytest
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention": "sideways"}, "attention='sideways' is not known; use one of joint, standing"),
+        ({"hidden_size": 100}, "hidden_size=100 is not a multiple of num_attention_heads=12"),
+        ({"image_size": 100}, "image_size=100 is not a multiple of patch_size=32"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers=0 must be at least 1"),
+        ({"head_size": 30}, "head_size=30 must be a multiple"),
+        ({"max_text_tokens": 2}, "max_text_tokens=2 must lie in 3"),
+        ({"num_object_tokens": 2, "num_queries": 5}, "num_object_tokens=2 must be 1"),
+        ({"attention": "standing", "text_pooling": "official"}, 'use "masked"'),
+        ({"patch_embedding": "convolutional"}, "patch_size=32 needs 5 stem_widths"),
+        ({"loss_weights": {"tokens": 1.0}}, r"unknown terms \['tokens'\]"),
+        ({"loss_weights": {}}, "needs 'decoder' or 'token'"),
+        ({"loss_weights": {"token": 1.0, "distill": 1.0}}, "'distill' needs both"),
+        ({"num_decoder_layers": 0}, "builds no decoder branch"),
+        ({"score_temperature": 0.0}, "score_temperature=0.0 must be above 0"),
+        ({"score_threshold": 1.2}, "score_threshold=1.2 must lie in 0 … 1"),
+        ({"hiden_size": 768}, "has no setting 'hiden_size'"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_wrong_settings_are_refused(settings, message):
+    """The message gives the name, the value and what would do."""
+    with pytest.raises(ConfigurationError, match=message):
+        SimVGConfig(**settings)
+
+
+@pytest.mark.parametrize("preset", ["base", "large", "tiny", "line_small"])
+def test_presets_survive_saving(preset, tmp_path):
+    """A preset written to disk and read again is the same."""
+    config = getattr(SimVGConfig, preset)(num_queries=1, num_object_tokens=1)
+    config.save_pretrained(tmp_path)
+    again = SimVGConfig.from_pretrained(tmp_path)
+    assert again.to_diff_dict() == config.to_diff_dict()
+    assert again.num_patches == config.grid_size**2
