@@ -1,0 +1,34 @@
+"""Addresses are shown without credentials."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.address import shown_address
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        pytest.param("rtsp://host:554/stream1", "rtsp://host:554/stream1", id="nothing-to-hide"),
+        pytest.param("rtsp://user:pass@host/stream1", "rtsp://***@host/stream1", id="user-and-password"),
+        pytest.param("RTSP://user@host/s", "rtsp://***@host/s", id="user-alone"),
+        pytest.param("http://user:p@ss/w@rd@host/s", "http://***@host/s", id="unescaped-password"),
+        pytest.param("http://host/video.cgi?user=me&pwd=x", "http://host/video.cgi?…", id="query"),
+        pytest.param("rtsp://host/user=me_password=x_channel=1", "rtsp://host/***", id="password-in-path"),
+        pytest.param("/dev/video0", "/dev/video0", id="device"),
+        pytest.param("clips/a@b.mp4", "clips/a@b.mp4", id="file"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_address_is_shown_without_credentials(source: str, shown: str) -> None:
+    """Host, port and plain path stay readable; user, password and query do not."""
+    assert shown_address(source) == shown
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=4), st.sampled_from(["rtsp", "http"]))
+def test_no_password_survives(password: str, scheme: str) -> None:
+    """Whatever a password is made of, the shown address is the same."""
+    assert shown_address(f"{scheme}://user:{password}@camera.local:554/s") == f"{scheme}://***@camera.local:554/s"
