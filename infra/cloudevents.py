@@ -29,7 +29,7 @@ _NO_DATA = b""
 _FORMAT = JSONFormat()
 _LAST_NS = 253_402_300_799_999_999_999  # end of the year 9999, the last that RFC 3339 can write
 _RFC3339_NS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
-_DIGITS = re.compile(r"[0-9]{1,20}")
+_DIGITS = re.compile(r"[0-9]{1,21}")
 
 
 def camera_source(camera: str) -> str:
@@ -74,7 +74,9 @@ def read_frame(headers: Headers | None, key: bytes | None) -> FrameHeader:
             lacking), ``unknown_version``, ``unknown_type``, ``unknown_content_type``, ``bad_header`` (a value that
             cannot be read) or ``key_mismatch`` (the key is not the camera).
     """
-    raw = {name.lower(): value for name, value in headers or [] if value is not None}
+    # Other headers (tracing, for example) are none of our business.
+    named = {name.lower(): value for name, value in headers or [] if value is not None}
+    raw = {name: value for name, value in named.items() if name.startswith("ce_") or name == "content-type"}
     if not any(name.startswith("ce_") for name in raw):
         raise BadFrameMessage(
             "message has no CloudEvents headers (ce_id, ce_type, …); publish frames with `simvg camera`",
@@ -181,10 +183,8 @@ def _require(text: dict[str, str]) -> None:
 
 
 def _attributes(raw: dict[str, bytes]) -> dict[str, Any]:
-    ours = {name: value for name, value in raw.items() if name.startswith("ce_") or name == "content-type"}
-    # Other headers (tracing, for example) are none of our business; an image is never parsed here, hence no data.
-    try:
-        return from_binary(KafkaMessage(ours, None, _NO_DATA), _FORMAT).get_attributes()
+    try:  # the image itself is never parsed here, hence no data
+        return from_binary(KafkaMessage(raw, None, _NO_DATA), _FORMAT).get_attributes()
     except (BaseCloudEventException, ValueError) as error:
         raise BadFrameMessage(f"headers are no CloudEvent: {error}", reason="bad_header") from error
 

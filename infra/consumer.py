@@ -171,7 +171,9 @@ def subscribe(
     ``on_revoke``. ``on_lost``: taken away without asking, nothing can be committed; default: ``on_revoke``.
     ``instance_id``: static membership, a restart within the session time-out moves no partitions.
 
-    Connects when it is first polled; raises BrokerError if the settings are refused by the client.
+    With the protocol "consumer" a topic that does not exist is simply waited for: call
+    :func:`infra.topics.require_topics` first. Connects when it is first polled; raises BrokerError if the client
+    refuses the settings.
     """
     config = client_config(kafka, client_id=client_id) | {
         "group.id": group,
@@ -186,6 +188,8 @@ def subscribe(
     }
     if kafka.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
+        config["session.timeout.ms"] = 10_000  # as the local stack's brokers set it for the newer protocol
+        config["heartbeat.interval.ms"] = 1_000
     if instance_id is not None:
         config["group.instance.id"] = instance_id
     consumer = _create(kafka, config)

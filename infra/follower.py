@@ -55,6 +55,8 @@ class QueryFollower:
         self._retry_s = retry_s
         self._current: QuerySet | None = None
         self._available: bool | None = None
+        self._applied: QuerySet | None = None
+        self._offered = False
         self._lost = False
         self._place = b"0-0"
         self._stop = threading.Event()
@@ -73,9 +75,9 @@ class QueryFollower:
     def start(self) -> QuerySet:
         """Take over the registry's set, or the cached one if Redis is away, then go on in a thread."""
         self._current = read_cache(self._cache_file)
-        known = self._current
-        if not self._refresh():
-            self._offer(known if known is not None else QuerySet(0, ()), keep=False)
+        self._refresh()
+        if not self._offered:
+            self._offer(self.current, keep=False)
         self._thread.start()
         return self.current
 
@@ -98,9 +100,8 @@ class QueryFollower:
         reconcile_at = time.monotonic() + self._reconcile_s
         while not self._stop.is_set():
             if not self._available:
-                self._stop.wait(self._retry_s)
-                if not self._stop.is_set() and self._refresh():
-                    reconcile_at = time.monotonic() + self._reconcile_s
+                if not self._stop.wait(self._retry_s):
+                    self._refresh()
                 continue
             try:
                 changed = self._registry.wait_for_change(self._place, 1.0)
@@ -111,35 +112,29 @@ class QueryFollower:
                 self._refresh()
                 reconcile_at = time.monotonic() + self._reconcile_s
 
-    def _refresh(self) -> bool:
-        """Read a snapshot and offer it if it is new. False: Redis is away, or has nothing to say."""
+    def _refresh(self) -> None:
+        """Read a snapshot and offer it if it is new."""
         try:
             found, self._place = self._registry.snapshot_and_place()
         except RegistryError as error:
             self._note(False, error)
-            return False
+            return
         self._note(True, None)
-        known = self._current
-        lost = found.revision == 0 and known is not None and known.revision > 0
-        if lost:
-            if not self._lost:
-                logger.error(
-                    "the registry at %s is empty though revision %d was known: it lost its data; the last known "
-                    "queries stand until the next change",
-                    self._registry.address,
-                    known.revision if known else 0,
-                )
-            first, self._lost = not self._lost, True
-            return not first or self._thread.is_alive()
-        self._lost = False
-        if self._applied != found:
+        lost = found.revision == 0 and self.current.revision > 0
+        if lost and not self._lost:
+            logger.error(
+                "the registry at %s is empty though revision %d was known: it lost its data; the last known queries "
+                "stand until the next change",
+                self._registry.address,
+                self.current.revision,
+            )
+        self._lost = lost
+        if not lost and found != self._applied:
             self._offer(found, keep=True)
-        return True
-
-    _applied: QuerySet | None = None
 
     def _offer(self, found: QuerySet, *, keep: bool) -> None:
         self._current = found
+        self._offered = True
         if keep:
             try:
                 write_cache(self._cache_file, found)

@@ -34,6 +34,7 @@ class Publisher:
 
     ``queue_messages`` and ``queue_bytes`` bound what waits here for the broker; over that, :class:`BufferFull`.
     ``delivery_timeout_s``: a message that the broker has not confirmed by then is reported as failed.
+    ``topic_grace_s``: how long a topic may be unknown, because it is just being created, before its messages fail.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Publisher:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         linger_ms: float = 2,
         delivery_timeout_s: float = 120,
+        topic_grace_s: float = 30,
         compression: str = "none",
     ) -> None:
         self._kafka = kafka
@@ -59,9 +61,11 @@ class Publisher:
             "linger.ms": linger_ms,
             "delivery.timeout.ms": int(delivery_timeout_s * 1000),
             "compression.type": compression,
+            "topic.metadata.propagation.max.ms": int(topic_grace_s * 1000),
         }
         self._producer: Producer | None = None
         self._retired: list[Producer] = []
+        self._outstanding = 0
         self._lock = threading.Lock()
 
     def send(
@@ -87,6 +91,8 @@ class Publisher:
             )
 
         def delivered(error: KafkaError | None, message: KafkaMessage) -> None:
+            with self._lock:
+                self._outstanding -= 1
             if error is not None and error.fatal():
                 self._retire()
             if on_delivery is None:
@@ -97,17 +103,24 @@ class Publisher:
             else:
                 on_delivery(None, _reference(message))
 
+        producer = self._connected()
+        with self._lock:
+            self._outstanding += 1
         try:
-            self._connected().produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
-        except BufferError as error:
-            raise BufferFull(
-                f"{len(self)} messages wait for Kafka at {self._kafka.bootstrap} and the local queue is full; "
-                "the broker is away or too slow"
-            ) from error
-        except KafkaException as error:
-            if error.args[0].fatal():
-                self._retire()
-            raise translate(error, self._kafka, topic=topic) from error
+            producer.produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
+        except BaseException as error:
+            with self._lock:
+                self._outstanding -= 1
+            if isinstance(error, BufferError):
+                raise BufferFull(
+                    f"{len(self)} messages wait for Kafka at {self._kafka.bootstrap} and the local queue is full; "
+                    "the broker is away or too slow"
+                ) from error
+            if isinstance(error, KafkaException):
+                if error.args[0].fatal():
+                    self._retire()
+                raise translate(error, self._kafka, topic=topic) from error
+            raise
 
     def poll(self, seconds: float = 0.0) -> int:
         """Run callbacks that are due, waiting up to ``seconds`` for the first. Returns how many ran."""
@@ -116,8 +129,10 @@ class Publisher:
 
     def flush(self, seconds: float) -> int:
         """Wait until all is delivered or failed, at most ``seconds``. Returns how many are still undelivered."""
-        left = sum(producer.flush(seconds) for producer in self._retired)
-        return left + (self._producer.flush(seconds) if self._producer is not None else 0)
+        for producer in (*self._retired, self._producer):
+            if producer is not None:
+                producer.flush(seconds)
+        return len(self)
 
     def purge(self) -> None:
         """Give up on all that waits; the callback of each message gets an error at the next poll."""
@@ -137,8 +152,8 @@ class Publisher:
         return undelivered
 
     def __len__(self) -> int:
-        """Messages sent and neither confirmed nor failed yet."""
-        return (len(self._producer) if self._producer is not None else 0) + sum(len(p) for p in self._retired)
+        """Messages sent whose callback has not run yet."""
+        return self._outstanding
 
     def __bool__(self) -> bool:
         return True  # an empty queue does not make a publisher false

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +14,10 @@ from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicM
 from infra.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
+
+# What librdkafka logs by itself is either routine (a coordinator that loads) or comes to `ClientErrors` as well.
+_library_logger = logging.getLogger(f"{__name__}.librdkafka")
+_library_logger.setLevel(logging.CRITICAL)
 
 ClientConfig = dict[str, Any]
 
@@ -49,8 +54,8 @@ def client_config(kafka: KafkaSettings, *, client_id: str) -> ClientConfig:
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "socket.keepalive.enable": True,
-        "logger": logger,
-        "error_cb": log_client_error,
+        "logger": _library_logger,
+        "error_cb": ClientErrors(client_id),
     }
     if kafka.security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = kafka.sasl_mechanism
@@ -61,10 +66,30 @@ def client_config(kafka: KafkaSettings, *, client_id: str) -> ClientConfig:
     return config
 
 
-def log_client_error(error: KafkaError) -> None:
-    """librdkafka's own reports; it goes on by itself after all but fatal ones, which also come back from calls."""
-    level = logging.ERROR if error.fatal() else logging.WARNING
-    logger.log(level, "kafka client: %s (%s)", error.str(), error.name())
+class ClientErrors:
+    """Logs what a client reports; it goes on by itself after all but fatal errors, which also come back from calls.
+
+    A broker that is away is reported at every attempt to reach it: that is said once, then every 30 s.
+    """
+
+    def __init__(self, client_id: str, *, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client_id = client_id
+        self._every_s = every_s
+        self._clock = clock
+        self._said_at: float | None = None
+        self._unsaid = 0
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.fatal():
+            logger.error("kafka client %s: %s (%s)", self._client_id, error.str(), error.name())
+        elif error.code() not in AWAY:
+            logger.warning("kafka client %s: %s (%s)", self._client_id, error.str(), error.name())
+        elif self._said_at is None or self._clock() - self._said_at >= self._every_s:
+            more = f", {self._unsaid} more such reports since the last" if self._unsaid else ""
+            logger.warning("kafka client %s: %s (%s)%s", self._client_id, error.str(), error.name(), more)
+            self._said_at, self._unsaid = self._clock(), 0
+        else:
+            self._unsaid += 1
 
 
 def translate(error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic: str | None = None) -> BrokerError:

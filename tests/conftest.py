@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,19 @@ def _clean_environment() -> None:
     """Settings of the person who runs the tests must not reach them."""
     for name in [name for name in os.environ if name.upper().startswith("SIMVG_")]:
         del os.environ[name]
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """``until(condition)`` waits for a condition that other threads or processes bring about; fails after 30 s."""
+
+    def wait(condition: Callable[[], object], seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+            time.sleep(0.02)
+
+    return wait
 
 
 def _broker(state_dir: Path) -> LocalBroker:

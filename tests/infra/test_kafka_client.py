@@ -1,0 +1,67 @@
+"""What the library's errors become, and what is logged of them."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from pydantic import SecretStr
+
+from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicMissing
+from infra.kafka_client import ClientErrors, client_config, translate
+from infra.settings import KafkaSettings
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError._ALL_BROKERS_DOWN, BrokerUnavailable),
+        (KafkaError._TRANSPORT, BrokerUnavailable),
+        (KafkaError._MSG_TIMED_OUT, BrokerUnavailable),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, TopicMissing),
+        (KafkaError._UNKNOWN_TOPIC, TopicMissing),
+        (KafkaError.MSG_SIZE_TOO_LARGE, MessageTooLarge),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerError),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["error", "exception"])
+def test_library_error_becomes_ours(code: int, kind: type[BrokerError], wrapped: bool) -> None:
+    """Each code of the library has its place in our tree, with the address in words."""
+    error = KafkaError(code)
+    found = translate(
+        KafkaException(error) if wrapped else error, KafkaSettings(bootstrap="kafka-1:9092"), topic="frames"
+    )
+    assert type(found) is kind
+    assert "frames" in str(found)
+    assert "kafka-1:9092" in str(found)
+
+
+def test_exception_without_a_code_is_kept_in_words() -> None:
+    """An exception that carries only text is not lost."""
+    assert "odd" in str(translate(KafkaException("odd"), KafkaSettings()))
+
+
+def test_credentials_reach_the_client_only() -> None:
+    """User and password go into the client's configuration when SASL is on, and nowhere else."""
+    kafka = KafkaSettings(security_protocol="SASL_SSL", sasl_username="u", sasl_password=SecretStr("hush"))
+    config = client_config(kafka, client_id="test")
+    assert (config["sasl.username"], config["sasl.password"]) == ("u", "hush")
+    assert "hush" not in str(translate(KafkaError(KafkaError._AUTHENTICATION), kafka))
+    assert "sasl.password" not in client_config(KafkaSettings(), client_id="test")
+
+
+def test_broker_away_is_logged_once_and_then_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """Attempts to reach a broker that is away do not flood the log, and are counted."""
+    times = iter([0.0, 1.0, 2.0, 31.0, 31.0])  # the last report looks at the clock twice
+    errors = ClientErrors("test", every_s=30.0, clock=lambda: next(times))
+    for _ in range(4):
+        errors(KafkaError(KafkaError._TRANSPORT))
+    assert len(caplog.records) == 2
+    assert "2 more such reports" in caplog.text
+
+
+def test_other_errors_are_all_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """What is not about reach is logged every time."""
+    errors = ClientErrors("test")
+    for _ in range(2):
+        errors(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    assert len(caplog.records) == 2

@@ -1,0 +1,160 @@
+"""Settings: where they come from, in which order, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from infra.errors import SettingsError
+from infra.settings import KafkaSettings, RedisSettings, RoleSettings, dotted_names, environment_name, load
+
+
+class ExampleSettings(RoleSettings):
+    """A role with a few settings of its own."""
+
+    label: str
+    rate: float = 5.0
+    cameras: tuple[str, ...] = ("*",)
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nothing_given_names_the_missing_setting() -> None:
+    """A setting without default says how it can be given."""
+    with pytest.raises(SettingsError, match=r"'label' is missing.*SIMVG_LABEL"):
+        load(ExampleSettings)
+
+
+def test_flags_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source wins over those below it, key by key."""
+    file = _file(tmp_path, "label: file\nrate: 1\nkafka:\n  bootstrap: file:1\n  prefix: file\n")
+    monkeypatch.setenv("SIMVG_RATE", "2")
+    monkeypatch.setenv("SIMVG_KAFKA__BOOTSTRAP", "environment:2")
+    loaded = load(ExampleSettings, flags={"kafka.bootstrap": "flag:3"}, file=file)
+    assert loaded.label == "file"
+    assert loaded.rate == 2.0
+    assert loaded.kafka.bootstrap == "flag:3"
+    assert loaded.kafka.prefix == "file"
+    assert loaded.redis == RedisSettings()
+
+
+def test_flag_that_is_not_given_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None means that the flag was not used."""
+    monkeypatch.setenv("SIMVG_LABEL", "environment")
+    assert load(ExampleSettings, flags={"label": None, "rate": None}).label == "environment"
+
+
+def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting with several values is written as a JSON list."""
+    monkeypatch.setenv("SIMVG_LABEL", "x")
+    monkeypatch.setenv("SIMVG_CAMERAS", '["a", "b"]')
+    assert load(ExampleSettings).cameras == ("a", "b")
+
+
+def test_list_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of the environment that cannot be parsed names its setting."""
+    monkeypatch.setenv("SIMVG_CAMERAS", "a, b")
+    with pytest.raises(SettingsError, match="cameras"):
+        load(ExampleSettings, flags={"label": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label: x\nrat: 3", "unknown setting 'rat'; did you mean rate?"),
+        ("label: x\nkafka: {bootstrp: 'h:1'}", "unknown setting 'kafka.bootstrp'; did you mean kafka.bootstrap?"),
+        ("label: x\nzzzzzzz: 3", "unknown setting 'zzzzzzz'"),
+    ],
+    ids=["own", "nested", "like-nothing"],
+)
+def test_unknown_key_in_the_file_names_the_nearest(tmp_path: Path, text: str, message: str) -> None:
+    """A misspelt key refuses to start and is told the key that was probably meant."""
+    with pytest.raises(SettingsError) as refused:
+        load(ExampleSettings, file=_file(tmp_path, text))
+    assert str(refused.value) == message
+
+
+def test_unknown_name_in_the_environment_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable is refused like a misspelt key."""
+    monkeypatch.setenv("SIMVG_KAFKA_BOOTSTRAP", "h:1")
+    with pytest.raises(SettingsError, match=r"SIMVG_KAFKA_BOOTSTRAP.*did you mean SIMVG_KAFKA__BOOTSTRAP\?"):
+        load(ExampleSettings, flags={"label": "x"})
+
+
+def test_settings_of_other_roles_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack's ports do not keep another role from starting."""
+    monkeypatch.setenv("SIMVG_KAFKA_PORT", "20000")
+    assert load(ExampleSettings, flags={"label": "x"}).label == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "holds list"),
+        ("a: [", "is no YAML"),
+        (None, "cannot be read: No such file"),
+    ],
+    ids=["list", "broken", "missing"],
+)
+def test_unreadable_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    """A file that cannot be used is named with what is wrong."""
+    path = tmp_path / "settings.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=message) as refused:
+        load(ExampleSettings, file=path)
+    assert str(path) in str(refused.value)
+
+
+def test_empty_file_is_no_fault(tmp_path: Path) -> None:
+    """An empty file gives no settings."""
+    assert load(ExampleSettings, flags={"label": "x"}, file=_file(tmp_path, "")).rate == 5.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"rate": "fast"}, "setting 'rate' = 'fast'"),
+        ({"kafka.bootstrap": "localhost"}, "'localhost' is no broker address"),
+        ({"kafka.prefix": "a b"}, "'a b' is no topic prefix"),
+        ({"redis.url": "http://x"}, "'http://x' is no Redis address"),
+        ({"telemetry.metrics_port": 70000}, "setting 'telemetry.metrics_port' = 70000"),
+        ({"telemetry.log_format": "xml"}, "setting 'telemetry.log_format' = 'xml'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_value_is_named(flags: dict[str, object], message: str) -> None:
+    """A value out of range is told with its key."""
+    with pytest.raises(SettingsError) as refused:
+        load(ExampleSettings, flags={"label": "x", **flags})
+    assert message in str(refused.value)
+
+
+def test_secrets_are_never_shown() -> None:
+    """Neither printing, dumping nor refusing settings shows a password."""
+    kafka = KafkaSettings(sasl_password=SecretStr("hush"))
+    redis = RedisSettings(url="redis://user:hush@host:1/0")
+    assert redis.url == "redis://user:hush@host:1/0"
+    for shown in (repr(kafka), str(kafka), repr(redis), str(redis), redis.model_dump_json(), repr(redis.model_dump())):
+        assert "hush" not in shown
+    with pytest.raises(SettingsError) as refused:
+        load(ExampleSettings, flags={"redis.url": "htp://user:hush@host", "kafka.sasl_password": 7})
+    assert "hush" not in str(refused.value)
+
+
+def test_settings_are_frozen() -> None:
+    """Settings do not change while a program runs."""
+    with pytest.raises(ValidationError):
+        KafkaSettings().bootstrap = "x:1"  # type: ignore[misc]
+
+
+def test_every_key_has_a_name_in_the_environment() -> None:
+    """Nested keys are joined by two underscores."""
+    assert {"label", "kafka.bootstrap", "redis.url"} <= set(dotted_names(ExampleSettings))
+    assert environment_name("kafka.bootstrap") == "SIMVG_KAFKA__BOOTSTRAP"
