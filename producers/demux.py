@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from producers.frame import EncodedImage, Picture, Pixels
 from producers.image_header import read_image
 
-MOST_PENDING = 250
+MOST_PENDING = 64
 """Packets that may wait for their picture; a decoder that takes more without giving any has lost them."""
 
 
@@ -35,7 +35,8 @@ class PictureReader:
     """Iterates over the first video stream of an open container, in order of presentation.
 
     The index is the rank of a frame's time stamp among all packets, so it is the frame's number in the file also where
-    pictures are reordered or lost. Motion-JPEG comes out as the bytes that went in.
+    pictures are reordered or lost. Motion-JPEG comes out as the bytes that went in. None stands for data that was read
+    and gave no picture (yet), so that whoever waits for one can lose patience.
     """
 
     def __init__(self, container: InputContainer, now: Callable[[], int], *, joins_midway: bool = False) -> None:
@@ -48,11 +49,12 @@ class PictureReader:
         self._read = 0
         self._index = 0
 
-    def __iter__(self) -> Iterator[Decoded]:
+    def __iter__(self) -> Iterator[Decoded | None]:
         motion_jpeg = self._stream.codec_context.name == "mjpeg"
         for packet in self._container.demux(self._stream):
             if self._waiting_for_key and packet.size:
                 if not packet.is_keyframe:
+                    yield None
                     continue
                 self._waiting_for_key = False
             if packet.size and not packet.is_discard:
@@ -60,7 +62,10 @@ class PictureReader:
             if motion_jpeg and packet.size and (image := read_image(bytes(packet))):
                 yield from self._take(packet.pts, image)
                 continue
-            for frame in self._decode(packet):
+            frames = self._decode(packet)
+            if packet.size and not frames:
+                yield None
+            for frame in frames:
                 yield from self._take(frame.pts, None if frame.is_corrupt else _picture(frame))
             while len(self._pending) > MOST_PENDING:
                 yield self._lost()

@@ -27,7 +27,8 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
 def camera_fault(doing: str, shown: str, error: BaseException) -> CameraError:
     """``("open", "rtsp://host/x", error)`` → CameraError. ``shown`` is the address without credentials.
 
-    The cause that stays attached carries number and text of FFmpeg's error, not the file name in it.
+    Its cause carries number and text of FFmpeg's error without the URL. Raise it outside of the ``except`` block, or
+    the error with the URL hangs on it as its context.
     """
     reason = next((words for kind, words in _WORDS if isinstance(error, kind)), "it cannot be read")
     text = getattr(error, "strerror", None)

@@ -37,12 +37,14 @@ class Playback:
             stream.thread_type = "AUTO" if self._threads else "SLICE"
             period = 1.0 / float(stream.average_rate or DEFAULT_FPS)
             for decoded in PictureReader(container, self._clock.now):
+                if decoded is None:
+                    continue
                 readable = readable or decoded.image is not None
                 seconds = decoded.index * period if decoded.seconds is None else decoded.seconds
                 self.end = max(self.end, seconds + period)
                 yield dataclasses.replace(decoded, seconds=seconds)
         except FFmpegError as error:
-            raise camera_fault("read", str(self._path), error) from None
+            raise camera_fault("read", str(self._path), error) from error
         finally:
             container.close()
         if not readable:
@@ -52,7 +54,7 @@ class Playback:
         try:
             container = av.open(str(self._path), mode="r")
         except FFmpegError as error:
-            raise camera_fault("open", str(self._path), error) from None
+            raise camera_fault("open", str(self._path), error) from error
         if not container.streams.video:
             container.close()
             raise CameraError(f"cannot open {self._path}: the file has no video stream")

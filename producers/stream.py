@@ -48,12 +48,15 @@ class NetworkStream:
 
     def shots(self, stop: Event) -> Iterator[Shot]:
         container = self._open()
+        fault: CameraError | None = None
         try:
             yield from self._read(container, stop)
         except FFmpegError as error:
-            raise camera_fault("read", self.shown, error) from None
+            fault = camera_fault("read", self.shown, error)
         finally:
             container.close()
+        if fault is not None:
+            raise fault
 
     def _read(self, container: InputContainer, stop: Event) -> Iterator[Shot]:
         container.streams.video[0].thread_type = "SLICE"  # frame threads would hold back a frame per core
@@ -64,12 +67,14 @@ class NetworkStream:
         for decoded in PictureReader(container, self._clock.now, joins_midway=True):
             if stop.is_set():
                 return
-            if decoded.image is not None:
+            if decoded is not None and decoded.image is not None:
                 seen = time.monotonic()
             elif time.monotonic() - seen > self._stall_seconds:
                 raise CameraError(
                     f"cannot read {self.shown}: data comes, but no picture in it for {self._stall_seconds:g} s"
                 )
+            if decoded is None:
+                continue
             captured = pace.at(decoded.seconds or 0.0) if recorded else decoded.arrived
             latest = max(latest + 1, captured)
             yield Shot(latest, decoded.image)
@@ -79,13 +84,16 @@ class NetworkStream:
         options = {"fflags": "nobuffer", "analyzeduration": _LOOK_MICROSECONDS}
         if self._url.lower().startswith("rtsp"):
             options["rtsp_transport"] = self._transport
+        fault: CameraError | None = None
         began = time.monotonic()
         try:
             container = av.open(self._url, mode="r", options=options, timeout=(self._open_seconds, self._stall_seconds))
         except FFmpegError as error:
             # FFmpeg calls an open that ran out of time by various names.
             late = time.monotonic() - began >= self._open_seconds
-            raise camera_fault("open", self.shown, TimeoutError() if late else error) from None
+            fault = camera_fault("open", self.shown, TimeoutError() if late else error)
+        if fault is not None:
+            raise fault
         if not container.streams.video:
             container.close()
             raise CameraError(f"cannot open {self.shown}: the stream holds no video")

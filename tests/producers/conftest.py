@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import av
 import cv2
@@ -91,3 +95,46 @@ def jpegs() -> list[bytes]:
     """Five different JPEGs."""
     encoded = (cv2.imencode(".jpg", frame_picture(index))[1] for index in range(5))
     return [data.tobytes() for data in encoded]
+
+
+@pytest.fixture
+def motion_jpeg(jpegs: list[bytes]) -> Iterator[str]:
+    """URL of a real HTTP server that sends the five JPEGs over and over, 20 a second."""
+    ending = Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            with suppress(OSError):  # the client goes when it has seen enough
+                while not ending.wait(0.05):
+                    for data in jpegs:
+                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                        self.wfile.write(head.encode() + data + b"\r\n")
+                        ending.wait(0.05)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Requests are no news."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/video"
+    ending.set()
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """``until(condition, seconds)`` waits for something to become true, and fails when it does not."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.02)
+
+    return wait
