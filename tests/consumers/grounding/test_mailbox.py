@@ -1,0 +1,129 @@
+"""Which frame is next, and which is skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.grounding.frames import Frame
+from consumers.grounding.mailbox import HOLD_SECONDS, Mailbox
+from consumers.grounding.settings import Freshness, FreshnessRule, WorkerSettings
+from infra.contracts import FrameHeader, FrameReference, utc_from_ns
+
+
+def frame(camera: str, sequence: int, partition: int = 0) -> Frame:
+    captured = 1_764_000_000_000_000_000 + sequence
+    header = FrameHeader(
+        id=f"{camera}/e/{sequence}",
+        camera=camera,
+        sequence=sequence,
+        epoch="e",
+        captured_ns=captured,
+        published_ns=captured,
+        width=4,
+        height=4,
+    )
+    place = FrameReference(
+        topic="frames", partition=partition, offset=sequence, sequence=sequence, captured_at=utc_from_ns(captured)
+    )
+    return Frame(header, place, b"", captured)
+
+
+def freshness(camera: str) -> Freshness:
+    return "every" if camera.startswith("every") else "latest"
+
+
+def test_empty_mailbox_has_nothing() -> None:
+    """Nothing in, nothing out, nothing full."""
+    mailbox = Mailbox(freshness, 4)
+    assert mailbox.take(0.0) is None
+    assert mailbox.full() == set()
+
+
+def test_latest_replaces_and_names_the_skipped() -> None:
+    """A newer frame takes the place of the older one, which is handed back to be counted."""
+    mailbox = Mailbox(freshness, 4)
+    assert mailbox.offer(frame("a", 1)) == []
+    assert [old.place.sequence for old in mailbox.offer(frame("a", 2))] == [1]
+    taken = mailbox.take(0.0)
+    assert taken is not None and taken.place.sequence == 2
+    assert mailbox.take(0.0) is None
+
+
+def test_latest_waits_for_the_end_of_a_backlog() -> None:
+    """While a partition is being read, its frames are held back, so the first one scored is the newest."""
+    mailbox = Mailbox(freshness, 4)
+    mailbox.offer(frame("a", 1))
+    mailbox.hold(0, behind=True, now=10.0)
+    assert mailbox.take(10.1) is None
+    mailbox.offer(frame("a", 2))
+    mailbox.hold(0, behind=False, now=10.2)
+    taken = mailbox.take(10.2)
+    assert taken is not None and taken.place.sequence == 2
+
+
+def test_endless_backlog_is_watched_all_the_same() -> None:
+    """A partition that never drains still gives a frame now and then."""
+    mailbox = Mailbox(freshness, 4)
+    mailbox.hold(0, behind=True, now=10.0)
+    mailbox.offer(frame("a", 1))
+    assert mailbox.take(10.0 + HOLD_SECONDS) is not None
+
+
+def test_every_keeps_all_and_says_when_it_is_full() -> None:
+    """Nothing is skipped under 'every'; the partition is named until its queue is half empty."""
+    mailbox = Mailbox(freshness, 4)
+    for number in range(4):
+        assert mailbox.offer(frame("every-1", number, partition=3)) == []
+    mailbox.hold(3, behind=True, now=0.0)
+    assert mailbox.full() == {3}
+    assert not mailbox.roomy(3)
+    taken = [mailbox.take(0.0), mailbox.take(0.0)]
+    assert [one.place.sequence for one in taken if one] == [0, 1]
+    assert mailbox.roomy(3)
+
+
+def test_cameras_take_turns() -> None:
+    """A busy camera does not keep the others waiting."""
+    mailbox = Mailbox(freshness, 9)
+    for number in range(3):
+        mailbox.offer(frame("every-a", number))
+    mailbox.offer(frame("every-b", 0))
+    cameras = [one.camera for one in (mailbox.take(0.0) for _ in range(4)) if one]
+    assert cameras == ["every-a", "every-b", "every-a", "every-a"]
+
+
+def test_drop_takes_out_one_partition() -> None:
+    """A partition that goes away takes its waiting frames along, and no others."""
+    mailbox = Mailbox(freshness, 4)
+    mailbox.offer(frame("a", 1, partition=0))
+    mailbox.offer(frame("b", 1, partition=1))
+    assert [one.camera for one in mailbox.drop({0})] == ["a"]
+    assert len(mailbox) == 1
+
+
+def test_first_matching_rule_decides() -> None:
+    """Freshness of a camera is that of the first rule that matches it, else the default."""
+    rules = (FreshnessRule(cameras="press-*", freshness="every"), FreshnessRule(cameras="*-9", freshness="latest"))
+    settings = WorkerSettings(freshness="latest", freshness_rules=rules)
+    assert [settings.freshness_of(camera) for camera in ("press-9", "line-9", "line-1")] == ["every", "latest", "latest"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "every-c"]), st.booleans())))
+def test_frames_in_are_frames_out_or_skipped(steps: list[tuple[str, bool]]) -> None:
+    """Every frame is taken, skipped or still waiting; each camera's frames come in order; 'every' never skips."""
+    mailbox = Mailbox(freshness, 1000)
+    offered: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    taken: dict[str, list[int]] = {"a": [], "b": [], "every-c": []}
+    for camera, take in steps:
+        for old in mailbox.offer(frame(camera, offered[camera])):
+            skipped[old.camera] += 1
+        offered[camera] += 1
+        if take and (one := mailbox.take(0.0)) is not None:
+            taken[one.camera].append(one.place.sequence)
+    assert skipped["every-c"] == 0
+    assert offered.total() == skipped.total() + sum(map(len, taken.values())) + len(mailbox)
+    assert all(numbers == sorted(numbers) for numbers in taken.values())

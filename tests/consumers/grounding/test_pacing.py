@@ -1,0 +1,42 @@
+"""How often a query looks."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.grounding.pacing import Pacer
+
+SECOND = 1_000_000_000
+
+
+def test_no_rate_means_every_frame() -> None:
+    """Without a rate all frames are due."""
+    pacer = Pacer()
+    assert all(pacer.due(("c", "q"), None, n) for n in range(5))
+
+
+def test_rate_is_kept_on_average() -> None:
+    """Two of five frames per second are due at rate 2, not every third."""
+    pacer = Pacer()
+    assert sum(pacer.due(("c", "q"), 2.0, n * SECOND // 5) for n in range(50)) == 20
+
+
+def test_clock_set_back_does_not_blind() -> None:
+    """A camera clock that jumps back an hour does not stop the query for an hour."""
+    pacer = Pacer()
+    assert pacer.due(("c",), 1.0, 7200 * SECOND)
+    assert pacer.due(("c",), 1.0, 3600 * SECOND)
+
+
+@given(st.lists(st.integers(1, 3 * SECOND), max_size=60), st.floats(0.2, 20))
+def test_never_over_the_rate(gaps: list[int], rate: float) -> None:
+    """In any stretch there are at most rate × seconds + 2 frames due."""
+    pacer, now, due = Pacer(), 0, list[int]()
+    for gap in gaps:
+        now += gap
+        if pacer.due(("c",), rate, now):
+            due.append(now)
+    for first in range(len(due)):
+        for last in range(first, len(due)):
+            assert last - first + 1 <= rate * (due[last] - due[first]) / SECOND + 2
