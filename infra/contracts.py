@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -57,7 +57,7 @@ Time = Annotated[
 
 def utc_from_ns(ns: int) -> datetime:
     """Nanoseconds since the epoch → aware UTC time (to the microsecond)."""
-    return datetime.fromtimestamp(ns // 1_000 / 1e6, tz=UTC)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1_000)  # in whole numbers: exact
 
 
 class Contract(BaseModel):
