@@ -86,6 +86,9 @@ class ServerProcess:
                 if not _ended(process, seconds):
                     process.kill()
                     _ended(process, 5.0)
+            child = _children.pop(process.pid, None)
+            if child is not None:
+                child.wait()  # it has ended: collect it
         self._pid_file.unlink(missing_ok=True)
         return process is not None
 
