@@ -32,7 +32,7 @@ from consumers.grounding.plan import Look, Plan, make_plan
 from consumers.grounding.restore import read_alarm_states
 from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.settings import WorkerSettings
-from infra.errors import BadFrameMessage, BrokerUnavailable, RegistryError
+from infra.errors import BadFrameMessage, BrokerUnavailable, RegistryError, TopicMissing
 from infra.follower import QueryFollower
 from infra.kafka import Publisher
 from infra.metrics import counter, gauge, histogram
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 NEEDED: tuple[TopicName, ...] = ("frames", "detections", "alerts", "evidence", "alarm-state", "frames-rejected")
 IDLE_SECONDS = 0.1
 RESTORE_SECONDS = 120.0
+TOPIC_SECONDS = 5.0
 
 _STAGE = histogram("simvg_worker_stage_seconds", "time that a frame spends in each stage", ("camera", "stage"))
 _BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
@@ -159,7 +160,9 @@ class Worker:
             raise failure
 
     def _wait_for_topics(self) -> bool:
+        """Waits for Kafka without limit, and a moment for topics that were only just created. False when stopped."""
         told = False
+        deadline = time.monotonic() + TOPIC_SECONDS
         while not self._stop.is_set():
             try:
                 require_topics(self._settings.kafka, NEEDED)
@@ -168,7 +171,12 @@ class Worker:
                 if not told:
                     logger.warning("waiting for Kafka: %s", error)
                 told = True
+                deadline = time.monotonic() + TOPIC_SECONDS
                 self._stop.wait(1.0)
+            except TopicMissing:
+                if time.monotonic() > deadline:
+                    raise
+                self._stop.wait(IDLE_SECONDS)
         return False
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:

@@ -186,7 +186,9 @@ def test_one_alert_per_episode(marks: str, query: StandingQuery) -> None:
         assert alert.state is expected
         assert opened in (None, alert.id)
         opened = None if expected is AlertState.CLOSED else alert.id
-        expected = {"raised": AlertState.CLEARED, "cleared": AlertState.CLOSED, "closed": AlertState.RAISED}[alert.state]
+        expected = {"raised": AlertState.CLEARED, "cleared": AlertState.CLOSED, "closed": AlertState.RAISED}[
+            alert.state
+        ]
     raised = [alert.id for alert in alerts if alert.state is AlertState.RAISED]
     assert len(set(raised)) == len(raised)
     assert (state is not None and state.alert is not None) == (opened is not None)

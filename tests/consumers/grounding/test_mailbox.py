@@ -108,7 +108,11 @@ def test_first_matching_rule_decides() -> None:
     """Freshness of a camera is that of the first rule that matches it, else the default."""
     rules = (FreshnessRule(cameras="press-*", freshness="every"), FreshnessRule(cameras="*-9", freshness="latest"))
     settings = WorkerSettings(freshness="latest", freshness_rules=rules)
-    assert [settings.freshness_of(camera) for camera in ("press-9", "line-9", "line-1")] == ["every", "latest", "latest"]
+    assert [settings.freshness_of(camera) for camera in ("press-9", "line-9", "line-1")] == [
+        "every",
+        "latest",
+        "latest",
+    ]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "every-c"]), st.booleans())))

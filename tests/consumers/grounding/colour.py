@@ -1,0 +1,53 @@
+"""A small real engine that finds colours, so that alerts can be checked for being right without a trained model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from consumers.grounding.findings import Finding
+from consumers.grounding.frames import Pixels
+from infra.contracts import Box, State
+
+COLOURS: dict[str, tuple[int, int, int]] = {"red": (40, 40, 220), "green": (40, 220, 40), "blue": (220, 40, 40)}
+"""Blue-green-red of what each word finds."""
+
+PRESENT, ABSENT = 0.97, 0.03
+
+
+class ColourEngine:
+    """Grounds "red", "green" and "blue": one box around each blob of the colour. Refuses other words."""
+
+    fingerprint = "colour-1"
+
+    def __init__(self, seconds_per_batch: float = 0.0) -> None:
+        self.seconds_per_batch = seconds_per_batch
+        self.views: list[tuple[int, int]] = []
+        self.compiled: set[str] = set()
+
+    def problem(self, frame: Pixels) -> str | None:
+        return "frame is black" if int(frame.max()) < 10 else None
+
+    def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
+        self.compiled |= set(texts)
+        return {text: f"the model does not know {text!r}" for text in texts if text not in COLOURS}
+
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+        time.sleep(self.seconds_per_batch)
+        self.views += [(view.shape[1], view.shape[0]) for view in views]
+        return [{text: self._find(view, text) for text in words} for view, words in zip(views, texts, strict=True)]
+
+    def _find(self, view: Pixels, text: str) -> Finding:
+        assert text in self.compiled
+        height, width = view.shape[:2]
+        mask = (np.abs(view.astype(int) - COLOURS[text]).max(axis=2) < 45).astype(np.uint8)
+        _, _, blobs, _ = cv2.connectedComponentsWithStats(mask)
+        boxes: list[Box] = [
+            (x / width, y / height, (x + w) / width, (y + h) / height) for x, y, w, h, area in blobs[1:] if area >= 16
+        ]
+        if not boxes:
+            return Finding(State.ABSENT, ABSENT)
+        return Finding(State.PRESENT, PRESENT, tuple(boxes), (PRESENT,) * len(boxes))
