@@ -55,7 +55,7 @@ class LocalStack:
             settings.kafka_port,
             settings.redis_port,
             controller_port=settings.controller_port,
-            cache_dir=settings.cache_dir,
+            cache_dir=settings.library_cache,
         )
 
     @property

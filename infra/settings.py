@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import yaml
@@ -153,7 +154,9 @@ class StackSettings(RoleSettings):
     """The local stack of `simvg up`: one broker and one Redis on this machine."""
 
     state_dir: Path = Field(default=Path(".state"), description="where the stack keeps data, logs and process ids")
-    cache_dir: Path = Field(default=Path(".cache"), description="where fetched libraries are kept")
+    library_cache: Path = Field(
+        default=Path(".cache"), description="where the Kafka libraries fetched by Maven are kept"
+    )
     kafka_port: int = Field(default=DEFAULT_KAFKA_PORT, ge=1, le=65535, description="port of the local broker")
     controller_port: int = Field(
         default=DEFAULT_CONTROLLER_PORT, ge=1, le=65535, description="port of the local broker's controller"
@@ -209,7 +212,9 @@ def environment_name(dotted: str) -> str:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
+    """The settings class that a key stands for, also an optional one; a list of such is a value, not nested keys."""
+    optional = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    for candidate in (annotation, *optional):
         if isinstance(candidate, type) and issubclass(candidate, Settings):
             return candidate
     return None

