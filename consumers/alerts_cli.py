@@ -1,0 +1,128 @@
+"""`simvg alerts`: alerts at a terminal, for people or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from consumers.alerts import UnreadableAlert, read_alerts
+from infra.contracts import Alert, AlertState
+from infra.settings import RoleSettings, load
+from infra.telemetry import configure_logging
+
+_COLOURS = {
+    AlertState.RAISED: "bold red",
+    AlertState.ACKNOWLEDGED: "yellow",
+    AlertState.CLEARED: "green",
+    AlertState.CLOSED: "dim",
+}
+_COLUMNS = ("time (UTC)", "state", "severity", "camera", "query", "score", "why", "alert")
+_WIDTHS = (12, 12, 8, 16, 24, 5, None, 22)
+
+
+def alerts(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, as in the topic.")] = False,
+    camera: Annotated[str | None, typer.Option("--camera", help="Of this camera only.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="Of this query id only.")] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="With --follow: first all that are kept.")
+    ] = False,
+    kafka: Annotated[
+        str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")
+    ] = None,
+    topic_prefix: Annotated[
+        str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+) -> None:
+    """Shows alerts: every transition (raised, cleared, closed), with score, reason and frame.
+
+    Without --follow: all that are kept, in the order of their times. A message that is no alert is shown as such.
+
+    Examples: simvg alerts --follow · simvg alerts --json --camera line-1 | jq .reason
+    """
+    settings = load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config)
+    # The reader itself says what it cannot read; a log line besides would break JSON piped elsewhere.
+    configure_logging(settings.telemetry.model_copy(update={"log_level": "ERROR"}), role="alerts")
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        found = read_alerts(settings.kafka, from_beginning=from_beginning or not follow, to_end=not follow, stop=stop)
+        wanted = (one for one in found if _wanted(one, camera, query))
+        if follow:
+            console = Console()
+            if not as_json:
+                console.print(_table(header=True))
+            for one in wanted:
+                _show_json(one) if as_json else console.print(_row(_table(), one))
+        else:
+            rows = sorted(wanted, key=_time)
+            if as_json:
+                for one in rows:
+                    _show_json(one)
+            else:
+                table = _table(header=True)
+                for one in rows:
+                    _row(table, one)
+                Console().print(table if rows else "no alerts are kept")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _wanted(one: Alert | UnreadableAlert, camera: str | None, query: str | None) -> bool:
+    if isinstance(one, UnreadableAlert):
+        return True
+    return camera in (None, one.camera) and query in (None, one.query.id)
+
+
+def _time(one: Alert | UnreadableAlert) -> str:
+    """Unreadable messages last."""
+    return one.timeline[-1].at.isoformat() if isinstance(one, Alert) else "~"
+
+
+def _show_json(one: Alert | UnreadableAlert) -> None:
+    if isinstance(one, Alert):
+        typer.echo(one.model_dump_json())
+    else:
+        typer.echo(json.dumps({"unreadable": one.fault, "at": one.place.model_dump()}))
+
+
+def _table(*, header: bool = False) -> Table:
+    """A table of fixed columns: with --follow each transition is a table of one row, and they must line up."""
+    table = Table(box=None, show_header=header, padding=(0, 1), expand=True)
+    for name, width in zip(_COLUMNS, _WIDTHS, strict=True):
+        table.add_column(name, width=width, ratio=None if width else 1, overflow="fold")
+    return table
+
+
+def _row(table: Table, one: Alert | UnreadableAlert) -> Table:
+    if isinstance(one, UnreadableAlert):
+        place = f"{one.place.topic} {one.place.partition}:{one.place.offset}"
+        table.add_row("", "[magenta]unreadable[/]", "", "", "", "", escape(one.fault), escape(place))
+        return table
+    colour = _COLOURS[one.state]
+    table.add_row(
+        f"{one.timeline[-1].at:%H:%M:%S.%f}"[:-3],
+        f"[{colour}]{one.state}[/]",
+        str(one.severity),
+        escape(one.camera),
+        escape(one.query.text),
+        f"{one.score:.2f}",
+        escape(one.reason),
+        one.id,
+    )
+    return table
