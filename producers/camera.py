@@ -8,7 +8,7 @@ from threading import Event, Thread
 import structlog
 
 from infra.errors import BrokerUnavailable, SimVGLineError
-from infra.kafka import Publisher
+from infra.kafka import Publisher, wait_for_broker
 from infra.telemetry import start_metrics
 from infra.topics import require_topics, topic_name
 from producers.capture import CameraState, Capture, Reconnect
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _NEVER_SECONDS = 7 * 24 * 3600.0
 _LOOK_SECONDS = 0.1
+_BROKER_SECONDS = 1.0
 _GRACE_SECONDS = 0.5
 _SETTLE_SECONDS = 5.0
 
@@ -144,8 +145,10 @@ class Camera:
             self._failure = self._failure or error
 
     def _check_topics(self, halt: Event) -> None:
-        """A missing topic is told at the start; an absent broker only delays things."""
+        """With a broker at hand, a missing topic is a mistake and ends the camera. One that comes up later may get its
+        topics later still: frames that find none are dropped for that reason until it is there."""
         try:
+            wait_for_broker(self._settings.kafka, _BROKER_SECONDS)
             require_topics(self._settings.kafka, ["frames"])
         except BrokerUnavailable as error:
             log.warning("frames wait for Kafka", camera=self._settings.id, error=str(error))

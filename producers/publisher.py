@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition, Thread
+from typing import Protocol
 
 import structlog
 
 from infra.cloudevents import frame_headers
 from infra.contracts import FrameHeader, MessageReference
 from infra.errors import BrokerError, BrokerUnavailable, BufferFull, CameraError, MessageTooLarge, TopicMissing
-from infra.kafka import Publisher
+from infra.kafka import Headers, OnDelivery
 from producers import metrics
 from producers.drops import Drops
 from producers.encoding import Encoder
@@ -24,6 +25,16 @@ log = structlog.get_logger(__name__)
 
 _POLL_SECONDS = 0.01
 _IDLE_SECONDS = 0.2
+
+
+class Outlet(Protocol):
+    """The part of :class:`infra.kafka.Publisher` that is used; it says what is raised."""
+
+    def send(
+        self, topic: str, *, key: bytes, value: bytes, headers: Headers | None, on_delivery: OnDelivery | None
+    ) -> None: ...
+    def poll(self, seconds: float) -> int: ...
+    def close(self, seconds: float) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +59,7 @@ class FramePublisher:
         self,
         camera: str,
         topic: str,
-        publisher: Publisher,
+        outlet: Outlet,
         encoder: Encoder,
         ledger: Ledger,
         limits: PublishingLimits,
@@ -57,7 +68,7 @@ class FramePublisher:
     ) -> None:
         self._camera = camera
         self._topic = topic
-        self._publisher = publisher
+        self._outlet = outlet
         self._encoder = encoder
         self._ledger = ledger
         self._drop = Drops(camera, ledger)
@@ -109,10 +120,10 @@ class FramePublisher:
         try:
             while not self._over():
                 if self._in_flight >= self._limits.in_flight_frames:
-                    self._publisher.poll(_POLL_SECONDS)
+                    self._outlet.poll(_POLL_SECONDS)
                     continue
                 if self._in_flight:
-                    self._publisher.poll(_POLL_SECONDS)
+                    self._outlet.poll(_POLL_SECONDS)
                 waiting = self._next(0.0 if self._in_flight else _IDLE_SECONDS)
                 if waiting is not None:
                     self._publish(*waiting)
@@ -178,7 +189,7 @@ class FramePublisher:
         try:
             while True:
                 try:
-                    self._publisher.send(
+                    self._outlet.send(
                         self._topic,
                         key=self._camera.encode(),
                         value=image.data,
@@ -190,7 +201,7 @@ class FramePublisher:
                     # Few large frames can fill the client's memory before in_flight_frames is reached.
                     if self._in_flight == 1 or self._late():
                         raise
-                    self._publisher.poll(_POLL_SECONDS)
+                    self._outlet.poll(_POLL_SECONDS)
         except BrokerError as error:
             self._in_flight -= 1
             self._drop(self._reason(error), str(error))
@@ -225,7 +236,7 @@ class FramePublisher:
             self._changed.notify_all()
         if left:
             self._drop("stopped", "the camera was stopped before they could be sent", left)
-        self._publisher.close(0.0)
+        self._outlet.close(0.0)
         if self._in_flight:
             self._drop("stopped", "the camera was stopped before Kafka confirmed them", self._in_flight)
             self._in_flight = 0
