@@ -122,11 +122,10 @@ class FramePublisher:
                 if self._in_flight >= self._limits.in_flight_frames:
                     self._outlet.poll(_POLL_SECONDS)
                     continue
-                if self._in_flight:
-                    self._outlet.poll(_POLL_SECONDS)
                 waiting = self._next(0.0 if self._in_flight else _IDLE_SECONDS)
                 if waiting is not None:
                     self._publish(*waiting)
+                self._outlet.poll(0.0 if waiting is not None else _POLL_SECONDS)
         except Exception:
             log.exception("publishing failed", camera=self._camera)
             raise

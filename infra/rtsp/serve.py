@@ -70,10 +70,10 @@ def read_access_units(Gst: Any, path: Path) -> tuple[list[AccessUnit], int]:
     pipeline.set_state(Gst.State.PLAYING)
     units: list[AccessUnit] = []
     end = 0
-    while True:
-        sample = sink.emit("try-pull-sample", 10 * Gst.SECOND)
+    while pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR) is None and not sink.get_property("eos"):
+        sample = sink.emit("try-pull-sample", Gst.SECOND // 10)
         if sample is None:
-            break
+            continue
         buffer = sample.get_buffer()
         key = not buffer.has_flags(Gst.BufferFlags.DELTA_UNIT)
         units.append((buffer.extract_dup(0, buffer.get_size()), buffer.pts, key))
