@@ -14,6 +14,8 @@ from infra.errors import BadFrameMessage
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG segments that carry the image's size
+_END = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}
+_TRAILER_BYTES = 1024  # cameras may pad behind the end mark
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -22,6 +24,8 @@ class DecodePool:
 
     def __init__(self, threads: int, max_pixels: int) -> None:
         self._max_pixels = max_pixels
+        # OpenCV writes to stderr by itself; what is wrong with a frame is in its rejection.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def submit(self, frame: Frame) -> Future[Picture]:
@@ -63,14 +67,16 @@ def decode(image: bytes, *, width: int, height: int, max_pixels: int) -> Pixels:
         raise BadFrameMessage(
             f"image is {size[0]}×{size[1]} pixels, its headers say {width}×{height}", reason="size_mismatch"
         )
+    # OpenCV decodes a cut-off image and leaves the rest grey: a defect there would read "absent".
+    end = next(mark for start, mark in _END.items() if image.startswith(start))
+    if end not in image[-_TRAILER_BYTES:]:
+        raise BadFrameMessage(f"image of {len(image)} bytes is cut off: it has no end mark", reason="corrupt_image")
     try:
         pixels = cv2.imdecode(np.frombuffer(image, np.uint8), _AS_STORED)
     except cv2.error as error:
         raise BadFrameMessage(f"image cannot be decoded: {error}", reason="corrupt_image") from error
     if pixels is None:
-        raise BadFrameMessage(
-            f"image of {len(image)} bytes cannot be decoded; it is cut off or corrupt", reason="corrupt_image"
-        )
+        raise BadFrameMessage(f"image of {len(image)} bytes cannot be decoded; it is corrupt", reason="corrupt_image")
     return pixels.astype(np.uint8, copy=False)
 
 

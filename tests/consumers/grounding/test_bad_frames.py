@@ -1,0 +1,145 @@
+"""What is no usable frame is kept with the reason, counted, and stops nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from consumers.grounding.decode import decode, image_size
+from infra.cloudevents import frame_headers
+from infra.contracts import FrameHeader
+from infra.errors import BadFrameMessage
+from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line, picture
+
+JPEG = picture()
+PNG = bytes(cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1])
+
+
+def headers(**changes: object) -> list[tuple[str, bytes]]:
+    now = time.time_ns()
+    facts: dict[str, object] = {"id": "line-1/e/0", "camera": "line-1", "sequence": 0, "epoch": "e"}
+    facts |= {"captured_ns": now, "published_ns": now, "width": WIDTH, "height": HEIGHT}
+    return frame_headers(FrameHeader.model_validate(facts | changes))
+
+
+def without(name: str) -> list[tuple[str, bytes]]:
+    return [pair for pair in headers() if pair[0] != name]
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "key", "reason", "says"),
+    [
+        (b"hello", headers(), b"line-1", "not_an_image", "they begin b'hello'"),
+        (b"", headers(), b"line-1", "empty", "no image in it"),
+        (JPEG[: len(JPEG) // 2], headers(), b"line-1", "corrupt_image", "is cut off"),
+        (JPEG, headers(width=640, height=480), b"line-1", "size_mismatch", f"image is {WIDTH}×{HEIGHT} pixels"),
+        (JPEG, [], b"line-1", "missing_headers", "no CloudEvents headers"),
+        (JPEG, without("ce_sequence"), b"line-1", "missing_header", "ce_sequence"),
+        (JPEG, headers(), b"line-2", "key_mismatch", "b'line-2'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "_" in value else "",
+)
+def test_bad_message_is_kept_with_its_reason(
+    line: Line, value: bytes, given: list[tuple[str, bytes]], key: bytes, reason: str, says: str
+) -> None:
+    """The original bytes lie on frames-rejected with class, message and place; the good frames around are scored."""
+    line.add("red")
+    worker = line.start()
+    camera = line.camera()
+    camera.play("r")
+    place = camera.raw(value, given, key)
+    camera.play("rr")
+    line.wait_for_alerts("raised")
+    line.until(lambda: worker.totals.fetched == 4 and worker.totals.in_flight == 0)
+    assert worker.totals.balanced and worker.totals.rejected == {reason: 1}
+    ((_, kept_key, kept, told),) = line.messages("frames-rejected")
+    assert (kept, kept_key) == (value, key)
+    assert told["ce_reason"].decode() == reason
+    assert told["ce_errorclass"] == b"BadFrameMessage"
+    assert says in told["ce_errormessage"].decode()
+    original = (told["ce_originaltopic"], told["ce_originalpartition"], told["ce_originaloffset"])
+    assert original == (place.topic.encode(), str(place.partition).encode(), str(place.offset).encode())
+
+
+def test_hundred_broken_frames_leave_no_gap(line: Line) -> None:
+    """A row of noise is rejected frame by frame, committed, and not read again by the next worker."""
+    line.add("red")
+    worker = line.start()
+    camera = line.camera()
+    noise = np.random.default_rng(7)
+    for _ in range(100):
+        camera.send(image=noise.bytes(int(noise.integers(1, 400))))
+    line.wait_for_frames(worker, 100)
+    line.until(lambda: len(line.messages("frames-rejected")) == 100)
+    line.stop(worker)
+    second = line.start()
+    camera.play("rrr")
+    line.wait_for_alerts("raised")
+    assert second.totals.fetched == 3
+
+
+@pytest.mark.parametrize("image", [JPEG, PNG], ids=["jpeg", "png"])
+def test_good_images_are_decoded(image: bytes) -> None:
+    """JPEG and PNG give pixels of the size their headers say."""
+    assert image_size(image) == (WIDTH, HEIGHT)
+    assert decode(image, width=WIDTH, height=HEIGHT, max_pixels=100_000).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_huge_image_is_refused_before_it_is_decoded() -> None:
+    """An image that claims a billion pixels costs no memory: its own header is enough to refuse it."""
+    bomb = PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:]
+    with pytest.raises(BadFrameMessage, match="60000×60000 pixels is over the limit of 100000") as refused:
+        decode(bomb, width=60_000, height=60_000, max_pixels=100_000)
+    assert refused.value.reason == "too_many_pixels"
+
+
+def corrupted() -> list[bytes]:
+    noise = np.random.default_rng(3)
+    found = [b""]
+    for base in (JPEG, PNG):
+        for _ in range(150):
+            broken = bytearray(base[: int(noise.choice([len(base), noise.integers(0, len(base))]))])
+            for place in noise.integers(0, max(len(broken), 1), size=int(noise.integers(0, 4))):
+                if broken:
+                    broken[place] = int(noise.integers(0, 256))
+            found.append(bytes(broken))
+    return found
+
+
+def test_corrupted_images_decode_or_are_refused() -> None:
+    """Cut and altered images either decode to the right size or raise BadFrameMessage with a reason; nothing else."""
+    outcomes: set[str] = set()
+    for image in corrupted():
+        try:
+            assert decode(image, width=WIDTH, height=HEIGHT, max_pixels=100_000).shape == (HEIGHT, WIDTH, 3)
+            outcomes.add("decoded")
+        except BadFrameMessage as error:
+            outcomes.add(error.reason)
+    assert {"decoded", "empty", "not_an_image"} <= outcomes
+
+
+def test_frame_the_model_fails_on_is_rejected_alone(line: Line, until: Callable[..., None]) -> None:
+    """A frame that the model fails on is kept with the error; the other frames of its batch are scored."""
+    from tests.consumers.grounding.colour import ColourEngine
+
+    class Choking(ColourEngine):
+        def _find(self, view, text):  # type: ignore[no-untyped-def] # as the base class
+            if abs(int(view[0, 0, 0]) - 128) > 20:
+                raise RuntimeError("shape mismatch in layer 3")
+            return super()._find(view, text)
+
+    line.add("red")
+    worker = line.start(Choking(), batch_size=4, batch_deadline_ms=200)
+    camera = line.camera()
+    camera.play("r")
+    camera.send(image=bytes(cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 200, np.uint8))[1]))
+    camera.play("rr")
+    line.wait_for_alerts("raised")
+    line.wait_for_frames(worker, 4)
+    assert worker.totals.rejected == {"model_failed": 1}
+    ((_, _, _, told),) = line.messages("frames-rejected")
+    assert told["ce_errormessage"] == b"shape mismatch in layer 3"

@@ -1,0 +1,243 @@
+"""What happens when a part is away: nothing is lost without a count, and every alert arrives once it can."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.broker import LocalBroker
+from infra.contracts import AlertState
+from infra.redis_server import LocalRedis
+from infra.settings import KafkaSettings, RedisSettings
+from infra.topics import create_topics
+from tests.consumers.grounding.colour import ColourEngine
+from tests.consumers.grounding.conftest import Line
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def spawn(line: Line, folder: Path, name: str) -> subprocess.Popen[bytes]:
+    """A worker in a process of its own, which can be killed."""
+    command = [sys.executable, "-m", "tests.consumers.grounding.colour_worker"]
+    settings = line.settings(worker_id=name).model_dump_json()
+    settings = settings.replace(line.redis.shown_url, line.redis.url)
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen([*command, settings], cwd=REPOSITORY, stdout=log, stderr=log)
+
+
+def distinct(line: Line) -> list[tuple[str, str, int]]:
+    """Transitions, repeated deliveries of the same one counted once: camera, state, sequence of the onset."""
+    return sorted({(a.camera, str(a.state), a.onset.sequence) for a in line.alerts()})
+
+
+@pytest.mark.timeout(240)
+def test_killed_worker_loses_no_alert(line: Line, tmp_path: Path) -> None:
+    """kill -9 at any moment: the next worker goes on with the open alert and pending counts; ids stay the same."""
+    line.add("red")
+    camera = line.camera()
+    script = "..rrrrr....rr.rrrr.rr....rrrrrrrr"
+    expected = [
+        ("cleared", 2),
+        ("cleared", 14),
+        ("closed", 2),
+        ("closed", 14),
+        ("raised", 2),
+        ("raised", 14),
+        ("raised", 25),
+    ]
+    worker = spawn(line, tmp_path, "k0")
+    try:
+        for number, letter in enumerate(script):
+            camera.play(letter)
+            if number in (3, 6, 12, 17, 26):  # pending, raised, pending, raised, pending
+                line.until(lambda done=number: len(line.detections()) > done - 2, 60)
+                worker.kill()
+                worker.wait()
+                worker = spawn(line, tmp_path, f"k{number}")
+        line.until(lambda: len(distinct(line)) >= len(expected), 90)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert [(state, onset) for _, state, onset in distinct(line)] == expected
+    ids = {a.onset.sequence: a.id for a in line.alerts()}
+    assert all(a.id == ids[a.onset.sequence] for a in line.alerts())
+
+
+@pytest.mark.timeout(120)
+def test_stopped_worker_leaves_nothing_to_do_again(line: Line, tmp_path: Path) -> None:
+    """SIGTERM ends within seconds; what was done is committed, and the next worker reads none of it again."""
+    line.add("red")
+    worker = spawn(line, tmp_path, "s0")
+    camera = line.camera()
+    try:
+        camera.play("rrrr")
+        line.wait_for_alerts("raised")
+        line.until(lambda: len(line.detections()) == 4)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(15) == 0
+    finally:
+        worker.kill()
+    second = line.start()
+    camera.play("...")
+    line.wait_for_alerts("raised", "cleared", "closed")
+    assert second.totals.fetched == 3
+
+
+def test_two_workers_share_the_cameras(line: Line) -> None:
+    """A second worker takes some partitions over; alerts open at the hand-over go on under the same id."""
+    line.add("red")
+    cameras = [line.camera(f"line-{n}") for n in range(8)]
+    first = line.start()
+    for camera in cameras:
+        camera.play("rrr")
+    line.until(lambda: Counter(a.state for a in line.alerts()) == {"raised": 8})
+    second = line.start()
+    line.until(lambda: first.partitions and second.partitions, 60)
+    assert first.partitions | second.partitions == {0, 1} and not first.partitions & second.partitions
+    for camera in cameras:
+        camera.play("..")
+    line.until(lambda: Counter(a.state for a in line.alerts()) == {"raised": 8, "cleared": 8, "closed": 8})
+    assert len({a.id for a in line.alerts()}) == 8
+    assert first.totals.scored and second.totals.scored
+    line.stop(second)
+    line.until(lambda: first.partitions == {0, 1}, 60)
+    for camera in cameras:
+        camera.play("rrr")
+    line.until(lambda: Counter(a.state for a in line.alerts())[AlertState.RAISED] == 16)
+
+
+@pytest.fixture
+def own_kafka(broker: LocalBroker) -> KafkaSettings:
+    settings = KafkaSettings(bootstrap=broker.settings.bootstrap, prefix="f", partitions=2)
+    create_topics(settings)
+    return settings
+
+
+@pytest.mark.timeout(180)
+def test_broker_restart_loses_nothing(
+    own_kafka: KafkaSettings,
+    broker: LocalBroker,
+    redis_settings: RedisSettings,
+    tmp_path: Path,
+    until: Callable[..., None],
+) -> None:
+    """A power cut of the broker in mid-run: the worker waits and goes on; no frame is lost, no alert doubled."""
+    line = Line(own_kafka, redis_settings, tmp_path, until)
+    try:
+        line.add("red")
+        worker = line.start()
+        camera = line.camera()
+        camera.play("..rrr")
+        line.wait_for_alerts("raised")
+        broker.stop(kill=True)
+        time.sleep(2)
+        broker.start()
+        camera.play("rr....rrr")
+        until(lambda: len(distinct(line)) == 4, 60)
+        assert distinct(line) == [
+            ("line-1", "cleared", 2),
+            ("line-1", "closed", 2),
+            ("line-1", "raised", 2),
+            ("line-1", "raised", 11),
+        ]
+        until(lambda: {d.frame.sequence for d in line.detections()} == set(range(14)))
+        assert worker.totals.balanced
+    finally:
+        line.close()
+
+
+@pytest.mark.timeout(120)
+def test_broker_away_at_start_is_waited_for(
+    stopped_broker: LocalBroker, redis_settings: RedisSettings, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    """A worker started before Kafka says that it waits, and works as soon as the broker and its topics are there."""
+    kafka = KafkaSettings(bootstrap=stopped_broker.settings.bootstrap, prefix="f", partitions=2)
+    line = Line(kafka, redis_settings, tmp_path, until)
+    try:
+        line.add("red")
+        worker = line.start(wait=False)
+        time.sleep(1.5)
+        assert worker.health() == "worker is starting: waiting for Kafka"
+        stopped_broker.start()
+        create_topics(kafka)
+        until(lambda: worker.partitions, 60)
+        assert worker.health() is None
+        line.camera().play("rrr")
+        line.wait_for_alerts("raised")
+    finally:
+        line.close()
+
+
+def test_redis_away_in_mid_run_changes_nothing(
+    kafka: KafkaSettings, redis_server: LocalRedis, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    """While Redis is away the known queries stand; changes made after its return are taken over."""
+    line = Line(kafka, RedisSettings(url=redis_server.url, timeout_s=0.5), tmp_path, until)
+    try:
+        line.add("red")
+        worker = line.start()
+        until(lambda: worker.plan.active)
+        redis_server.stop()
+        camera = line.camera()
+        camera.play("rrr")
+        line.wait_for_alerts("raised")
+        redis_server.start()
+        line.add("green")
+        until(lambda: len(worker.plan.active) == 2)
+        camera.play("ggg")
+        until(lambda: {a.query.id for a in line.alerts()} == {"red", "green"})
+    finally:
+        line.close()
+
+
+def test_redis_away_at_start_uses_the_last_known_queries(
+    kafka: KafkaSettings, redis_server: LocalRedis, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    """A worker that starts without Redis takes the queries from its cache, and closes no alert for want of them."""
+    line = Line(kafka, RedisSettings(url=redis_server.url, timeout_s=0.5), tmp_path, until)
+    try:
+        line.add("red")
+        first = line.start()
+        camera = line.camera()
+        camera.play("rrr")
+        line.wait_for_alerts("raised")
+        line.stop(first)
+        redis_server.stop()
+        line.start()
+        camera.play("..")
+        line.wait_for_alerts("raised", "cleared", "closed")
+    finally:
+        line.close()
+
+
+def test_no_registry_and_no_cache_closes_nothing(
+    kafka: KafkaSettings, redis_server: LocalRedis, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    """A new machine that cannot reach the registry knows no query: that is no order to close open alerts."""
+    line = Line(kafka, RedisSettings(url=redis_server.url, timeout_s=0.5), tmp_path, until)
+    try:
+        line.add("red")
+        first = line.start()
+        camera = line.camera()
+        camera.play("rrr")
+        line.wait_for_alerts("raised")
+        line.stop(first)
+        redis_server.stop()
+        second = line.start(ColourEngine(), cache_dir=tmp_path / "empty")
+        camera.play("..")
+        line.wait_for_frames(second, 2)
+        assert second.totals.skipped == {"no_query": 2}
+        line.wait_for_alerts("raised")
+        redis_server.start()
+        until(lambda: second.plan.active)
+        camera.play("..")
+        line.wait_for_alerts("raised", "cleared", "closed")
+    finally:
+        line.close()
