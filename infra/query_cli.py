@@ -1,0 +1,278 @@
+"""`simvg query …`: the standing queries in the registry, for operators at a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra.contracts import Delay, StandingQuery
+from infra.errors import BadQuery
+from infra.queries import QueryRegistry, parse_query
+from infra.settings import RoleSettings, load
+
+app = typer.Typer(no_args_is_help=True, help="Standing queries: what is watched on every frame, until you remove it.")
+console = Console()
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
+RedisUrl = Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")]
+QueryId = Annotated[str, typer.Argument(help="Id of the query, as `simvg query list` shows it.")]
+Cameras = Annotated[list[str] | None, typer.Option("--camera", help="Camera id or glob such as 'line-*'; repeatable.")]
+Region = Annotated[str | None, typer.Option("--region", help="Part of the frame: 'x0,y0,x1,y1' in 0..1.")]
+Tiles = Annotated[str | None, typer.Option("--tiles", help="Columns x rows cut over the region, e.g. '2x2'.")]
+Expect = Annotated[str | None, typer.Option("--expect", help="absent: alarm when seen (default); present: when not.")]
+Threshold = Annotated[float | None, typer.Option("--threshold", help="Score at which the alarm condition begins.")]
+Clear = Annotated[float | None, typer.Option("--clear-threshold", help="Score under which the condition ends.")]
+OnDelay = Annotated[str | None, typer.Option("--on-delay", help="How long before raising: '3' frames or '1.5s'.")]
+OffDelay = Annotated[str | None, typer.Option("--off-delay", help="How long before clearing: '5' frames or '2s'.")]
+SeverityOption = Annotated[str | None, typer.Option("--severity", help="low, medium, high or critical.")]
+ActionOption = Annotated[str | None, typer.Option("--action", help="none, notify or stop.")]
+Rate = Annotated[float | None, typer.Option("--rate", help="Frames per second to score at most.")]
+Author = Annotated[str | None, typer.Option("--author", help="Who asks; kept with the query.")]
+
+
+def _registry(config: Path | None, redis: str | None) -> QueryRegistry:
+    return QueryRegistry(load(RoleSettings, flags={"redis.url": redis}, file=config).redis)
+
+
+def _parsed(name: str, text: str | None, parse: Callable[[str], Any]) -> Any:
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise BadQuery(f"--{name} {text!r}: {error}") from error
+
+
+def _region(text: str) -> tuple[float, ...]:
+    parts = tuple(float(part) for part in text.split(","))
+    if len(parts) != 4:
+        raise ValueError("write four numbers in 0..1: 'x0,y0,x1,y1'")
+    return parts
+
+
+def _tiles(text: str) -> tuple[int, int]:
+    columns, cross, rows = text.partition("x")
+    if not (cross and columns.isdigit() and rows.isdigit()):
+        raise ValueError("write columns x rows, e.g. '2x2'")
+    return int(columns), int(rows)
+
+
+def query_changes(
+    *,
+    text: str | None = None,
+    camera: list[str] | None = None,
+    region: str | None = None,
+    tiles: str | None = None,
+    expect: str | None = None,
+    threshold: float | None = None,
+    clear_threshold: float | None = None,
+    on_delay: str | None = None,
+    off_delay: str | None = None,
+    severity: str | None = None,
+    action: str | None = None,
+    rate: float | None = None,
+    author: str | None = None,
+) -> dict[str, Any]:
+    """Flags as an operator writes them → fields of a standing query; flags not given are left out.
+
+    Raises BadQuery naming the flag, the value and the form it should have.
+    """
+    changes = {
+        "text": text,
+        "cameras": tuple(camera) if camera else None,
+        "region": _parsed("region", region, _region),
+        "tiles": _parsed("tiles", tiles, _tiles),
+        "expect": expect,
+        "raise_threshold": threshold,
+        "clear_threshold": clear_threshold,
+        "on_delay": _parsed("on-delay", on_delay, Delay.parse),
+        "off_delay": _parsed("off-delay", off_delay, Delay.parse),
+        "severity": severity,
+        "action": action,
+        "rate": rate,
+        "author": author,
+    }
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
+    """A query as it is first added; without an id one is made from its text (``"missing bolt"`` → ``missing-bolt``).
+
+    Raises BadQuery naming each wrong field and its value.
+    """
+    now = datetime.now(UTC)
+    slug = re.sub(r"[^a-z0-9]+", "-", str(changes.get("text", "")).lower()).strip("-")[:48].strip("-")
+    return parse_query({"id": identifier or slug or "query", "created": now, "changed": now, **changes})
+
+
+def queries_table(queries: list[StandingQuery], revision: int) -> Table:
+    """The registry as a table."""
+    table = Table(title=f"Standing queries (revision {revision})", title_justify="left")
+    for column in (
+        "id",
+        "text",
+        "cameras",
+        "raise ≥",
+        "clear <",
+        "on / off delay",
+        "severity",
+        "action",
+        "state",
+        "rev",
+    ):
+        table.add_column(column)
+    for query in queries:
+        table.add_row(
+            query.id,
+            query.text,
+            " ".join(query.cameras),
+            f"{query.raise_threshold:.2f}",
+            f"{query.clears_below:.2f}",
+            f"{query.on_delay} / {query.off_delay}",
+            query.severity,
+            query.action,
+            "active" if query.enabled else "[yellow]paused[/]",
+            str(query.revision),
+        )
+    return table
+
+
+@app.command("add")
+def add(
+    text: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
+    identifier: Annotated[
+        str | None, typer.Option("--id", help="Id of the query; default: made from the text.")
+    ] = None,
+    camera: Cameras = None,
+    region: Region = None,
+    tiles: Tiles = None,
+    expect: Expect = None,
+    threshold: Threshold = None,
+    clear_threshold: Clear = None,
+    on_delay: OnDelay = None,
+    off_delay: OffDelay = None,
+    severity: SeverityOption = None,
+    action: ActionOption = None,
+    rate: Rate = None,
+    author: Author = None,
+    config: ConfigFile = None,
+    redis: RedisUrl = None,
+) -> None:
+    """Adds a standing query; every worker takes it up within seconds, without a restart.
+
+    Example: simvg query add "missing bolt" --camera 'line-*' --threshold 0.8 --on-delay 3
+    """
+    changes = query_changes(
+        text=text, camera=camera, region=region, tiles=tiles, expect=expect, threshold=threshold,
+        clear_threshold=clear_threshold, on_delay=on_delay, off_delay=off_delay, severity=severity, action=action,
+        rate=rate, author=author,
+    )  # fmt: skip
+    added = _registry(config, redis).add(new_query(identifier, changes))
+    console.print(f"added [bold]{added.id}[/] “{added.text}” for {' '.join(added.cameras)}", highlight=False)
+
+
+@app.command("list")
+def list_queries(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of a table.")] = False,
+    config: ConfigFile = None,
+    redis: RedisUrl = None,
+) -> None:
+    """Lists the standing queries.
+
+    Example: simvg query list
+    """
+    snapshot = _registry(config, redis).snapshot()
+    if as_json:
+        for query in snapshot.queries:
+            typer.echo(query.model_dump_json())
+    else:
+        console.print(queries_table(list(snapshot.queries), snapshot.revision))
+
+
+@app.command("show")
+def show(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -> None:
+    """Shows one query with all its fields, as JSON.
+
+    Example: simvg query show missing-bolt
+    """
+    typer.echo(json.dumps(_registry(config, redis).get(query_id).model_dump(mode="json"), indent=2))
+
+
+@app.command("edit")
+def edit(
+    query_id: QueryId,
+    text: Annotated[str | None, typer.Option("--text", help="New words.")] = None,
+    camera: Cameras = None,
+    region: Region = None,
+    tiles: Tiles = None,
+    expect: Expect = None,
+    threshold: Threshold = None,
+    clear_threshold: Clear = None,
+    on_delay: OnDelay = None,
+    off_delay: OffDelay = None,
+    severity: SeverityOption = None,
+    action: ActionOption = None,
+    rate: Rate = None,
+    author: Author = None,
+    revision: Annotated[
+        int | None,
+        typer.Option("--revision", help="Refuse unless the query is at this revision; default: its present one."),
+    ] = None,
+    config: ConfigFile = None,
+    redis: RedisUrl = None,
+) -> None:
+    """Changes fields of a query; a change that somebody else made meanwhile is never overwritten.
+
+    Example: simvg query edit missing-bolt --threshold 0.85
+    """
+    changes = query_changes(
+        text=text, camera=camera, region=region, tiles=tiles, expect=expect, threshold=threshold,
+        clear_threshold=clear_threshold, on_delay=on_delay, off_delay=off_delay, severity=severity, action=action,
+        rate=rate, author=author,
+    )  # fmt: skip
+    if not changes:
+        raise BadQuery(f"nothing to change in {query_id!r}: give at least one field, e.g. --threshold 0.8")
+    _change(_registry(config, redis), query_id, revision, changes, "changed")
+
+
+def _change(registry: QueryRegistry, query_id: str, revision: int | None, changes: dict[str, Any], done: str) -> None:
+    expected = revision if revision is not None else registry.get(query_id).revision
+    changed = registry.update(query_id, expected, changes)
+    console.print(f"{done} [bold]{changed.id}[/] “{changed.text}”, now revision {changed.revision}", highlight=False)
+
+
+@app.command("pause")
+def pause(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -> None:
+    """Stops watching a query without removing it; a raised alert of it is closed.
+
+    Example: simvg query pause missing-bolt
+    """
+    _change(_registry(config, redis), query_id, None, {"enabled": False}, "paused")
+
+
+@app.command("resume")
+def resume(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -> None:
+    """Watches a paused query again.
+
+    Example: simvg query resume missing-bolt
+    """
+    _change(_registry(config, redis), query_id, None, {"enabled": True}, "resumed")
+
+
+@app.command("rm")
+def remove(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -> None:
+    """Removes a query; a raised alert of it is closed.
+
+    Example: simvg query rm missing-bolt
+    """
+    registry = _registry(config, redis)
+    registry.remove(query_id, registry.get(query_id).revision)
+    console.print(f"removed [bold]{query_id}[/]", highlight=False)

@@ -1,0 +1,53 @@
+"""`simvg …`: the command line. The only file that knows every room; each room brings its own commands."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+from rich.console import Console
+
+from consumers.alerts_cli import alerts
+from consumers.demo.cli import demo
+from consumers.grounding.cli import work
+from infra.cli import app as stack_app
+from infra.cli import topics_app
+from infra.errors import SimVGLineError
+from infra.query_cli import app as query_app
+from producers.cli import camera
+from simvg_core.errors import SimVGError
+from simvg_core.lineworld.cli import app as line_app
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="SimVG Line: standing queries in plain words, watched on every frame of a production line.",
+)
+app.command("demo")(demo)
+app.command("camera")(camera)
+app.command("work")(work)
+app.command("alerts")(alerts)
+app.add_typer(query_app, name="query")
+app.add_typer(topics_app, name="topics")
+app.add_typer(line_app, name="line")
+app.registered_commands.extend(stack_app.registered_commands)
+
+
+def main() -> None:
+    """Runs a command. Errors of ours end with one clear line and exit code 2, without a traceback."""
+    try:
+        app(standalone_mode=False)
+    except (SimVGLineError, SimVGError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The rendered line: one scene description gives the picture, the truth and the queries."""

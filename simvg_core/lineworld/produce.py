@@ -1,0 +1,116 @@
+"""Rendering a stored set: pictures and truth on disk, resumable, by several processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from simvg_core.errors import ConfigurationError
+from simvg_core.lineworld.draw import SPLITS, draw_scene
+from simvg_core.lineworld.picture import render
+from simvg_core.lineworld.tracer import Tracer
+
+VERSION = 1
+"""Raised when the same seed would give another scene: sets of two versions are not mixed."""
+
+JPEG_QUALITY = 92
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """A reader sees the whole file or none."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def render_one(tracer: Tracer, out: Path, seed: int, index: int, split: str) -> None:
+    """Renders picture ``index`` of a set into ``out``: the truth first, so that a picture never stands without it."""
+    scene = draw_scene(seed, index, split)
+    image, instances = render(tracer, scene)
+    name = f"{index:06d}"
+    record = {
+        "image": f"{name}.jpg",
+        "width": scene.camera.width,
+        "height": scene.camera.height,
+        "seed": scene.seed,
+        "split": split,
+        "held_out": scene.held_out,
+        "instances": instances,
+    }
+    coded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert coded, "OpenCV encodes an 8-bit BGR picture"
+    write_atomically(out / "truth" / f"{name}.json", json.dumps(record).encode())
+    write_atomically(out / "images" / f"{name}.jpg", data.tobytes())
+
+
+def _work(out: Path, seed: int, split: str, indices: list[int], samples: int) -> None:
+    tracer = Tracer(samples=samples)
+    for index in indices:
+        render_one(tracer, out, seed, index, split)
+
+
+def render_set(
+    out: Path,
+    images: int,
+    seed: int,
+    split: str,
+    processes: int = 2,
+    *,
+    start: int = 0,
+    samples: int = 4,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Renders pictures ``start … start + images − 1`` of a set, leaving out those on disk; returns how many are new.
+
+    Raises
+    ------
+    ConfigurationError
+        An unknown split, or a folder that holds a set of another seed, split or version.
+    RuntimeError
+        A rendering process ended with an error (its traceback is on standard error).
+    """
+    if split not in SPLITS:
+        raise ConfigurationError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    for folder in ("images", "truth"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    described: dict[str, Any] = {"version": VERSION, "seed": seed, "split": split, "samples": samples}
+    card = out / "set.json"
+    if card.exists() and (found := json.loads(card.read_text(encoding="utf-8"))) != described:
+        raise ConfigurationError(f"{out} holds the set {found}, not {described}; choose another folder")
+    write_atomically(card, json.dumps(described).encode())
+    todo = [k for k in range(start, start + images) if not (out / "images" / f"{k:06d}.jpg").exists()]
+    if not todo:
+        progress(images, images)
+        return 0
+    context = multiprocessing.get_context("spawn")
+    shares = [todo[k::processes] for k in range(min(processes, len(todo)))]
+    workers = [context.Process(target=_work, args=(out, seed, split, share, samples)) for share in shares]
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(0.5)
+            left = sum(not (out / "images" / f"{k:06d}.jpg").exists() for k in todo)
+            progress(images - left, images)
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError(f"a rendering process ended with exit codes {[w.exitcode for w in workers]}")
+    progress(images, images)
+    return len(todo)
+
+
+def scene_record(seed: int, index: int, split: str) -> dict[str, Any]:
+    """The scene description of a picture as plain values, to compare and to keep."""
+    return asdict(draw_scene(seed, index, split))
