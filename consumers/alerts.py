@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 from pydantic import ValidationError
 
+from consumers.reading import read_to_end
 from infra.contracts import EVENT_TYPES, Alert, MessageReference
 from infra.errors import BadAlertMessage
 from infra.kafka import follow
@@ -57,24 +58,23 @@ def read_alerts(
     """Alert transitions as they come, committed ones only; in order per alert.
 
     What cannot be read is counted and comes as :class:`UnreadableAlert`. Ends when ``stop`` is set, or, with
-    ``to_end``, after the last message that was there at the start.
+    ``to_end`` (always from the beginning), after the last message that was there at the start.
 
     Raises TopicMissing, BrokerUnavailable (at the start; later the reader waits for the broker).
     """
     topic = topic_name(kafka.prefix, "alerts")
     stop = stop if stop is not None else threading.Event()
+    if to_end:
+        for message in read_to_end(kafka, topic, client_id=client_id):
+            yield _read(message)
+            if stop.is_set():
+                return
+        return
     with follow(kafka, [topic], client_id=client_id, from_beginning=from_beginning) as consumer:
-        ends: dict[int, int] = {}
-        if to_end:
-            marks = {part.partition: consumer.watermarks(part, cached=False) for part in consumer.assignment()}
-            ends = {partition: end for partition, (first, end) in marks.items() if end > first}
-        while not stop.is_set() and (ends or not to_end):
-            message = consumer.poll(0.1)
-            if message is not None:
-                yield _read(message)
-            if to_end:
-                places = consumer.position([part for part in consumer.assignment() if part.partition in ends])
-                ends = {part.partition: ends[part.partition] for part in places if part.offset < ends[part.partition]}
+        while not stop.is_set():
+            following = consumer.poll(0.1)
+            if following is not None:
+                yield _read(following)
 
 
 def _read(message: Message) -> Alert | UnreadableAlert:

@@ -48,14 +48,11 @@ class GrounderEngine:
         refused: dict[str, str] = {}
         compiled = self._all.copy()
         for text in sorted(set(texts) - set(compiled.texts)):
-            unknown = self._grounder.unknown_words(text)
-            if unknown:
-                refused[text] = f"the model does not know {', '.join(map(repr, unknown))}; use other words"
-                continue
-            try:
+            reason = self._refusal(text)
+            if reason is None:
                 compiled.add(text)
-            except TextError as error:
-                refused[text] = str(error)
+            else:
+                refused[text] = reason
         wanted = frozenset(texts) - set(refused)
         # Frames of the set before this one may still be on their way to the model.
         compiled.remove([text for text in compiled.texts if text not in wanted | self._last])
@@ -74,6 +71,17 @@ class GrounderEngine:
             for place, view, row in zip(places, chosen, found, strict=True):
                 answers[place] = {word: _finding(one, view) for word, one in zip(words, row, strict=True)}
         return answers
+
+    def _refusal(self, text: str) -> str | None:
+        """Why a text cannot be asked. One that the model would cut is refused: it would be another question."""
+        try:
+            (cut,) = self._grounder.processor.texts([text]).truncated
+        except TextError as error:
+            return str(error)
+        if cut:
+            return f"the model reads no more than the words before {cut!r}; shorten the text"
+        unknown = self._grounder.unknown_words(text)
+        return f"the model does not know {', '.join(map(repr, unknown))}; use other words" if unknown else None
 
     def _selected(self, words: tuple[str, ...]) -> CompiledQueries:
         with self._lock:

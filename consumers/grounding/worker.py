@@ -34,7 +34,7 @@ from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.settings import WorkerSettings
 from infra.errors import BadFrameMessage, BrokerUnavailable, RegistryError, TopicMissing
 from infra.follower import QueryFollower
-from infra.kafka import Publisher
+from infra.kafka import Publisher, wait_for_broker
 from infra.metrics import counter, gauge, histogram
 from infra.queries import QueryRegistry, QuerySet
 from infra.topics import TopicName, require_topics
@@ -162,19 +162,20 @@ class Worker:
     def _wait_for_topics(self) -> bool:
         """Waits for Kafka without limit, and a moment for topics that were only just created. False when stopped."""
         told = False
-        deadline = time.monotonic() + TOPIC_SECONDS
+        missing_since: float | None = None
         while not self._stop.is_set():
             try:
+                wait_for_broker(self._settings.kafka, 1.0)
                 require_topics(self._settings.kafka, NEEDED)
                 return True
             except BrokerUnavailable as error:
                 if not told:
                     logger.warning("waiting for Kafka: %s", error)
                 told = True
-                deadline = time.monotonic() + TOPIC_SECONDS
-                self._stop.wait(1.0)
+                self._stop.wait(IDLE_SECONDS)
             except TopicMissing:
-                if time.monotonic() > deadline:
+                missing_since = missing_since or time.monotonic()
+                if time.monotonic() > missing_since + TOPIC_SECONDS:
                     raise
                 self._stop.wait(IDLE_SECONDS)
         return False

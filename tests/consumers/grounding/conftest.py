@@ -107,7 +107,7 @@ class Line:
     until: Callable[..., None]
     changes: dict[str, object] = field(default_factory=dict)
     _running: list[tuple[Worker, threading.Event, threading.Thread]] = field(default_factory=list)
-    _failures: list[BaseException] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
     _publishers: list[Publisher] = field(default_factory=list)
 
     def camera(self, id: str = "line-1", epoch: str = "e1") -> TestCamera:
@@ -146,14 +146,14 @@ class Line:
             try:
                 worker.run(stop)
             except BaseException as error:
-                self._failures.append(error)
+                self.failures.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         self._running.append((worker, stop, thread))
         if wait:
-            self.until(lambda: worker.partitions or self._failures)
-            assert not self._failures, self._failures
+            self.until(lambda: worker.partitions or self.failures)
+            assert not self.failures, self.failures
         return worker
 
     def stop(self, worker: Worker) -> None:
@@ -163,7 +163,7 @@ class Line:
                 stop.set()
                 thread.join(30)
                 assert not thread.is_alive()
-        assert not self._failures, self._failures
+        assert not self.failures, self.failures
 
     def close(self) -> None:
         for _, stop, _ in self._running:

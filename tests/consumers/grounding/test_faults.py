@@ -167,7 +167,8 @@ def test_broker_away_at_start_is_waited_for(
         assert worker.health() == "worker is starting: waiting for Kafka"
         stopped_broker.start()
         create_topics(kafka)
-        until(lambda: worker.partitions, 60)
+        until(lambda: worker.partitions or line.failures, 60)
+        assert line.failures == []
         assert worker.health() is None
         line.camera().play("rrr")
         line.wait_for_alerts("raised")

@@ -1,0 +1,134 @@
+"""The real model behind a worker, tiny and with random weights: what is asked is answered, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from consumers.grounding.engine import GrounderEngine, load_engine
+from consumers.grounding.frames import Pixels
+from infra.contracts import Delay, State
+from infra.errors import SettingsError
+from simvg_core.configuration import SimVGConfig
+from simvg_core.grounder import Grounder
+from simvg_core.model import SimVGForGrounding
+from simvg_core.processing import SimVGProcessor
+from simvg_core.text import FastPieces
+from tests.consumers.grounding.conftest import Line
+
+WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue"]
+
+
+def make_engine(attention: str = "standing") -> GrounderEngine:
+    torch.set_num_threads(1)
+    torch.manual_seed(5)
+    config = SimVGConfig.tiny(attention=attention, num_queries=3, tokenizer="fast", vocab_size=16)
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    grounder = Grounder(SimVGForGrounding(config), SimVGProcessor(config, FastPieces(tokenizer)), check_quality=False)
+    return GrounderEngine(grounder)
+
+
+def picture(seed: int = 0) -> Pixels:
+    blocks = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(np.kron(blocks, np.ones((15, 20, 1), np.uint8)), np.uint8)
+
+
+def test_nothing_to_compile() -> None:
+    """An empty query set is compiled, and an empty batch answered."""
+    engine = make_engine()
+    assert engine.compile([]) == {}
+    assert engine.ground([], []) == []
+
+
+@pytest.mark.parametrize("attention", ["standing", "joint"])
+def test_each_view_is_asked_its_own_texts(attention: str) -> None:
+    """Views of one batch may be asked different texts; the answers are those of the model asked alone."""
+    engine = make_engine(attention)
+    engine.compile(["missing bolt", "red cap", "blue cap"])
+    views = [picture(0), picture(1), picture(2)]
+    asked = [["missing bolt", "red cap"], ["blue cap"], ["missing bolt", "red cap"]]
+    together = engine.ground(views, asked)
+    assert [sorted(answer) for answer in together] == [
+        ["missing bolt", "red cap"],
+        ["blue cap"],
+        ["missing bolt", "red cap"],
+    ]
+    for view, texts, answer in zip(views, asked, together, strict=True):
+        for text in texts:
+            alone = engine.ground([view], [[text]])[0][text]
+            assert answer[text].score == pytest.approx(alone.score, abs=1e-5)
+            assert np.allclose(answer[text].boxes, alone.boxes, atol=1e-4)
+
+
+def test_boxes_are_normalised_and_scored() -> None:
+    """Boxes are xyxy within 0..1, best first, each with its score; the best is the answer's."""
+    engine = make_engine()
+    engine.compile(["red cap"])
+    found = engine.ground([picture()], [["red cap"]])[0]["red cap"]
+    assert found.state is State.PRESENT and len(found.boxes) == len(found.box_scores) > 0
+    assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in found.boxes)
+    assert found.box_scores[0] == pytest.approx(found.score)
+    assert list(found.box_scores) == sorted(found.box_scores, reverse=True)
+
+
+def test_texts_the_model_cannot_take_are_named() -> None:
+    """Unknown words and over-long texts are refused with the reason; the rest is compiled."""
+    engine = make_engine()
+    long = " ".join(["red"] * 60)
+    refused = engine.compile(["red cap", "flux capacitor", long])
+    assert refused["flux capacitor"] == "the model does not know 'flux', 'capacitor'; use other words"
+    assert refused[long].startswith("the model reads no more than the words before 'red red")
+    assert set(refused) == {"flux capacitor", long}
+    assert engine.ground([picture()], [["red cap"]])[0]["red cap"].score is not None
+
+
+def test_texts_of_the_set_before_may_still_be_asked() -> None:
+    """Frames on their way when the queries change are answered; one change later the old texts are gone."""
+    engine = make_engine()
+    engine.compile(["missing bolt"])
+    engine.compile(["red cap"])
+    assert engine.ground([picture()], [["missing bolt"]])[0]["missing bolt"].score is not None
+    engine.compile(["red cap"])
+    with pytest.raises(KeyError, match="missing bolt"):
+        engine.ground([picture()], [["missing bolt"]])
+
+
+def test_black_frame_has_a_problem() -> None:
+    """A frame that nobody could judge is named; a usable one is not."""
+    engine = make_engine()
+    assert "black" in (engine.problem(np.zeros((120, 160, 3), np.uint8)) or "")
+    assert engine.problem(picture()) is None
+
+
+def test_missing_model_is_a_clear_error(tmp_path: Path) -> None:
+    """A folder without a model is named in the error."""
+    with pytest.raises(SettingsError, match=r"model .*nowhere cannot be loaded"):
+        load_engine(tmp_path / "nowhere", device="cpu", precision="float32", batch_size=1, threads=None)
+
+
+def test_real_model_runs_on_the_line(line: Line, until: Callable[..., None]) -> None:
+    """From a query in the registry and frames in Kafka to detections by the model, and an alert at its score."""
+    engine = make_engine()
+    engine.compile(["red cap"])
+    score = engine.ground([picture()], [["red cap"]])[0]["red cap"].score
+    assert score is not None
+    line.add("red cap", id="cap", raise_threshold=score / 2, on_delay=Delay(value=2))
+    import cv2
+
+    worker = line.start(make_engine())  # type: ignore[arg-type] # any engine will do
+    camera = line.camera()
+    for _ in range(3):
+        camera.send(image=bytes(cv2.imencode(".png", picture())[1]), content_type="image/png")
+    (raised,) = line.wait_for_alerts("raised")
+    assert raised.query.text == "red cap" and raised.score == pytest.approx(score, abs=1e-3)
+    until(lambda: len(line.detections()) == 3)
+    assert {d.model for d in line.detections()} == {engine.fingerprint}
+    assert worker.totals.balanced
