@@ -1,0 +1,209 @@
+"""Words of the line: what there is, what it is called, and which of its names are kept out of training.
+
+The order of KINDS and COLORS is the class order of the dense training aid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KINDS = (
+    "plate", "hex_bolt", "socket_screw", "cross_screw", "nut", "washer", "threaded_hole", "drilled_hole",
+    "missing_bolt", "missing_screw", "cap", "connector", "label", "cable", "gear", "spanner", "screwdriver", "pliers",
+    "scratch", "dent", "stain",
+)  # fmt: skip
+COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black", "grey", "steel", "brass", "copper")
+STATES = ("ok", "tilted", "crooked", "wrong_color")
+SIZES = ("small", "medium", "large")
+
+# Dense classes beyond KINDS: a thing in a bad state is a class of its own, so that the image features tell them apart.
+DENSE_STATES = (("hex_bolt", "tilted"), ("socket_screw", "tilted"), ("cross_screw", "tilted"), ("label", "crooked"))
+NUM_DENSE_KINDS = len(KINDS) + len(DENSE_STATES)
+
+# Kinds that a person may take for one another when they are not clear.
+LOOK_ALIKES = (
+    frozenset({"missing_bolt", "missing_screw", "threaded_hole", "drilled_hole"}),
+    frozenset({"hex_bolt", "socket_screw", "cross_screw", "nut"}),
+    frozenset({"scratch", "dent", "stain"}),
+)
+# Colours that two people may call differently: neither a hit nor a miss.
+COLOR_NEIGHBOURS = (
+    frozenset({"grey", "steel"}),
+    frozenset({"white", "steel"}),
+    frozenset({"yellow", "brass"}),
+    frozenset({"orange", "copper"}),
+)
+COLOR_WORDS = {color: (color,) for color in COLORS} | {"grey": ("grey", "gray")}
+SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
+
+HOLES = frozenset({"missing_bolt", "missing_screw", "threaded_hole", "drilled_hole"})
+MISSING = frozenset({"missing_bolt", "missing_screw"})
+SCREWS = frozenset({"socket_screw", "cross_screw"})
+FASTENERS = SCREWS | {"hex_bolt"}
+TOOLS = frozenset({"spanner", "screwdriver", "pliers"})
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """Something one can ask for: its meaning, and its names as (singular, plural).
+
+    `doubtful` kinds are neither a hit nor a miss: an empty bolt hole may well be called a threaded hole.
+    `statements` are sentences that are true exactly when an instance is in view. `*_held_out` names are never used in
+    training; the benchmark asks them as "synonym".
+    """
+
+    key: str
+    kinds: frozenset[str]
+    names: tuple[tuple[str, str], ...]
+    held_out: tuple[tuple[str, str], ...] = ()
+    state: str | None = None
+    doubtful: frozenset[str] = frozenset()
+    statements: tuple[str, ...] = ()
+    statements_held_out: tuple[str, ...] = ()
+    colored: bool = False
+    sized: bool = False
+    defect: bool = False
+
+
+def _names(*names: str) -> tuple[tuple[str, str], ...]:
+    """Regular plurals; "singular|plural" for the others."""
+    pairs = []
+    for name in names:
+        singular, _, plural = name.partition("|")
+        pairs.append((singular, plural or _plural(singular)))
+    return tuple(pairs)
+
+
+def _plural(name: str) -> str:
+    if name.endswith(("s", "x", "ch", "sh")):
+        return name + "es"
+    return name + "s"
+
+
+def _kinds(*kinds: str) -> frozenset[str]:
+    return frozenset(kinds)
+
+
+CONCEPTS: tuple[Concept, ...] = (
+    Concept("bolt", _kinds("hex_bolt"), _names("bolt", "hex bolt", "hexagon bolt", "hex head bolt"),
+            _names("hexagonal bolt", "machine bolt"), colored=True, sized=True),
+    Concept("socket_screw", _kinds("socket_screw"), _names("socket screw", "allen screw", "socket head screw"),
+            _names("allen head screw"), colored=True),
+    Concept("cross_screw", _kinds("cross_screw"), _names("cross screw", "phillips screw", "cross head screw"),
+            _names("phillips head screw"), colored=True),
+    Concept("screw", SCREWS, _names("screw"), colored=True),
+    Concept("fastener", FASTENERS, _names("fastener")),
+    Concept("nut", _kinds("nut"), _names("nut", "hex nut"), _names("hexagon nut"), colored=True, sized=True),
+    Concept("washer", _kinds("washer"), _names("washer", "flat washer"), _names("washer ring"), colored=True,
+            sized=True),
+    Concept("threaded_hole", _kinds("threaded_hole"), _names("threaded hole", "tapped hole"),
+            _names("screw thread hole"), doubtful=MISSING),
+    Concept("drilled_hole", _kinds("drilled_hole"), _names("drilled hole", "plain hole"), _names("bored hole"),
+            doubtful=MISSING),
+    Concept("hole", HOLES, _names("hole"), _names("opening")),
+    Concept("cap", _kinds("cap"), _names("cap", "plastic cap", "cover cap"), _names("end cap"), colored=True,
+            sized=True),
+    Concept("connector", _kinds("connector"), _names("connector", "plug", "electrical connector"),
+            _names("plug connector"), colored=True),
+    Concept("label", _kinds("label"), _names("label", "sticker", "tag"), _names("printed label"), colored=True),
+    Concept("cable", _kinds("cable"), _names("cable", "wire"), _names("electric cable", "cord"), colored=True),
+    Concept("gear", _kinds("gear"), _names("gear", "cog", "gear wheel"), _names("cogwheel"), colored=True, sized=True),
+    Concept("spanner", _kinds("spanner"), _names("spanner", "wrench"), _names("open end spanner")),
+    Concept("screwdriver", _kinds("screwdriver"), _names("screwdriver"), _names("screw driver")),
+    Concept("pliers", _kinds("pliers"), _names("pair of pliers|pairs of pliers"),
+            _names("pair of tongs|pairs of tongs")),
+    Concept("tool", TOOLS, _names("tool", "hand tool")),
+    Concept("plate", _kinds("plate"), _names("plate", "base plate", "assembly plate"), _names("mounting plate"),
+            colored=True),
+    Concept("missing_bolt", _kinds("missing_bolt"),
+            _names("missing bolt", "empty bolt hole", "absent bolt", "hole without a bolt|holes without a bolt"),
+            _names("missing hex bolt", "vacant bolt hole"), defect=True,
+            statements=("a bolt is missing", "bolt is missing", "bolt missing", "there is a bolt missing",
+                        "the bolt has not been installed"),
+            statements_held_out=("a bolt was forgotten", "one bolt is not there")),
+    Concept("missing_screw", _kinds("missing_screw"),
+            _names("missing screw", "empty screw hole", "absent screw", "hole without a screw|holes without a screw"),
+            _names("vacant screw hole"), defect=True,
+            statements=("a screw is missing", "screw is missing", "screw missing", "there is a screw missing"),
+            statements_held_out=("a screw was forgotten",)),
+    Concept("missing_fastener", MISSING, _names("missing fastener", "empty fastener hole"), defect=True),
+    Concept("loose_bolt", _kinds("hex_bolt"),
+            _names("loose bolt", "tilted bolt", "bolt that is not tight|bolts that are not tight"),
+            _names("leaning bolt", "unscrewed bolt"), state="tilted", defect=True,
+            statements=("a bolt is loose", "bolt is loose", "a bolt has come loose", "the bolt is not tight"),
+            statements_held_out=("a bolt has worked itself loose",)),
+    Concept("loose_screw", SCREWS, _names("loose screw", "tilted screw"), _names("leaning screw"), state="tilted",
+            defect=True, statements=("a screw is loose", "screw is loose", "a screw has come loose")),
+    Concept("loose_fastener", FASTENERS, _names("loose fastener"), state="tilted", defect=True),
+    Concept("tight_bolt", _kinds("hex_bolt"), _names("tight bolt", "straight bolt"), state="ok"),
+    Concept("crooked_label", _kinds("label"),
+            _names("crooked label", "tilted label", "misaligned label", "skewed label"),
+            _names("slanted label", "crooked sticker"), state="crooked", defect=True,
+            statements=("the label is crooked", "label is crooked", "label not straight", "the label is not straight"),
+            statements_held_out=("the label sits askew",)),
+    Concept("straight_label", _kinds("label"), _names("straight label"), state="ok"),
+    Concept("wrong_cap", _kinds("cap"),
+            _names("cap of the wrong colour|caps of the wrong colour", "wrong color cap", "wrongly coloured cap"),
+            _names("cap in the wrong color|caps in the wrong color"), state="wrong_color", defect=True,
+            statements=("the cap has the wrong colour", "a cap has the wrong color")),
+    Concept("wrong_connector", _kinds("connector"),
+            _names("connector of the wrong colour|connectors of the wrong colour", "wrong color connector"),
+            state="wrong_color", defect=True, statements=("the connector has the wrong colour",)),
+    Concept("scratch", _kinds("scratch"), _names("scratch", "scratch mark"), _names("scrape"), defect=True,
+            statements=("the surface is scratched", "the plate has a scratch")),
+    Concept("dent", _kinds("dent"), _names("dent", "ding"), _names("dented spot"), defect=True,
+            statements=("the surface is dented", "the plate has a dent")),
+    Concept("stain", _kinds("stain"), _names("stain", "oil stain", "smudge"), _names("oil spot", "blot"), defect=True,
+            statements=("the surface is stained", "the plate has a stain")),
+    Concept("surface_damage", _kinds("scratch", "dent"), _names("damaged spot"), doubtful=_kinds("stain"), defect=True),
+    Concept("surface_defect", _kinds("scratch", "dent", "stain"), _names("surface defect"), defect=True),
+)  # fmt: skip
+BY_KEY = {concept.key: concept for concept in CONCEPTS}
+
+# Concepts that look like each other: asking for one where another is in view makes a hard negative.
+RIVALS: dict[str, tuple[str, ...]] = {
+    "missing_bolt": ("missing_screw", "drilled_hole", "threaded_hole", "bolt"),
+    "missing_screw": ("missing_bolt", "drilled_hole", "threaded_hole", "socket_screw", "cross_screw"),
+    "loose_bolt": ("bolt",),
+    "loose_screw": ("screw",),
+    "crooked_label": ("label",),
+    "straight_label": ("crooked_label",),
+    "wrong_cap": ("cap",),
+    "wrong_connector": ("connector",),
+    "socket_screw": ("cross_screw", "bolt"),
+    "cross_screw": ("socket_screw", "bolt"),
+    "bolt": ("socket_screw", "cross_screw", "nut"),
+    "nut": ("bolt", "washer"),
+    "washer": ("nut", "hole"),
+    "scratch": ("dent", "stain"),
+    "dent": ("stain", "scratch"),
+    "stain": ("dent", "scratch", "label"),
+    "cap": ("connector",),
+    "connector": ("cap", "label"),
+    "gear": ("washer", "nut"),
+    "spanner": ("screwdriver", "pliers"),
+    "screwdriver": ("spanner", "pliers"),
+    "pliers": ("spanner", "screwdriver"),
+}
+
+# For the tokenizer: general words an operator may type, so that none is spelt letter by letter.
+PLAIN_WORDS = tuple(
+    """
+a about above across after again all along also and any are around as at away back bad because been before behind being
+below belt beside between bottom box bracket bright broken bubble burnt but button by camera can car case center centre
+chip circle clamp clean clear clip close closed closest coil color colour come component corner corroded cover crack
+cracked crate cut damaged dark deep different dirt dirty disc does done door down drop dry dust each edge electrical
+else empty end engine error every face far fault fewer fill filled finger first fit fixed flat floor foil for foreign
+found four frame free from front full gap gasket glass glove glue grease green hand handle hanging has have here high
+hinge hose hot housing if in inside installed into is it its joint just keep key large last leak left less lever lid
+light like line little long look low lower machine many mark material metal middle misplaced missing more most motor
+mounted near nearest new next nine no none not number object of off oil old on one only open or other out outside over
+package packaging paint panel paper part parts pen people person piece pile pin pipe place placed plastic point
+position present press product put rail rear right ring robot roll roller rough round row rubber rust rusty safety same
+screen seal second sensor seven several shadow shape sharp shelf shiny short show side sign silver single six slot
+small smoke so some something spacer spark spill spring square stack stand stick still stop strap stripe surface swarf
+switch table tall tape terminal than that the their then there these thick thin thing this three tight to together too
+tool top touching tray tube turned two under up upper upside down valve very warning was water wear wet wheel where
+which while wide window wire with without wood worker worn wrong yellow zero show find detect see any theres
+""".split()  # noqa: SIM905  (a list of four hundred strings is no easier to read)
+)
