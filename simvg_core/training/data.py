@@ -1,0 +1,238 @@
+"""Rendered sets as batches: pictures, questions about them, and the answers.
+
+Shapes: B pictures, S picture side, N questions of all pictures, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import InputError
+from simvg_core.images import Frame
+from simvg_core.lineworld.language import Grammar, Query, rng_of
+from simvg_core.lineworld.truth import ImageTruth, Seen, TruthError, read_truth, seen_in
+from simvg_core.lineworld.vocabulary import COLORS, DENSE_STATES, KINDS
+from simvg_core.text import FastPieces, Pieces, TextPacker
+from simvg_core.training.augment import AugmentSettings, augment, plain
+from simvg_core.training.tokenizer import build_tokenizer
+
+_DENSE = {(kind, state): len(KINDS) + number for number, (kind, state) in enumerate(DENSE_STATES)}
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class DataError(InputError):
+    """A rendered set that cannot be read."""
+
+
+class Batch(NamedTuple):
+    """One step's worth. Pixels stay bytes until they are on the device."""
+
+    pixels: NDArray[np.uint8]  # (B, S, S, 3) RGB
+    input_ids: NDArray[np.int64]  # (N, T)
+    attention_mask: NDArray[np.int64]  # (N, T)
+    image_index: NDArray[np.int64]  # (N,)
+    boxes: list[NDArray[np.float32]]  # N × (n, 4) cxcywh normalised
+    dense: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]  # B × boxes, kinds, colours
+    queries: list[Query]  # N
+    scenes: list[list[Seen]]  # B
+
+
+@dataclass(frozen=True)
+class LineSet:
+    """A rendered set on disk: DIR/images/*.jpg and DIR/truth/*.json. It may still be growing."""
+
+    folder: Path
+
+    def names(self, may_be_empty: bool = False) -> list[str]:
+        """Names of the finished pictures (written after their truth), sorted.
+
+        Raises:
+            DataError: the folder holds none.
+        """
+        names = sorted(path.stem for path in (self.folder / "images").glob("*.jpg"))
+        if not names and not may_be_empty:
+            raise DataError(f"{self.folder} holds no rendered picture; make some with `simvg line render --out DIR`.")
+        return names
+
+    def read(self, name: str) -> tuple[Frame, ImageTruth]:
+        """One picture (H, W, 3) BGR and its truth.
+
+        Raises:
+            DataError: the picture is missing, broken or of another size than its truth says.
+        """
+        truth = _truth(self.folder / "truth" / f"{name}.json")
+        path = self.folder / "images" / f"{name}.jpg"
+        frame: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if frame is None:
+            raise DataError(f"picture {path} is missing or broken; render it again.")
+        if frame.shape[:2] != (truth.height, truth.width):
+            raise DataError(
+                f"picture {path} is {frame.shape[1]}×{frame.shape[0]}, its truth says {truth.width}×{truth.height}; "
+                "render it again."
+            )
+        return frame, truth
+
+    def check(self) -> list[str]:
+        """One line per broken record; empty when all is well."""
+        problems = []
+        for name in self.names():
+            try:
+                self.read(name)
+            except (DataError, TruthError) as error:
+                problems.append(str(error))
+        return problems
+
+
+@lru_cache(maxsize=40_000)
+def _truth(path: Path) -> ImageTruth:
+    return read_truth(path)
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Turns picture names into a batch; picklable, so that it can work in another process.
+
+    Args:
+        config: of the model: picture side, resize method, tokens per text.
+        augmentation: None = the pictures as they are at run time.
+        grammar: which questions.
+        queries: questions per picture.
+        pieces: the model's tokenizer; None = the one that the grammar's words make now.
+        seed: with the picture's name and the epoch it decides everything that is random.
+    """
+
+    lines: LineSet
+    config: SimVGConfig
+    augmentation: AugmentSettings | None
+    grammar: Grammar
+    queries: int
+    seed: int
+    pieces: Pieces | None = None
+    _packer: list[TextPacker] = field(default_factory=list, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packer": []}
+
+    def __call__(self, task: tuple[Sequence[str], int]) -> Batch:
+        """`task` is (names, epoch)."""
+        names, epoch = task
+        pictures, scenes, questions, owners, boxes = [], [], [], [], []
+        for place, name in enumerate(names):
+            frame, truth = self.lines.read(name)
+            key = int(name) if name.isdigit() else sum(map(ord, name))
+            scene = seen_in(truth)
+            if self.augmentation is None:
+                picture, scene = plain(frame, scene, self.config.image_size, self.config.resize)
+            else:
+                random = np.random.default_rng((self.seed, key, epoch))
+                picture, scene = augment(frame, scene, self.config.image_size, self.augmentation, random)
+            by_id = {seen.id: seen for seen in scene}
+            for query in self.grammar.ask(scene, rng_of(self.seed, key, epoch), self.queries):
+                questions.append(query)
+                owners.append(place)
+                boxes.append(boxes_of([by_id[target] for target in query.targets]))
+            pictures.append(picture[:, :, ::-1])
+            scenes.append(scene)
+        texts = self.packer([query.text for query in questions], pad_to_longest=True)
+        return Batch(
+            pixels=np.ascontiguousarray(np.stack(pictures)),
+            input_ids=texts.input_ids.numpy(),
+            attention_mask=texts.attention_mask.numpy(),
+            image_index=np.array(owners, np.int64),
+            boxes=boxes,
+            dense=[dense_of(scene) for scene in scenes],
+            queries=questions,
+            scenes=scenes,
+        )
+
+    @property
+    def packer(self) -> TextPacker:
+        """Made on first use, once per process."""
+        if not self._packer:
+            pieces = FastPieces(build_tokenizer()) if self.pieces is None else self.pieces
+            self._packer.append(TextPacker(self.config, pieces))
+        return self._packer[0]
+
+
+def boxes_of(scene: Sequence[Seen]) -> NDArray[np.float32]:
+    """(n, 4) cxcywh, normalised."""
+    corners = np.array([seen.box for seen in scene], np.float32).reshape(-1, 4)
+    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def dense_of(scene: Sequence[Seen]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Boxes, dense kinds and colours (-1 = none) of everything in view."""
+    kinds = [_DENSE.get((seen.kind, seen.state), KINDS.index(seen.kind)) for seen in scene]
+    colors = [-1 if seen.color is None else COLORS.index(seen.color) for seen in scene]
+    return boxes_of(scene), np.array(kinds, np.int64), np.array(colors, np.int64)
+
+
+def model_inputs(batch: Batch, config: SimVGConfig, device: torch.device, answers: bool = True) -> dict[str, Any]:
+    """Keyword arguments of the model's forward; with `answers` also its labels."""
+    pixels = torch.from_numpy(batch.pixels).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(config.image_mean, device=device)[:, None, None]
+    std = torch.tensor(config.image_std, device=device)[:, None, None]
+    inputs: dict[str, Any] = {
+        "pixel_values": (pixels - mean) / std,
+        "input_ids": _on(batch.input_ids, device),
+        "attention_mask": _on(batch.attention_mask, device),
+        "image_index": _on(batch.image_index, device),
+    }
+    if answers:
+        inputs["labels"] = [{"boxes": _on(boxes, device)} for boxes in batch.boxes]
+        inputs["dense_labels"] = [
+            {"boxes": _on(boxes, device), "kinds": _on(kinds, device), "colors": _on(colors, device)}
+            for boxes, kinds, colors in batch.dense
+        ]
+    return inputs
+
+
+def _on(array: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device, non_blocking=True)
+
+
+def prefetch(
+    work: Callable[[In], Out], tasks: Iterable[In], executor: Executor | None, ahead: int = 4
+) -> Iterator[Out]:
+    """Results in the order of the tasks, `ahead` of them under way; without an executor one by one."""
+    if executor is None:
+        yield from map(work, tasks)
+        return
+    waiting: list[Future[Out]] = []
+    try:
+        for task in tasks:
+            waiting.append(executor.submit(work, task))
+            if len(waiting) > ahead:
+                yield waiting.pop(0).result()
+        while waiting:
+            yield waiting.pop(0).result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def make_executor(workers: int, processes: bool) -> Executor | None:
+    """0 workers = in the caller's thread. Threads suffice for a few pictures per step; GPUs want processes."""
+    if workers == 0:
+        return None
+    if processes:
+        return ProcessPoolExecutor(workers, torch.multiprocessing.get_context("spawn"), initializer=_quiet_worker)
+    return ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+
+
+def _quiet_worker() -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
