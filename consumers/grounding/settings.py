@@ -66,6 +66,10 @@ class WorkerSettings(RoleSettings):
     batch_size: int = Field(default=4, ge=1, le=256, description="frames scored at once, at most")
     batch_deadline_ms: float = Field(default=10.0, ge=0, le=1000, description="a batch waits this long for more frames")
     decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode images")
+    decode_ahead: bool | None = Field(
+        default=None,
+        description="decode while the model works: more frames/s, each older by a batch; default only under 'every'",
+    )
     max_pixels: int = Field(default=33_177_600, ge=4096, description="an image of more pixels (8K) is rejected")
     queue_frames: int = Field(default=16, ge=1, le=10_000, description="frames that wait per camera under 'every'")
 
@@ -78,6 +82,11 @@ class WorkerSettings(RoleSettings):
         default=15.0, ge=1, le=3600, description="the registry forgets a silent worker after this time"
     )
     cache_dir: Path = Field(default=Path(".state/worker"), description="folder of the last known queries")
+
+    @property
+    def decodes_ahead(self) -> bool:
+        """Whether the next frames are taken and decoded while the model works on others."""
+        return self.freshness == "every" if self.decode_ahead is None else self.decode_ahead
 
     def freshness_of(self, camera: str) -> Freshness:
         """Freshness of one camera."""

@@ -99,6 +99,7 @@ class Worker:
         self._recheck = threading.Event()
         self._feeding = threading.Event()
         self._grounding = threading.Event()
+        self._wanted = threading.Event()
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._started = False
@@ -144,6 +145,7 @@ class Worker:
         ]
         self._feeding.set()
         self._grounding.set()
+        self._wanted.set()
         self._outbox.start()
         self._follower.start()
         self._fetcher.open()
@@ -270,6 +272,9 @@ class Worker:
 
     def _feed(self) -> None:
         while self._feeding.is_set():
+            # A frame that waits in the mailbox can still give way to a newer one; a decoded one cannot.
+            if not self._wanted.wait(IDLE_SECONDS):
+                continue
             frame = self._mailbox.wait(IDLE_SECONDS, time.monotonic)
             if frame is None:
                 continue
@@ -325,7 +330,10 @@ class Worker:
             except queue.Empty:
                 pass
             if batcher.due(time.monotonic()):
+                if not self._settings.decodes_ahead:
+                    self._wanted.clear()
                 self._score(batcher.take())
+                self._wanted.set()
 
     def _decoded(self, ready: _Ready) -> Picture | None:
         try:
