@@ -66,6 +66,7 @@ class SimVGForGrounding(PreTrainedModel):
         self.token_branch = TokenBranch(config)
         self.decoder_branch = DecoderBranch(config) if config.num_decoder_layers else None
         self.auxiliary = AuxiliaryHeads(config) if config.auxiliary_heads else None
+        initialisation.plan(self, config)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
