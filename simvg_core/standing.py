@@ -151,7 +151,7 @@ def _per_text(x: Tensor, text: Tensor) -> Tensor:
     # Shared texts: images join the rows of the product, so that no copy per image is made.
     images, num_objects = x.shape[0], x.shape[3]
     joined = x.permute(1, 2, 0, 3, 4).flatten(2, 3) @ text[0]
-    return joined.reshape(*joined.shape[:2], images, num_objects, -1).permute(2, 0, 1, 3, 4)
+    return joined.reshape(*joined.shape[:2], images, num_objects, text.shape[-1]).permute(2, 0, 1, 3, 4)
 
 
 def encode(
