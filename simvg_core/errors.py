@@ -6,7 +6,8 @@ SimVGError
 │   ├── ImageError          a frame or pixel tensor of a wrong type, shape or size
 │   ├── TextError           a text that is empty after cleaning, or too long
 │   └── QueryIndexError     a standing query that does not exist
-└── CheckpointError         a weights file that is broken, unsafe, or made for another model
+├── CheckpointError         a weights file that is broken, unsafe, or made for another model
+└── RenderError             the renderer cannot start, was given more than it holds, or a process of it failed
 
 Each message names the bad value and what to do about it.
 """
@@ -40,3 +41,7 @@ class QueryIndexError(InputError, IndexError):
 
 class CheckpointError(SimVGError):
     """A weights file that is broken, unsafe, or made for another model."""
+
+
+class RenderError(SimVGError):
+    """The renderer cannot start, was given more than it holds, or one of its processes failed."""

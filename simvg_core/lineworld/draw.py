@@ -15,11 +15,20 @@ SPLITS = ("train", "val", "test", "val_hard", "test_hard")
 SPLIT_NUMBER = {name: k for k, name in enumerate(SPLITS)}
 SHAPES = ((384, 288), (320, 320), (432, 243))
 
-TRAIN_BELTS = (
-    ("rubber", (0.025, 0.027, 0.03)), ("rubber", (0.03, 0.10, 0.06)), ("modular", (0.25, 0.27, 0.30)), ("modular", (0.05, 0.12, 0.30)),
-    ("smooth", (0.35, 0.36, 0.36)), ("smooth", (0.02, 0.12, 0.08)), ("steel", (0.50, 0.50, 0.51)), ("smooth", (0.06, 0.065, 0.07)),
-)  # fmt: skip
-HELD_OUT_BELTS = (("smooth", (0.10, 0.16, 0.24)), ("modular", (0.45, 0.42, 0.36)))
+BeltLook = tuple[str, tuple[float, float, float]]
+"""Kind of a belt and its linear colour."""
+
+TRAIN_BELTS: tuple[BeltLook, ...] = (
+    ("rubber", (0.025, 0.027, 0.03)),
+    ("rubber", (0.03, 0.10, 0.06)),
+    ("modular", (0.25, 0.27, 0.30)),
+    ("modular", (0.05, 0.12, 0.30)),
+    ("smooth", (0.35, 0.36, 0.36)),
+    ("smooth", (0.02, 0.12, 0.08)),
+    ("steel", (0.50, 0.50, 0.51)),
+    ("smooth", (0.06, 0.065, 0.07)),
+)
+HELD_OUT_BELTS: tuple[BeltLook, ...] = (("smooth", (0.10, 0.16, 0.24)), ("modular", (0.45, 0.42, 0.36)))
 
 
 def draw_scene(seed: int, index: int, split: str) -> Scene:
@@ -33,8 +42,10 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
     plates = _lay_out(rng, ids, hard)
     camera = draw_camera(rng, plates, hard)
     lamps, ambient = draw_lamps(rng, hard)
-    kind, color = HELD_OUT_BELTS[int(rng.integers(len(HELD_OUT_BELTS)))] if hard else TRAIN_BELTS[int(rng.integers(len(TRAIN_BELTS)))]
+    kind, color = pick(rng, HELD_OUT_BELTS if hard else TRAIN_BELTS)
     rails = float(rng.uniform(110, 220)) if rng.random() < 0.4 else None
+    if rails is not None:  # the rails guide the plates, they never cut into them
+        rails = max(rails, max(_half_across(p) for p in plates) + float(rng.uniform(3, 20)))
     return Scene(
         seed=int(rng.integers(2**31)),
         split=split,
@@ -45,7 +56,7 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
         ambient=ambient,
         belt=Belt(kind=kind, color=color, seed=int(rng.integers(2**31)), rails=rails),
         sensor=SensorNoise(
-            exposure=float(rng.normal(0.1, 0.35)),
+            exposure=float(rng.normal(-0.25, 0.4)),
             noise=float(rng.uniform(0.8, 4.5)),
             blur=float(rng.uniform(0.2, 0.7)),
             vignette=float(rng.uniform(0, 0.35)),
@@ -58,6 +69,12 @@ def _radius(plate: Plate) -> float:
     return float(np.hypot(plate.width, plate.depth) / 2)
 
 
+def _half_across(plate: Plate) -> float:
+    """How far a plate reaches across the belt from the belt's middle line."""
+    turned = abs(np.sin(plate.turn)) * plate.width + abs(np.cos(plate.turn)) * plate.depth
+    return abs(plate.y) + float(turned) / 2
+
+
 def _lay_out(rng: Random, ids: Iterator[int], hard: bool) -> list[Plate]:
     """One to three plates side by side on the belt, at any angle."""
     count = int(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.10]))
@@ -68,14 +85,18 @@ def _lay_out(rng: Random, ids: Iterator[int], hard: bool) -> list[Plate]:
             first = plates[0]
             twin = np.random.default_rng(rng.integers(2**31))
             plate = draw_plate(twin, ids, held_out=hard, size=(first.width, first.depth))
-            plate = replace(plate, finish=first.finish, color=first.color, corner=first.corner, thickness=first.thickness)
+            plate = replace(
+                plate, finish=first.finish, color=first.color, corner=first.corner, thickness=first.thickness
+            )
         else:
             plate = draw_plate(rng, ids, held_out=hard)
         for _ in range(40):
             spread = 0.0 if k == 0 else 230.0
             x, y = float(rng.uniform(-spread, spread)), float(rng.uniform(-0.6, 0.6) * spread)
             if all(np.hypot(x - p.x, y - p.y) > 0.86 * (_radius(p) + _radius(plate)) for p in plates):
-                turn = base_turn + float(rng.normal(0, 0.12)) if rng.random() < 0.6 else float(rng.uniform(0, 2 * np.pi))
+                turn = (
+                    base_turn + float(rng.normal(0, 0.12)) if rng.random() < 0.6 else float(rng.uniform(0, 2 * np.pi))
+                )
                 plates.append(replace(plate, x=x, y=y, turn=turn))
                 break
     return plates
@@ -87,7 +108,11 @@ def draw_camera(rng: Random, plates: list[Plate], hard: bool) -> Camera:
     width, height = SHAPES[int(rng.choice(3, p=[0.6, 0.25, 0.15]))]
     fov = float(rng.uniform(24, 46))
     span = 2 * _radius(focus) * float(rng.uniform(0.75, 1.35)) * width / max(height, width * 0.8)
-    tilt = float(rng.uniform(np.radians(50), np.radians(60))) if hard else float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.25, 0.85)]))
+    tilt = (
+        float(rng.uniform(np.radians(50), np.radians(60)))
+        if hard
+        else float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.25, 0.85)]))
+    )
     wander = 0.10 * span
     return Camera(
         look=(focus.x + float(rng.normal(0, wander)), focus.y + float(rng.normal(0, wander))),
@@ -103,13 +128,21 @@ def draw_camera(rng: Random, plates: list[Plate], hard: bool) -> Camera:
 
 def draw_lamps(rng: Random, hard: bool) -> tuple[tuple[Lamp, ...], float]:
     """Soft boxes and ceiling lamps; held out: long strip lights from low on two sides."""
-    lamps = []
     if hard:
         start = rng.uniform(0, 2 * np.pi)
-        for k in range(2):
-            lamps.append(Lamp(azimuth=float((start + k * np.pi) % (2 * np.pi)), elevation=float(rng.uniform(0.35, 0.6)), width=1.0,
-                              height=0.07, radiance=float(rng.uniform(10, 18)), warmth=float(rng.uniform(-0.6, 0.2))))  # fmt: skip
-        return tuple(lamps), float(rng.uniform(0.3, 0.7))
+        strips = tuple(
+            Lamp(
+                azimuth=float((start + k * np.pi) % (2 * np.pi)),
+                elevation=float(rng.uniform(0.35, 0.6)),
+                width=1.0,
+                height=0.07,
+                radiance=float(rng.uniform(10, 18)),
+                warmth=float(rng.uniform(-0.6, 0.2)),
+            )
+            for k in range(2)
+        )
+        return strips, float(rng.uniform(0.3, 0.7))
+    lamps = []
     for _ in range(int(rng.integers(1, 5))):
         big = rng.random() < 0.6
         lamps.append(
@@ -131,8 +164,15 @@ def _clutter(rng: Random, ids: Iterator[int], plates: list[Plate]) -> list[Part]
     kinds = ("hex_bolt", "nut", "washer", "cap", "gear", "spanner", "screwdriver", "pliers", "cable", "socket_screw")
     for _ in range(int(rng.choice([0, 1, 2, 3, 5], p=[0.35, 0.25, 0.2, 0.12, 0.08]))):
         kind = str(rng.choice(kinds))
-        length = {"spanner": rng.uniform(70, 120), "screwdriver": rng.uniform(90, 140), "pliers": rng.uniform(80, 120), "cable": rng.uniform(50, 110)}.get(kind, 0.0)
-        radius = {"spanner": 8.0, "screwdriver": 8.0, "pliers": 7.0, "cable": rng.uniform(1.5, 2.8)}.get(kind, float(rng.uniform(5, 9)))
+        length = {
+            "spanner": rng.uniform(70, 120),
+            "screwdriver": rng.uniform(90, 140),
+            "pliers": rng.uniform(80, 120),
+            "cable": rng.uniform(50, 110),
+        }.get(kind, 0.0)
+        radius = {"spanner": 8.0, "screwdriver": 8.0, "pliers": 7.0, "cable": rng.uniform(1.5, 2.8)}.get(
+            kind, float(rng.uniform(5, 9))
+        )
         reach = max(length / 2, radius)
         for _ in range(25):
             near = plates[int(rng.integers(len(plates)))]
@@ -145,7 +185,19 @@ def _clutter(rng: Random, ids: Iterator[int], plates: list[Plate]) -> list[Part]
                     finish, color = "plastic", str(rng.choice(PLASTIC_COLORS))
                 elif kind == "spanner":
                     finish, color = "steel", "steel"
-                parts.append(Part(id=next(ids), kind=kind, x=x, y=y, turn=float(rng.uniform(0, 2 * np.pi)), radius=float(radius),
-                                  color=color, finish=finish, seed=int(rng.integers(2**31)), length=float(length)))  # fmt: skip
+                parts.append(
+                    Part(
+                        id=next(ids),
+                        kind=kind,
+                        x=x,
+                        y=y,
+                        turn=float(rng.uniform(0, 2 * np.pi)),
+                        radius=float(radius),
+                        color=color,
+                        finish=finish,
+                        seed=int(rng.integers(2**31)),
+                        length=float(length),
+                    )
+                )
                 break
     return parts

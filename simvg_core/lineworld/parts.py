@@ -7,7 +7,20 @@ from collections.abc import Callable
 import numpy as np
 
 from simvg_core.lineworld.scene import Part
-from simvg_core.lineworld.shapes import Shape, block, cross, hexagon, join, lathe, placement, ring, rounded_rectangle, slab, teeth, tube
+from simvg_core.lineworld.shapes import (
+    Shape,
+    block,
+    cross,
+    hexagon,
+    join,
+    lathe,
+    placement,
+    ring,
+    rounded_rectangle,
+    slab,
+    teeth,
+    tube,
+)
 
 Colored = list[tuple[Shape, str, str | None]]
 """Shapes with the finish and colour of each (colour None: the part's own)."""
@@ -17,7 +30,13 @@ def hex_bolt(p: Part) -> Colored:
     """Hexagon head with chamfer on a washer face; ``radius`` is the flange's."""
     r = p.radius
     head = lathe(
-        [(0, 0.78 * r), (0.55 * r, 0.78 * r), (0.66 * r, 0.74 * r), (0.80 * r, 0.62 * r, hexagon), (0.80 * r, 0.12 * r, hexagon)]
+        [
+            (0, 0.78 * r),
+            (0.55 * r, 0.78 * r),
+            (0.66 * r, 0.74 * r),
+            (0.80 * r, 0.62 * r, hexagon),
+            (0.80 * r, 0.12 * r, hexagon),
+        ]
     )
     flange = lathe([(0, 0.13 * r), (0.9 * r, 0.13 * r), (r, 0.09 * r), (r, -0.02 * r)])
     shank = lathe([(0.5 * r, 0), (0.5 * r, -1.2 * r)], 20)
@@ -44,7 +63,16 @@ def cross_screw(p: Part) -> Colored:
 def nut(p: Part) -> Colored:
     """Hexagon nut; with a stud in it when the seed says so."""
     r = p.radius
-    body = lathe([(0.52 * r, 0.62 * r), (0.6 * r, 0.7 * r), (0.82 * r, 0.7 * r), (r, 0.6 * r, hexagon), (r, 0.08 * r, hexagon), (0.85 * r, 0.0)])
+    body = lathe(
+        [
+            (0.52 * r, 0.62 * r),
+            (0.6 * r, 0.7 * r),
+            (0.82 * r, 0.7 * r),
+            (r, 0.6 * r, hexagon),
+            (r, 0.08 * r, hexagon),
+            (0.85 * r, 0.0),
+        ]
+    )
     bore = lathe([(0, 0.02), (0.52 * r, 0.02), (0.52 * r, 0.62 * r)], 24)
     shapes: Colored = [(body, p.finish, None), (bore, "black_oxide", "black")]
     if p.seed % 2:
@@ -56,8 +84,11 @@ def nut(p: Part) -> Colored:
 
 
 def washer(p: Part) -> Colored:
+    """Flat washer lying down."""
     r = p.radius
-    return [(lathe([(0.52 * r, 0.0), (0.52 * r, 0.14 * r), (0.96 * r, 0.14 * r), (r, 0.10 * r), (r, 0.0)]), p.finish, None)]
+    return [
+        (lathe([(0.52 * r, 0.0), (0.52 * r, 0.14 * r), (0.96 * r, 0.14 * r), (r, 0.10 * r), (r, 0.0)]), p.finish, None)
+    ]
 
 
 def cap(p: Part) -> Colored:
@@ -67,7 +98,13 @@ def cap(p: Part) -> Colored:
         dome = [(r * np.sin(a), 0.25 * r + 0.45 * r * np.cos(a)) for a in np.linspace(0, np.pi / 2, 7)]
         return [(lathe([*dome, (r, 0.12 * r), (1.12 * r, 0.10 * r), (1.12 * r, 0)]), "plastic", None)]
     profile = [(0, 0.55 * r), (0.5 * r, 0.55 * r), (0.55 * r, 0.68 * r), (0.9 * r, 0.68 * r), (r, 0.58 * r), (r, 0)]
-    return [(lathe([(a, b, teeth(24, 0.05)) if i >= 3 else (a, b) for i, (a, b) in enumerate(profile)], 72), "plastic", None)]
+    return [
+        (
+            lathe([(a, b, teeth(24, 0.05)) if i >= 3 else (a, b) for i, (a, b) in enumerate(profile)], 72),
+            "plastic",
+            None,
+        )
+    ]
 
 
 def connector(p: Part) -> Colored:
@@ -75,9 +112,9 @@ def connector(p: Part) -> Colored:
     w, d = 2 * p.radius, 1.05 * p.radius
     h = 0.75 * p.radius
     t = 0.16 * p.radius
-    walls = [
-        block(w, t, h, 0.15).moved(placement(0, y, 0)) for y in (-d / 2 + t / 2, d / 2 - t / 2)
-    ] + [block(t, d, h, 0.15).moved(placement(x, 0, 0)) for x in (-w / 2 + t / 2, w / 2 - t / 2)]
+    walls = [block(w, t, h, 0.15).moved(placement(0, y, 0)) for y in (-d / 2 + t / 2, d / 2 - t / 2)] + [
+        block(t, d, h, 0.15).moved(placement(x, 0, 0)) for x in (-w / 2 + t / 2, w / 2 - t / 2)
+    ]
     floor = block(w - t, d - t, 0.2 * h, 0.1)
     pins = int(3 + p.seed % 4)
     pin = [
@@ -89,12 +126,22 @@ def connector(p: Part) -> Colored:
 
 
 def gear(p: Part) -> Colored:
+    """Spur gear with a web and a bore; the seed says how many teeth."""
     r = p.radius
     shape = teeth(int(12 + p.seed % 10))
     body = lathe(
-        [(0.28 * r, 0.30 * r), (0.45 * r, 0.30 * r), (0.48 * r, 0.22 * r), (0.70 * r, 0.22 * r), (0.73 * r, 0.30 * r),
-         (0.97 * r, 0.30 * r, shape), (r, 0.27 * r, shape), (r, 0, shape)], 132,
-    )  # fmt: skip
+        [
+            (0.28 * r, 0.30 * r),
+            (0.45 * r, 0.30 * r),
+            (0.48 * r, 0.22 * r),
+            (0.70 * r, 0.22 * r),
+            (0.73 * r, 0.30 * r),
+            (0.97 * r, 0.30 * r, shape),
+            (r, 0.27 * r, shape),
+            (r, 0, shape),
+        ],
+        132,
+    )
     bore = lathe([(0, 0.02), (0.28 * r, 0.02), (0.28 * r, 0.30 * r)], 24)
     return [(body, p.finish, None), (bore, "black_oxide", "black")]
 
@@ -112,34 +159,46 @@ def cable(p: Part) -> Colored:
 
 
 def spanner(p: Part) -> Colored:
+    """Combination spanner: an open end and a ring end."""
     length, r = p.length, p.radius
     jaw = 0.55 * r
     angle = np.linspace(0.6, 2 * np.pi - 0.6, 16)
     head = np.stack([length / 2 - r * np.cos(angle + np.pi), r * np.sin(angle)], 1)
-    mouth = np.array([[length / 2 + 0.2 * r, -jaw], [length / 2 + 0.2 * r, jaw]])
-    open_end = slab(np.concatenate([head[::-1], mouth]) if _clockwise(head) else np.concatenate([head, mouth[::-1]]), [], 0.5 * r, 0.1 * r)
+    mouth = np.array([[length / 2 + 0.2 * r, jaw], [length / 2 + 0.2 * r, -jaw]])
+    open_end = slab(
+        np.concatenate([head, mouth]),
+        [],
+        0.5 * r,
+        0.1 * r,
+    )
     shaft = slab(rounded_rectangle(length - r, 0.8 * r, 0.3 * r), [], 0.36 * r, 0.1 * r)
     eye = slab(ring(0.95 * r, -length / 2, 0), [ring(0.55 * r, -length / 2, 0)], 0.5 * r, 0.1 * r)
     return [(join([open_end, shaft, eye]), p.finish, None)]
-
-
-def _clockwise(points: np.ndarray) -> bool:
-    x, y = points[:, 0], points[:, 1]
-    return bool(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0)
 
 
 def screwdriver(p: Part) -> Colored:
     length, r = p.length, p.radius
     lying = np.array([[0, 0, 1.0, 0], [0, 1.0, 0, 0], [-1.0, 0, 0, r], [0, 0, 0, 1.0]])
     grip = lathe(
-        [(0, 0.42 * length), (0.6 * r, 0.42 * length), (r, 0.38 * length, teeth(8, 0.14)), (0.9 * r, 0.2 * length, teeth(8, 0.14)),
-         (r, 0.1 * length, teeth(8, 0.14)), (0.55 * r, 0.02 * length), (0, 0.02 * length)], 48,
-    )  # fmt: skip
-    shaft = lathe([(0.26 * r, 0.03 * length), (0.26 * r, -0.5 * length), (0.1 * r, -0.55 * length), (0, -0.55 * length)], 16)
+        [
+            (0, 0.42 * length),
+            (0.6 * r, 0.42 * length),
+            (r, 0.38 * length, teeth(8, 0.14)),
+            (0.9 * r, 0.2 * length, teeth(8, 0.14)),
+            (r, 0.1 * length, teeth(8, 0.14)),
+            (0.55 * r, 0.02 * length),
+            (0, 0.02 * length),
+        ],
+        48,
+    )
+    shaft = lathe(
+        [(0.26 * r, 0.03 * length), (0.26 * r, -0.5 * length), (0.1 * r, -0.55 * length), (0, -0.55 * length)], 16
+    )
     return [(grip.moved(lying), "plastic", None), (shaft.moved(lying), "steel", "steel")]
 
 
 def pliers(p: Part) -> Colored:
+    """Closed pliers with rubber handles."""
     length, r = p.length, p.radius
     t = np.linspace(0, 1, 16)
     shapes: Colored = []

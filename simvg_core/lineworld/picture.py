@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from simvg_core.lineworld.build import Built, Instance, build, environment
 from simvg_core.lineworld.scene import Scene
-from simvg_core.lineworld.tracer import F32, Tracer, View
+from simvg_core.lineworld.tracer import F32, Trace, Tracer, View
 
 MIN_PIXELS = 30
 MIN_SIDE = 7.0
 MIN_TILT = 0.16
 MIN_CONTRAST = 9.0
-TILTABLE = ("hex_bolt", "socket_screw", "cross_screw")
 MARKS = ("scratch", "dent", "stain")
 
 
@@ -31,20 +30,30 @@ def view_of(scene: Scene) -> View:
 
 def render(tracer: Tracer, scene: Scene) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """The picture (H, W, 3) BGR and the instances of the truth, in the order of the scene."""
+    built, view, trace = radiance(tracer, scene)
+    image = sense(trace.color, scene)
+    return image, truth(built, view, trace.face, trace.uv, image, scene)
+
+
+def radiance(tracer: Tracer, scene: Scene) -> tuple[Built, View, Trace]:
+    """The linear picture of a scene with what it was made of."""
     built = build(scene)
     view = view_of(scene)
     maps = built.atlas.maps
     tracer.load(built.mesh.points, built.mesh.normals, built.mesh.uv, built.mesh.faces, maps, environment(scene))
-    trace = tracer.trace(view, maps, scene.seed % 2**31)
-    image = sense(trace.color, scene)
-    return image, truth(built, view, trace.face, trace.uv, image, scene)
+    return built, view, tracer.trace(view, maps, scene.seed % 2**31)
+
+
+def automatic_level(color: F32) -> float:
+    """The radiance that automatic exposure shows as a middle tone."""
+    return float(np.percentile(color.mean(2), 85))
 
 
 def sense(color: F32, scene: Scene) -> NDArray[np.uint8]:
     """Linear radiance → what the camera hands out: exposure, tone curve, lens, noise."""
     s = scene.sensor
     rng = np.random.default_rng([scene.seed, 7])
-    level = float(np.percentile(color.mean(2), 85))
+    level = s.level or automatic_level(color)
     linear = color * (0.42 / max(level, 1e-3)) * 2.0**s.exposure
     height, width = linear.shape[:2]
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -117,14 +126,16 @@ def _silhouette(instance: Instance, view: View) -> float:
     if np.isnan(pixels).any():
         return 0.0
     if instance.faces is not None:
+        # four times finer than the picture: filled triangles are half a pixel too fat all around
+        pixels = 4 * pixels
         low = np.floor(pixels.min(0)) - 1
         size = np.ceil(pixels.max(0) - low).astype(int) + 2
-        if size.max() > 4000:
+        if size.max() > 8000:
             return 0.0
         canvas = np.zeros((size[1], size[0]), np.uint8)
         for triangle in np.round((pixels - low)[instance.faces] * 16).astype(np.int32):
             cv2.fillConvexPoly(canvas, triangle, 1, cv2.LINE_8, 4)
-        return float(canvas.sum())
+        return float(canvas.sum()) / 16
     return float(cv2.contourArea(cv2.convexHull(pixels.astype(np.float32))))
 
 
@@ -158,7 +169,10 @@ def _clear(
             return False
         inside, outside = grey[mask], grey[near]
         if instance.kind == "dent":  # a dent is light and shade, not a tone
-            return float(inside.std()) > 1.6 * float(outside.std()) + 4 or abs(float(inside.mean() - outside.mean())) > MIN_CONTRAST
+            return (
+                float(inside.std()) > 1.6 * float(outside.std()) + 4
+                or abs(float(inside.mean() - outside.mean())) > MIN_CONTRAST
+            )
         return abs(float(np.median(inside)) - float(np.median(outside))) > MIN_CONTRAST
     if instance.kind == "missing_bolt" or instance.kind == "missing_screw":
         return visible > 0.6

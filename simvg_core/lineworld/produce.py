@@ -7,13 +7,12 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from simvg_core.errors import ConfigurationError
+from simvg_core.errors import ConfigurationError, RenderError
 from simvg_core.lineworld.draw import SPLITS, draw_scene
 from simvg_core.lineworld.picture import render
 from simvg_core.lineworld.tracer import Tracer
@@ -25,10 +24,13 @@ JPEG_QUALITY = 92
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """A reader sees the whole file or none."""
+    """A reader sees the whole file or none. The folder must exist."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def render_one(tracer: Tracer, out: Path, seed: int, index: int, split: str) -> None:
@@ -74,7 +76,7 @@ def render_set(
     ------
     ConfigurationError
         An unknown split, or a folder that holds a set of another seed, split or version.
-    RuntimeError
+    RenderError
         A rendering process ended with an error (its traceback is on standard error).
     """
     if split not in SPLITS:
@@ -106,11 +108,8 @@ def render_set(
                 worker.terminate()
             worker.join()
     if any(worker.exitcode for worker in workers):
-        raise RuntimeError(f"a rendering process ended with exit codes {[w.exitcode for w in workers]}")
+        raise RenderError(
+            f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
+        )
     progress(images, images)
     return len(todo)
-
-
-def scene_record(seed: int, index: int, split: str) -> dict[str, Any]:
-    """The scene description of a picture as plain values, to compare and to keep."""
-    return asdict(draw_scene(seed, index, split))

@@ -14,9 +14,10 @@ Color = str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One thing: ``radius`` is its characteristic half width. ``state``: ok, tilted, crooked or wrong_color.
+    """One thing: ``radius`` is its characteristic half width, ``length`` that of a tool or cable (0 for others).
 
-    ``id`` stays the same for the same thing over all frames of a clip. ``seed`` draws what has no name (label texts).
+    ``state``: ok, tilted (by ``tilt`` towards the direction ``tilt_to``), crooked or wrong_color. ``id`` stays the same
+    for the same thing over all frames of a clip. ``seed`` draws what has no name (label texts, a cable's bends).
     """
 
     id: int
@@ -48,7 +49,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plate:
-    """An assembly plate lying on the belt."""
+    """An assembly plate lying on the belt; ``relief`` lists raised blocks of it as (x, y, width, depth)."""
 
     id: int
     x: float
@@ -105,13 +106,16 @@ class Belt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensorNoise:
-    """What the camera's electronics do: exposure (stops), noise (grey levels), blur (px), vignette, JPEG quality."""
+    """What the camera's electronics do: exposure (stops), noise (grey levels), blur (px), vignette.
+
+    ``level`` is the radiance that is shown as a middle tone; None measures it in each picture (automatic exposure).
+    """
 
     exposure: float = 0.0
     noise: float = 2.0
     blur: float = 0.4
     vignette: float = 0.1
-    jpeg: int = 92
+    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,14 @@ def join(shapes: Sequence[Shape]) -> Shape:
 
 
 def placement(
-    x: float, y: float, z: float = 0.0, *, turn: float = 0.0, tilt: float = 0.0, tilt_to: float = 0.0, scale: float = 1.0
+    x: float,
+    y: float,
+    z: float = 0.0,
+    *,
+    turn: float = 0.0,
+    tilt: float = 0.0,
+    tilt_to: float = 0.0,
+    scale: float = 1.0,
 ) -> Array:
     """4×4 matrix: scale, turn about z, tilt by ``tilt`` towards the direction ``tilt_to``, then move. Radians."""
     c, s = np.cos(turn), np.sin(turn)
@@ -68,7 +75,7 @@ def circle(angle: Array) -> Array:
 
 def hexagon(angle: Array) -> Array:
     """Section of a hexagon with inner radius cos 30°, corner radius 1."""
-    return np.cos(np.pi / 6) / np.cos((angle % (np.pi / 3)) - np.pi / 6)
+    return np.asarray(np.cos(np.pi / 6) / np.cos((angle % (np.pi / 3)) - np.pi / 6), np.float64)
 
 
 def cross(angle: Array) -> Array:
@@ -92,8 +99,8 @@ def lathe(profile: Sequence[tuple[float, float] | tuple[float, float, Section]],
 
     Each step of the profile is a ring of faces of its own. Rings between round sections are smooth around.
     """
-    angle = np.arange(sides) * (2 * np.pi / sides)
-    after = np.append(angle[1:], 2 * np.pi)
+    angle = np.arange(sides, dtype=np.float64) * (2 * np.pi / sides)
+    after: Array = np.append(angle[1:], 2 * np.pi)
     rings: list[Shape] = []
     for lower, upper in zip(profile[1:], profile[:-1], strict=True):
         sections = [point[2] if len(point) == 3 else circle for point in (upper, lower)]
@@ -124,7 +131,7 @@ def lathe(profile: Sequence[tuple[float, float] | tuple[float, float, Section]],
 def _quads(quad: Array, normals: Array) -> Shape:
     count = len(quad)
     base = np.arange(count)[:, None] * 4
-    faces = np.concatenate([base + [0, 3, 2], base + [0, 2, 1]])
+    faces = np.concatenate([base + np.array([0, 3, 2]), base + np.array([0, 2, 1])])
     uv = np.tile(np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]), (count, 1))
     return Shape(quad.reshape(-1, 3), normals.reshape(-1, 3), faces.astype(np.int64), uv)
 
@@ -148,7 +155,10 @@ def ring(radius: float, x: float, y: float, sides: int = 36) -> Array:
 
 
 def slab(outline: Array, holes: Sequence[Array], height: float, bevel: float) -> Shape:
-    """A plate from z = 0 to ``height`` with a bevelled outer edge and open holes; uv spans the outline's bounds."""
+    """A plate from z = 0 to ``height`` with a bevelled outer edge; uv spans the outline's bounds.
+
+    It is open below and in its ``holes`` (outlines as of ``ring``): what is seen in a hole is a shape of its own.
+    """
     centre = outline.mean(0)
     shrink = 1 - bevel / np.maximum(np.linalg.norm(outline - centre, axis=1, keepdims=True), 1e-9)
     inner = centre + (outline - centre) * shrink
@@ -167,7 +177,10 @@ def slab(outline: Array, holes: Sequence[Array], height: float, bevel: float) ->
         (flat - low) / (high - low),
     )
     sides = [top]
-    for upper, lower, z_up, z_low in ((inner, outline, height, height - bevel), (outline, outline, height - bevel, 0.0)):
+    for upper, lower, z_up, z_low in (
+        (inner, outline, height, height - bevel),
+        (outline, outline, height - bevel, 0.0),
+    ):
         quad = np.stack(
             [
                 np.column_stack([upper, np.full(len(upper), z_up)]),
@@ -212,5 +225,7 @@ def tube(path: Array, radius: float, sides: int = 12) -> Shape:
     n = len(path)
     i, j = np.meshgrid(np.arange(n - 1), np.arange(sides), indexing="ij")
     a, b = i * sides + j, i * sides + (j + 1) % sides
-    faces = np.concatenate([np.stack([a, b, b + sides], -1).reshape(-1, 3), np.stack([a, b + sides, a + sides], -1).reshape(-1, 3)])
+    faces = np.concatenate(
+        [np.stack([a, b, b + sides], -1).reshape(-1, 3), np.stack([a, b + sides, a + sides], -1).reshape(-1, 3)]
+    )
     return Shape(points.reshape(-1, 3), normals.reshape(-1, 3), faces, np.zeros((n * sides, 2)))

@@ -1,7 +1,7 @@
 """Finishes and their textures: the atlas that all parts of a picture share.
 
-The atlas holds four maps (linear base colour, roughness, metallic, bump). A region of it belongs to one surface; plain
-colours share small swatches.
+The atlas holds four maps (linear base colour, roughness, metallic, bump) and the number of the mark that each pixel
+shows. A region of it belongs to one surface; plain colours share small swatches.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "copper": (0.72, 0.34, 0.20),
 }
 """Linear base colours."""
-
-METALS = {"steel", "brass", "copper"}
 
 FINISHES: dict[str, tuple[float, float]] = {
     "brushed": (0.38, 1.0),
@@ -62,12 +60,15 @@ class Region:
     def uv(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
         """Places 0..1 in the region → texture coordinates; half a pixel stays clear of the neighbours."""
         size = np.array([self.width - 1, self.height - 1])
-        return (np.array([self.x, self.y]) + 0.5 + np.clip(unit, 0, 1) * size) / SIDE
+        return np.asarray((np.array([self.x, self.y]) + 0.5 + np.clip(unit, 0, 1) * size) / SIDE, np.float64)
 
 
 @dataclass
 class Atlas:
-    """The maps of one picture. Regions: belt, plates, labels; the lowest rows hold swatches."""
+    """The maps of one picture. Regions: belt, plates, labels; the lowest rows hold swatches.
+
+    ``marks`` is 0 where there is none.
+    """
 
     base: F32 = field(default_factory=lambda: np.full((SIDE, SIDE, 3), 0.3, np.float32))
     roughness: F32 = field(default_factory=lambda: np.full((SIDE, SIDE), 0.5, np.float32))
@@ -85,16 +86,17 @@ class Atlas:
 
     @property
     def belt(self) -> Region:
+        """The region of the belt's pattern."""
         return Region(0, 0, 512, 512)
 
     def plate(self) -> Region:
-        """A region of its own for the next plate (four at most)."""
+        """A region for the next plate; the fifth plate shares that of the first."""
         k = self._plates
         self._plates += 1
         return Region(512 + 384 * (k % 2), 384 * (k // 2 % 2), 384, 384)
 
     def label(self) -> Region:
-        """A region for the next label (ten at most)."""
+        """A region for the next label; the eleventh label shares that of the first."""
         k = self._labels % 10
         self._labels += 1
         return Region(256 * (k % 5), 768 + 128 * (k // 5), 256, 128)
@@ -112,7 +114,9 @@ class Atlas:
             self._swatches[key] = region
         return self._swatches[key]
 
-    def paint(self, region: Region, base: F32, roughness: F32 | float, metallic: F32 | float, bump: F32 | float = 0.0) -> None:
+    def paint(
+        self, region: Region, base: F32, roughness: F32 | float, metallic: F32 | float, bump: F32 | float = 0.0
+    ) -> None:
         """Fills a region; arrays have the region's shape."""
         area = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
         self.base[area] = base
@@ -138,7 +142,9 @@ def streaks(rng: np.random.Generator, height: int, width: int, length: int) -> F
     return np.asarray(smooth / max(float(smooth.std()), 1e-6), np.float32)
 
 
-def surface_maps(rng: np.random.Generator, finish: str, color: str, height: int, width: int) -> tuple[F32, F32, F32, F32]:
+def surface_maps(
+    rng: np.random.Generator, finish: str, color: str, height: int, width: int
+) -> tuple[F32, F32, F32, F32]:
     """Base colour (H, W, 3), roughness, metallic and bump (H, W) of a plate's finish."""
     roughness, metallic = FINISHES[finish]
     tone = np.array(COLORS[color], np.float32) * np.float32(rng.uniform(0.8, 1.15))
@@ -163,7 +169,9 @@ def surface_maps(rng: np.random.Generator, finish: str, color: str, height: int,
     return np.clip(base, 0.004, 0.95), rough.astype(np.float32), np.full((height, width), metallic, np.float32), bump
 
 
-def belt_maps(rng: np.random.Generator, kind: str, color: tuple[float, float, float], side: int) -> tuple[F32, F32, F32, F32]:
+def belt_maps(
+    rng: np.random.Generator, kind: str, color: tuple[float, float, float], side: int
+) -> tuple[F32, F32, F32, F32]:
     """Maps of a belt: rubber (woven), modular (plastic links), steel (brushed) or smooth (PVC)."""
     base = np.tile(np.array(color, np.float32), (side, side, 1))
     dirt = clouds(rng, side, side, side / 4, 5)
@@ -191,12 +199,38 @@ def belt_maps(rng: np.random.Generator, kind: str, color: tuple[float, float, fl
         rough = 0.5
     for _ in range(int(rng.integers(0, 12))):  # scuffs along the belt
         y, x0 = rng.integers(0, side), rng.integers(0, side)
-        cv2.line(base, (int(x0), int(y)), (int(x0 + rng.integers(20, 160)), int(y + rng.integers(-6, 7))),
-                 tuple(float(c * rng.uniform(0.75, 1.2)) for c in color), 1, cv2.LINE_AA)  # fmt: skip
-    return np.clip(base, 0.003, 0.9), np.full((side, side), rough, np.float32), np.full((side, side), metallic, np.float32), bump
+        cv2.line(
+            base,
+            (int(x0), int(y)),
+            (int(x0 + rng.integers(20, 160)), int(y + rng.integers(-6, 7))),
+            tuple(float(c * rng.uniform(0.75, 1.2)) for c in color),
+            1,
+            cv2.LINE_AA,
+        )
+    return (
+        np.clip(base, 0.003, 0.9),
+        np.full((side, side), rough, np.float32),
+        np.full((side, side), metallic, np.float32),
+        bump,
+    )
 
 
-WORDS = ("LOT", "TYPE", "SERIES", "REV", "24V DC", "MODEL", "BATCH", "PART", "IP67", "SN", "DATE", "EU", "MAX 16A", "QC PASS")
+WORDS = (
+    "LOT",
+    "TYPE",
+    "SERIES",
+    "REV",
+    "24V DC",
+    "MODEL",
+    "BATCH",
+    "PART",
+    "IP67",
+    "SN",
+    "DATE",
+    "EU",
+    "MAX 16A",
+    "QC PASS",
+)
 
 
 def label_maps(seed: int, color: tuple[float, float, float], height: int, width: int) -> F32:
@@ -213,7 +247,9 @@ def label_maps(seed: int, color: tuple[float, float, float], height: int, width:
     for line in range(int(rng.integers(2, 4))):
         text = f"{rng.choice(WORDS)} {rng.integers(10, 99999)}"
         scale = (0.75 if line == 0 else 0.5) * height / 128
-        cv2.putText(art, text, (pad, int((0.24 + 0.2 * line) * height)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 1, cv2.LINE_AA)
+        cv2.putText(
+            art, text, (pad, int((0.24 + 0.2 * line) * height)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 1, cv2.LINE_AA
+        )
     if rng.random() < 0.6:
         x = pad
         while x < width * 0.8:

@@ -5,15 +5,15 @@ One scene lives as long as the process; per picture only arrays change, so compi
 
 from __future__ import annotations
 
-import glob
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.errors import SimVGError
+from simvg_core.errors import RenderError
 
 Array = NDArray[np.float64]
 F32 = NDArray[np.float32]
@@ -22,10 +22,8 @@ MAX_POINTS = 240_000
 MAX_FACES = 200_000
 ENVIRONMENT = (64, 128)
 BURIED_Z = -10_000.0
-
-
-class RenderError(SimVGError):
-    """The renderer cannot start or was given more than it holds."""
+LIBRARIES = Path("/usr/lib")
+LLVM_PATTERNS = ("*/libLLVM-19.so*", "*/libLLVM.so.19*", "llvm-19/lib/libLLVM*.so*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,14 @@ class Trace:
 def _find_llvm() -> None:
     if "DRJIT_LIBLLVM_PATH" in os.environ:
         return
-    for pattern in ("/usr/lib/x86_64-linux-gnu/libLLVM-19.so*", "/usr/lib/*/libLLVM.so.19*", "/usr/lib/llvm-19/lib/libLLVM*.so*"):
-        found = sorted(glob.glob(pattern))
+    for pattern in LLVM_PATTERNS:
+        found = sorted(LIBRARIES.glob(pattern))
         if found:
-            os.environ["DRJIT_LIBLLVM_PATH"] = found[0]
+            os.environ["DRJIT_LIBLLVM_PATH"] = str(found[0])
             return
     raise RenderError(
-        "the renderer needs LLVM 19: install it with `apt-get install -y libllvm19`, or name its library in DRJIT_LIBLLVM_PATH"
+        "the renderer needs LLVM 19: install it with `apt-get install -y libllvm19`, "
+        "or name its library in DRJIT_LIBLLVM_PATH"
     )
 
 
@@ -116,7 +115,14 @@ class Tracer:
         self._device.set_bool("setAffinity", False)
         self._device.set_int("numThreads", 1)
         self._device.commit()
-        mesh = mi.Mesh("parts", MAX_POINTS, MAX_FACES, has_vertex_normals=True, has_vertex_texcoords=True, props=self._material(atlas))
+        mesh = mi.Mesh(
+            "parts",
+            MAX_POINTS,
+            MAX_FACES,
+            has_vertex_normals=True,
+            has_vertex_texcoords=True,
+            props=self._material(atlas),
+        )
         params = mi.traverse(mesh)
         params["vertex_positions"] = dr.full(mi.Float, BURIED_Z, 3 * MAX_POINTS)
         params["faces"] = dr.zeros(mi.UInt, 3 * MAX_FACES)
@@ -135,7 +141,9 @@ class Tracer:
             }
         )
         self._params = mi.traverse(self._scene)
-        self._names = {name: self._key(name) for name in ("vertex_positions", "vertex_normals", "vertex_texcoords", "faces")}
+        self._names = {
+            name: self._key(name) for name in ("vertex_positions", "vertex_normals", "vertex_texcoords", "faces")
+        }
         self._maps = {
             name: self._key(ending)
             for name, ending in (
@@ -152,7 +160,13 @@ class Tracer:
 
         def map_of(channels: int, value: float) -> dict[str, Any]:
             data = np.full((atlas, atlas, channels), value, np.float32)
-            return {"type": "bitmap", "bitmap": mi.Bitmap(data), "raw": True, "filter_type": "bilinear", "wrap_mode": "clamp"}
+            return {
+                "type": "bitmap",
+                "bitmap": mi.Bitmap(data),
+                "raw": True,
+                "filter_type": "bilinear",
+                "wrap_mode": "clamp",
+            }
 
         properties = mi.Properties()
         properties["bsdf"] = mi.load_dict(
@@ -175,7 +189,7 @@ class Tracer:
         found = [key for key, _ in self._params if key.endswith(ending)]
         if len(found) != 1:
             raise RenderError(f"the scene has {len(found)} parameters {ending!r}: {[k for k, _ in self._params]}")
-        return found[0]
+        return str(found[0])
 
     def _sensor(self, view: View) -> Any:
         mi, size = self._mi, (view.width, view.height)
@@ -215,7 +229,9 @@ class Tracer:
         """Takes over one scene: mesh in mm, ``maps`` base (A, A, 3), roughness, metallic, bump (A, A), ``light``
         (64, 128, 3) radiance, latitude by longitude. Raises RenderError for a mesh over the limits."""
         if len(points) > MAX_POINTS or len(faces) > MAX_FACES:
-            raise RenderError(f"a mesh of {len(points)} points and {len(faces)} faces is over {MAX_POINTS} and {MAX_FACES}")
+            raise RenderError(
+                f"a mesh of {len(points)} points and {len(faces)} faces is over {MAX_POINTS} and {MAX_FACES}"
+            )
         mi, params = self._mi, self._params
 
         def padded(values: Array, count: int, fill: float) -> F32:
@@ -235,7 +251,9 @@ class Tracer:
         wide = np.concatenate([light, light[:, :1]], 1)  # an environment map repeats its first column at the end
         alpha = np.ones((*wide.shape[:2], 1), np.float32)
         shape = np.array(params["light.data"].shape)
-        params["light.data"] = mi.TensorXf(np.concatenate([wide, alpha], 2)[:, : shape[1], : shape[2]].astype(np.float32))
+        params["light.data"] = mi.TensorXf(
+            np.concatenate([wide, alpha], 2)[:, : shape[1], : shape[2]].astype(np.float32)
+        )
         params.update()
 
     def trace(self, view: View, maps: dict[str, F32], seed: int) -> Trace:
@@ -250,13 +268,16 @@ class Tracer:
     def _guides(self, view: View, base: F32) -> tuple[NDArray[np.int64], F32, F32, F32]:
         mi = self._mi
         height, width = view.height, view.width
-        rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+        rows, columns = np.indices((height, width), np.float64)
         albedo = np.zeros((height * width, 3), np.float32)
         normal = np.zeros((height * width, 3), np.float32)
         for dx, dy in ((0.25, 0.25), (0.75, 0.75), (0.5, 0.5)):
             directions = view.rays(columns.ravel() + dx, rows.ravel() + dy)
             directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-            ray = mi.Ray3f(mi.Point3f(*(float(c) for c in view.origin)), mi.Vector3f(np.ascontiguousarray(directions.T, np.float32)))
+            ray = mi.Ray3f(
+                mi.Point3f(*(float(c) for c in view.origin)),
+                mi.Vector3f(np.ascontiguousarray(directions.T, np.float32)),
+            )
             hit = self._scene.ray_intersect(ray)
             valid = np.array(hit.is_valid())
             face = np.where(valid, np.array(hit.prim_index).astype(np.int64), -1)
@@ -265,7 +286,12 @@ class Tracer:
             pick = np.clip((uv * side).astype(int), 0, side - 1)
             albedo += np.where(valid[:, None], base[pick[:, 1], pick[:, 0]], 0) / 3
             normal += np.where(valid[:, None], np.array(hit.sh_frame.n).T, 0) / 3
-        return face.reshape(height, width), uv.reshape(height, width, 2), albedo.reshape(height, width, 3), normal.reshape(height, width, 3)
+        return (
+            face.reshape(height, width),
+            uv.reshape(height, width, 2),
+            albedo.reshape(height, width, 3),
+            normal.reshape(height, width, 3),
+        )
 
     def _denoised(self, color: F32, albedo: F32, normal: F32) -> F32:
         oidn = self._oidn
@@ -273,7 +299,9 @@ class Tracer:
         height, width = color.shape[:2]
         with oidn.Filter(self._device, oidn.OIDN_FILTER_TYPE_RT) as denoise:
             for name, image in zip(
-                (oidn.OIDN_IMAGE_COLOR, oidn.OIDN_IMAGE_ALBEDO, oidn.OIDN_IMAGE_NORMAL, oidn.OIDN_IMAGE_OUTPUT), images, strict=True
+                (oidn.OIDN_IMAGE_COLOR, oidn.OIDN_IMAGE_ALBEDO, oidn.OIDN_IMAGE_NORMAL, oidn.OIDN_IMAGE_OUTPUT),
+                images,
+                strict=True,
             ):
                 denoise.set_image(name, image, oidn.OIDN_FORMAT_FLOAT3, width, height)
             denoise.set_bool("hdr", True)

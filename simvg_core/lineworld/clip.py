@@ -1,0 +1,110 @@
+"""Rendering clips of the travelling line: H.264 video with its truth, resumable frame by frame."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from simvg_core.errors import RenderError
+from simvg_core.lineworld.picture import automatic_level, radiance, render
+from simvg_core.lineworld.produce import write_atomically
+from simvg_core.lineworld.tracer import Tracer
+from simvg_core.lineworld.travel import Run
+
+KEPT = ("id", "kind", "plate", "color", "state", "box", "visible", "clear")
+CRF = 21
+
+
+def _frames(run: Run, fps: float, folder: Path, indices: list[int], samples: int, level: float) -> None:
+    tracer = Tracer(samples=samples)
+    for index in indices:
+        scene = run.at(index / fps, index)
+        scene = replace(scene, sensor=replace(scene.sensor, level=level))
+        image, instances = render(tracer, scene)
+        kept = [{key: record[key] for key in KEPT} for record in instances]
+        coded, data = cv2.imencode(".png", image)
+        assert coded, "OpenCV encodes an 8-bit BGR picture"
+        write_atomically(folder / f"{index:05d}.json", json.dumps(kept).encode())
+        write_atomically(folder / f"{index:05d}.png", data.tobytes())
+
+
+def render_clip(
+    run: Run,
+    out: Path,
+    *,
+    seconds: float,
+    fps: float,
+    work: Path,
+    processes: int = 2,
+    samples: int = 4,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Renders the frames of a run into ``work`` (those on disk are kept), then writes ``out`` (MP4) and its truth.
+
+    Raises RenderError when a rendering process ended with an error (its traceback is on standard error).
+    """
+    count = round(seconds * fps)
+    work.mkdir(parents=True, exist_ok=True)
+    todo = [k for k in range(count) if not (work / f"{k:05d}.png").exists()]
+    if todo:
+        level_file = work / "level.json"
+        if not level_file.exists():
+            middle = run.at(seconds / 2, count // 2)
+            write_atomically(
+                level_file, json.dumps(automatic_level(radiance(Tracer(samples=samples), middle)[2].color)).encode()
+            )
+        level = float(json.loads(level_file.read_text(encoding="utf-8")))
+        context = multiprocessing.get_context("spawn")
+        workers = [
+            context.Process(target=_frames, args=(run, fps, work, todo[k::processes], samples, level))
+            for k in range(min(processes, len(todo)))
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            while any(worker.is_alive() for worker in workers):
+                time.sleep(0.5)
+                progress(count - sum(not (work / f"{k:05d}.png").exists() for k in todo), count)
+        finally:
+            for worker in workers:
+                if worker.is_alive():
+                    worker.terminate()
+                worker.join()
+        if any(worker.exitcode for worker in workers):
+            raise RenderError(
+                f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
+            )
+    write_video([work / f"{k:05d}.png" for k in range(count)], out, fps)
+    frames = [
+        {"index": k, "instances": json.loads((work / f"{k:05d}.json").read_text(encoding="utf-8"))}
+        for k in range(count)
+    ]
+    truth = {"fps": fps, "width": run.camera.width, "height": run.camera.height, "frames": frames}
+    write_atomically(out.with_suffix(".json"), json.dumps(truth, separators=(",", ":")).encode())
+    progress(count, count)
+
+
+def write_video(pictures: list[Path], out: Path, fps: float) -> None:
+    """H.264 in MP4, 4:2:0, a key frame every second."""
+    import av
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(out), "w") as video:
+        stream: Any = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(CRF), "preset": "slow", "g": str(round(fps)), "bf": "0"}
+        for path in pictures:
+            image = cv2.imread(str(path))
+            assert image is not None, "the pictures were just written"
+            stream.height, stream.width = image.shape[:2]
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image, np.uint8), format="bgr24")))
+        video.mux(stream.encode(None))
