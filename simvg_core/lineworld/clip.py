@@ -102,9 +102,10 @@ def write_video(pictures: list[Path], out: Path, fps: float) -> None:
         stream: Any = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(CRF), "preset": "slow", "g": str(round(fps)), "bf": "0"}
-        for path in pictures:
+        for number, path in enumerate(pictures):
             image = cv2.imread(str(path))
             assert image is not None, "the pictures were just written"
-            stream.height, stream.width = image.shape[:2]
+            if number == 0:  # the codec opens with the first frame and keeps its size
+                stream.height, stream.width = image.shape[:2]
             video.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image, np.uint8), format="bgr24")))
         video.mux(stream.encode(None))
