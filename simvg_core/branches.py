@@ -18,6 +18,8 @@ from simvg_core.positions import cell_centres, text_positions
 
 # The pointer head may move the box centre this far (share of the image side) from where its attention points.
 POINTER_REACH = 0.12
+# Start of the learned weight of the heat map in the class logits.
+HEAT_GAIN = 0.25
 
 
 class Answers(NamedTuple):
@@ -83,7 +85,7 @@ class BoxHead(nn.Module):
         self.classify = nn.Linear(config.head_size, 2)
         self.locate = MLP(config.head_size, 4, 3)
 
-    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None) -> Answers:
+    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None) -> Answers:
         """Answer features (B, S, Q, E) → answers; the image is not looked at."""
         return Answers(self.classify(x).float(), self.locate(x).float().sigmoid())
 
@@ -105,23 +107,38 @@ class PointerHead(nn.Module):
         self.refine = nn.Linear(width, width)
         self.classify = nn.Linear(width, 2)
         self.locate = nn.Linear(width, 4)
+        self.guided = config.heat_guidance
+        if self.guided:
+            self.gate = nn.Linear(width, width)
+            self.heat_gain = nn.Parameter(torch.tensor(HEAT_GAIN))
 
-    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None) -> Answers:
-        """Answer features (B, S, Q, E) over image tokens (B, P, E), `valid` (B, P) → answers."""
+    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None) -> Answers:
+        """Answer features (B, S, Q, E) over image tokens (B, P, E), `valid` (B, P) → answers.
+
+        `heat` (B, S, P), logits of the text's heat map, is where a guided head looks first, and what it finds there
+        counts for the class: matching words to cells is what the heat map is trained for directly.
+        """
         keys, values = self.keys_values(image).chunk(2, dim=-1)
-        asked = self.look(x).flatten(1, 2)
-        pointer = (asked @ keys.transpose(1, 2)).float() * keys.shape[-1] ** -0.5
+        slots = x.shape[1:3]
+        pointer = (self.look(x).flatten(1, 2) @ keys.transpose(1, 2)).unflatten(1, slots).float()
+        pointer = pointer * keys.shape[-1] ** -0.5
+        if self.guided and heat is not None:
+            pointer = pointer + heat.unsqueeze(2)
         if valid is not None:
-            pointer = pointer.masked_fill(~valid[:, None], float("-inf"))
+            pointer = pointer.masked_fill(~valid[:, None, None], float("-inf"))
         weights = pointer.softmax(dim=-1)
         centre = weights @ cell_centres(self.grid, x.device)
-        found = (weights.to(values.dtype) @ values).unflatten(1, x.shape[1:3])
-        hidden = torch.relu(self.norm(self.join(torch.cat([x, found.to(x.dtype)], dim=-1))))
+        found = (weights.to(values.dtype).flatten(1, 2) @ values).unflatten(1, slots).to(x.dtype)
+        if self.guided:
+            found = found * self.gate(x)
+        hidden = torch.relu(self.norm(self.join(torch.cat([x, found], dim=-1))))
         hidden = hidden + torch.relu(self.refine(hidden))
-        place = self.locate(hidden).float()
-        centre = centre.unflatten(1, x.shape[1:3]) + POINTER_REACH * place[..., :2].tanh()
-        boxes = torch.cat([centre, place[..., 2:].sigmoid()], dim=-1)
-        return Answers(self.classify(hidden).float(), boxes, pointer.unflatten(1, x.shape[1:3]))
+        logits, place = self.classify(hidden).float(), self.locate(hidden).float()
+        if self.guided and heat is not None:
+            warmth = self.heat_gain * (weights * heat.unsqueeze(2)).sum(dim=-1)
+            logits = logits + torch.stack([warmth, -warmth], dim=-1)
+        boxes = torch.cat([centre + POINTER_REACH * place[..., :2].tanh(), place[..., 2:].sigmoid()], dim=-1)
+        return Answers(logits, boxes, pointer)
 
 
 class TokenBranch(nn.Module):
@@ -137,10 +154,12 @@ class TokenBranch(nn.Module):
         """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
         return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
 
-    def forward(self, objects: Tensor, queries: Tensor, image: Tensor, valid: Tensor | None) -> tuple[Answers, Tensor]:
+    def forward(
+        self, objects: Tensor, queries: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None
+    ) -> tuple[Answers, Tensor]:
         """(B, S, K, D), (B, S, Q, E), (B, P, E) → answers and the features they came from (B, S, Q, E)."""
         features = self.features(objects, queries)
-        return self.head(features, image, valid), features
+        return self.head(features, image, valid, heat), features
 
 
 class DecoderBranch(nn.Module):

@@ -39,7 +39,8 @@ class SimVGConfig(PreTrainedConfig):
     - text: `vocab_size`, `max_text_positions`, `max_text_tokens` (begin and end included), `text_overflow`.
     - heads (sections 3.2 to 3.4): `head_size`, `num_queries` answers per text, `num_object_tokens` (1, shared by all
       answers, or one per answer), decoder, query generator and token MLP sizes; `num_decoder_layers=0` builds none.
-      `box_head` "mlp" (the paper) or "pointer" (soft-argmax over the image tokens).
+      `box_head` "mlp" (the paper) or "pointer" (soft-argmax over the image tokens); `heat_guidance` lets the heat map
+      guide the pointer and its classes.
     - `attention`: "joint" (every token attends to every other) or "standing" (image and text do not look at each
       other, object tokens look at both, so that image and texts are computed once each).
     - `text_pooling`: "masked" is the maximum over real tokens; "official" repeats what the published weights were
@@ -91,6 +92,7 @@ class SimVGConfig(PreTrainedConfig):
     dropout: float = 0.1
 
     auxiliary_heads: bool = False
+    heat_guidance: bool = False
     num_kinds: int = 0
     num_colors: int = 0
     loss_weights: dict[str, float] | None = None
@@ -164,6 +166,8 @@ class SimVGConfig(PreTrainedConfig):
             raise ConfigurationError("loss_weights needs 'decoder' or 'token', else no branch is trained.")
         if "distill" in weights and not {"decoder", "token"} <= set(weights):
             raise ConfigurationError("loss_weights: 'distill' needs both 'decoder' (teacher) and 'token' (student).")
+        if self.heat_guidance and not (self.auxiliary_heads and self.box_head == "pointer"):
+            raise ConfigurationError('heat_guidance needs auxiliary_heads=True and box_head="pointer".')
         if "decoder" in weights and self.num_decoder_layers < 1:
             raise ConfigurationError("loss_weights has 'decoder' but num_decoder_layers=0 builds no decoder branch.")
 
@@ -240,6 +244,7 @@ class SimVGConfig(PreTrainedConfig):
             "box_head": "pointer",
             "dropout": 0.0,
             "auxiliary_heads": True,
+            "heat_guidance": True,
             "num_kinds": 21,
             "num_colors": 11,
             "loss_weights": {"token": 1.0, "pointer": 1.0, "heat_map": 1.0, "dense": 1.0, "existence": 0.5},

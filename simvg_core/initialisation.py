@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from simvg_core.auxiliary import AuxiliaryHeads
-from simvg_core.branches import PointerHead, QueryGenerator
+from simvg_core.branches import HEAT_GAIN, PointerHead, QueryGenerator
 from simvg_core.configuration import SimVGConfig
 from simvg_core.decoder import Attention, DecoderLayer
 from simvg_core.encoder import FIRST_POSITION, FeedForward, MultiwayEncoder, MultiwayLayer
@@ -78,6 +78,8 @@ def initialise(module: nn.Module, config: SimVGConfig) -> None:
         init.zeros_(module.input_bias)
     elif isinstance(module, MultiwayEncoder):
         _embeddings(module, config)
+    elif isinstance(module, PointerHead):
+        init.constant_(module.heat_gain, HEAT_GAIN)
     elif isinstance(module, AuxiliaryHeads):
         init.constant_(module.heat_bias, -4.0)
 

@@ -131,17 +131,18 @@ class SimVGForGrounding(PreTrainedModel):
         cells, valid = self._cells(pixel_mask, image)
         rows = grouping.rows(queries)
         out = SimVGOutput()
-        pointer = None
+        pointer = heat = None
+        if self.auxiliary is not None:
+            heat = self.auxiliary.heat_map(grouping.rows(pooled), image)
+            out.heat_map = grouping.flat(heat)
         if "token" in branches:
             objects = grouping.rows(encoded.objects)
-            answers, features = self.token_branch(objects, rows, image, valid)
+            answers, features = self.token_branch(objects, rows, image, valid, heat)
             out.token_logits = grouping.flat(answers.logits)
             out.token_boxes = grouping.flat(answers.boxes_cxcywh)
             pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
             if self.auxiliary is not None:
                 out.existence_logits = self.auxiliary.existence(grouping.flat(features))
-        if self.auxiliary is not None:
-            out.heat_map = grouping.flat(self.auxiliary.heat_map(grouping.rows(pooled), image))
         if "decoder" in branches and self.decoder_branch is not None:
             position = grid_positions(cells, image.shape[-1]).to(image.dtype)
             layers: list[Answers] = self.decoder_branch(rows, image, position, valid)
@@ -242,12 +243,12 @@ class SimVGForGrounding(PreTrainedModel):
             self.encoder, frames, count, image_seen, text_seen, texts.attention_mask.unsqueeze(0)
         )
         queries = texts.queries.expand(frames, -1, -1, -1)
-        answers, features = self.token_branch(objects, queries, image, None)
+        heat = None if self.auxiliary is None else self.auxiliary.heat_map(texts.pooled, image)
+        answers, features = self.token_branch(objects, queries, image, None, heat)
         out = SimVGOutput(token_logits=answers.logits, token_boxes=answers.boxes_cxcywh)
         if self.auxiliary is not None:
             out.existence_logits = self.auxiliary.existence(features)
-            if heat_map:
-                out.heat_map = self.auxiliary.heat_map(texts.pooled, image)
+            out.heat_map = heat if heat_map else None
         return out
 
     # -- checks ------------------------------------------------------------------------------------------------

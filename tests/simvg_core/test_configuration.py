@@ -22,6 +22,7 @@ from simvg_core.errors import ConfigurationError
         ({"loss_weights": {}}, "needs 'decoder' or 'token'"),
         ({"loss_weights": {"token": 1.0, "distill": 1.0}}, "'distill' needs both"),
         ({"num_decoder_layers": 0}, "builds no decoder branch"),
+        ({"heat_guidance": True}, "heat_guidance needs auxiliary_heads=True"),
         ({"score_temperature": 0.0}, "score_temperature=0.0 must be above 0"),
         ({"score_threshold": 1.2}, "score_threshold=1.2 must lie in 0 … 1"),
         ({"hiden_size": 768}, "has no setting 'hiden_size'"),

@@ -176,6 +176,11 @@ def test_broken_folders_are_named(tmp_path):
     model.processor.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         Grounder.from_pretrained(tmp_path)
+    other = SimVGForGrounding(SimVGConfig.tiny(num_hidden_layers=2, vocab_size=16, num_queries=3))
+    other.save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").rename(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"do not fit its config\.json: .*missing_keys.*layers\.2"):
+        Grounder.from_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\x10\x00")
     with pytest.raises(CheckpointError, match="cannot be read"):
         Grounder.from_pretrained(tmp_path)

@@ -32,6 +32,7 @@ MODELS = {
         own_object_expert=True,
         box_head="pointer",
         auxiliary_heads=True,
+        heat_guidance=True,
         num_kinds=3,
         num_colors=2,
         patch_embedding="convolutional",
