@@ -159,9 +159,10 @@ class Grounder:
         if not list(folder.glob("*.safetensors")):
             raise CheckpointError(f"{folder} has no model.safetensors; copy or train the weights.")
         try:
-            model, info = SimVGForGrounding.from_pretrained(folder, output_loading_info=True)
+            loaded: Any = SimVGForGrounding.from_pretrained(folder, output_loading_info=True)
         except Exception as error:  # transformers raises many kinds for a broken or foreign file
             raise CheckpointError(f"the weights in {folder} cannot be read ({error}).") from error
+        model, info = loaded
         if wrong := {name: sorted(map(str, keys)) for name, keys in info.items() if name.endswith("keys") and keys}:
             # transformers would fill the gaps with random numbers and go on
             raise CheckpointError(

@@ -56,7 +56,7 @@ def plan(model: nn.Module, config: SimVGConfig) -> None:
 def _mark(module: nn.Module, start: str) -> None:
     for leaf in module.modules():
         if isinstance(leaf, nn.Linear | nn.Embedding):
-            leaf.start = start
+            leaf.start = start  # type: ignore[assignment]  # torch types every attribute as a module
 
 
 def initialise(module: nn.Module, config: SimVGConfig) -> None:
