@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 SIMVG := .venv/bin/simvg
 PACKAGES := infra producers consumers simvg_core simvg.py
 
-.PHONY: help setup setup-test setup-check demo up down test check lint format types shell compose schemas constraints clean
+.PHONY: help setup setup-test setup-check demo up down test check lint format types shell compose schemas docs constraints clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ compose: setup-check ## docker-compose.yml, both profiles
 	docker-compose --profile gpu config --quiet
 
 check: lint types shell compose test ## everything that CI checks
+
+docs: setup-check ## write docs/reference.md anew from the code
+	$(PYTHON) scripts/reference.py
 
 schemas: setup-check ## write infra/schemas/*.json anew from the types
 	$(SIMVG) schemas

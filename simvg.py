@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from consumers.alerts_cli import alerts
 from consumers.demo.cli import demo
+from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
 from infra.cli import app as stack_app
 from infra.cli import topics_app
@@ -18,6 +19,7 @@ from infra.query_cli import app as query_app
 from producers.cli import camera
 from simvg_core.errors import SimVGError
 from simvg_core.lineworld.cli import app as line_app
+from simvg_core.training.cli import app as training_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,24 +31,21 @@ app.command("demo")(demo)
 app.command("camera")(camera)
 app.command("work")(work)
 app.command("alerts")(alerts)
+app.command("evidence")(evidence)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
 app.add_typer(line_app, name="line")
-app.registered_commands.extend(stack_app.registered_commands)
+for own in (stack_app, training_app):
+    app.registered_commands.extend(own.registered_commands)
 
 
 def main() -> None:
     """Runs a command. Errors of ours end with one clear line and exit code 2, without a traceback."""
     try:
-        app(standalone_mode=False)
+        app()
     except (SimVGLineError, SimVGError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import Consumer as KafkaConsumer
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from infra.kafka_client import AWAY, client_config, translate
 from infra.settings import KafkaSettings
@@ -20,6 +21,13 @@ ResultT = TypeVar("ResultT")
 OnPartitions = Callable[["Consumer", list[TopicPartition]], None]
 
 _METADATA_TIMEOUT_S = 10.0
+
+_NO_LEADER_YET = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+}
 
 # Librdkafka goes on by itself after these; they are worth a log line, not an exception.
 _PASSING = AWAY | {
@@ -233,11 +241,8 @@ def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_
             if metadata.error is not None:
                 raise translate(metadata.error, kafka, topic=topic)
             for number in metadata.partitions:
-                offset = start
-                if not from_beginning:  # fixed now: "the end" must not drift to when the first fetch happens
-                    offset = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_METADATA_TIMEOUT_S)[
-                        1
-                    ]
+                # fixed now: "the end" must not drift to when the first fetch happens
+                offset = start if from_beginning else _end_of(consumer, TopicPartition(topic, number))
                 partitions.append(TopicPartition(topic, number, offset))
         consumer.assign(partitions)
     except KafkaException as error:
@@ -247,6 +252,21 @@ def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_
         consumer.close()
         raise
     return Consumer(kafka, consumer)
+
+
+@retry(
+    # a topic that was created a moment ago has partitions without a leader for a moment
+    retry=retry_if_exception(
+        lambda error: isinstance(error, KafkaException) and error.args[0].code() in _NO_LEADER_YET
+    ),
+    stop=stop_after_delay(_METADATA_TIMEOUT_S),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+def _end_of(consumer: KafkaConsumer, partition: TopicPartition) -> int:
+    consumer.list_topics(partition.topic, timeout=_METADATA_TIMEOUT_S)  # asks anew who leads it
+    _, end = consumer.get_watermark_offsets(partition, timeout=_METADATA_TIMEOUT_S)
+    return int(end)
 
 
 def _create(kafka: KafkaSettings, config: dict[str, Any]) -> KafkaConsumer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import threading
 import time
@@ -32,6 +33,7 @@ def demo(
     clip: Annotated[Path | None, typer.Option("--clip", help="Video file; its truth is the .json beside it.")] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Model folder (default models/line-first).")] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second of each camera (default 5).")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Save the last live table as an SVG file.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
 ) -> None:
     """Runs the whole line here: Kafka, Redis, two cameras, one worker, and the alerts as they come.
@@ -61,6 +63,8 @@ def demo(
     try:
         _run(session, console, stop)
         if session.clip_started is not None:
+            if picture is not None:
+                _save(picture, session)
             console.print("stopping the cameras", style="dim")
             summary = session.finish()
     finally:
@@ -76,6 +80,29 @@ def demo(
         raise typer.Exit(1)
 
 
+def _screen(session: Session) -> RenderableType:
+    left = "running"
+    if session.settings.seconds is not None and session.clip_started is not None:
+        rest = session.settings.seconds - (session.now() - session.clip_started)
+        left = f"{max(0, rest):.0f} s left"
+    return screen(
+        session.board,
+        steps=session.steps,
+        cameras=session.cameras,
+        skipped=session.skipped,
+        queries=session.queries,
+        now=session.now(),
+        left=left,
+    )
+
+
+def _save(path: Path, session: Session) -> None:
+    recorder = Console(record=True, width=132, file=io.StringIO())
+    recorder.print(_screen(session))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recorder.save_svg(str(path), title="simvg demo")
+
+
 def _run(session: Session, console: Console, stop: threading.Event) -> None:
     """Draws until the time is over or Ctrl-C; set-up runs beside it. Raises what the set-up or a role raised."""
     failed: list[BaseException] = []
@@ -86,25 +113,10 @@ def _run(session: Session, console: Console, stop: threading.Event) -> None:
         except BaseException as error:
             failed.append(error)
 
-    def draw() -> RenderableType:
-        left = "running"
-        if session.settings.seconds is not None and session.clip_started is not None:
-            rest = session.settings.seconds - (session.now() - session.clip_started)
-            left = f"{max(0, rest):.0f} s left"
-        return screen(
-            session.board,
-            steps=session.steps,
-            cameras=session.cameras,
-            skipped=session.skipped,
-            queries=session.queries,
-            now=session.now(),
-            left=left,
-        )
-
     worker = threading.Thread(target=prepare, name="demo-prepare", daemon=True)
     worker.start()
     scraped = 0.0
-    with Live(get_renderable=draw, console=console, refresh_per_second=1 / REFRESH_S):
+    with Live(get_renderable=lambda: _screen(session), console=console, refresh_per_second=1 / REFRESH_S):
         while True:
             if failed:
                 raise failed[0]

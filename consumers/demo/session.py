@@ -15,7 +15,7 @@ from consumers.demo.board import Board
 from consumers.demo.clip import join_clips
 from consumers.demo.plan import DemoQuery
 from consumers.demo.processes import Roles
-from consumers.demo.scrape import Metrics, free_port, healthy, scrape
+from consumers.demo.scrape import Metrics, healthy, scrape
 from consumers.demo.settings import DemoSettings
 from consumers.demo.summary import Summary
 from consumers.demo.truth import ClipTruth
@@ -24,6 +24,7 @@ from infra.consumer import Consumer, follow
 from infra.contracts import Alert, Delay, Detections, StandingQuery
 from infra.errors import QueryNotFound, StackError
 from infra.local_stack import LocalStack
+from infra.process import free_port
 from infra.queries import QueryRegistry, parse_query
 from infra.rtsp.server import RtspServer
 from infra.settings import KafkaSettings, RedisSettings

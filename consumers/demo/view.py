@@ -113,7 +113,7 @@ def alerts_table(board: Board) -> Table:
     """The latest alerts, newest first."""
     table = Table(title=f"Alerts ({len(board.alerts)})", title_justify="left", expand=True)
     for name in ("raised", "camera", "query", "state", "score", "after capture", "reason"):
-        table.add_column(name, no_wrap=name != "reason")
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "reason" else None)
     rows = sorted(board.alerts.values(), key=lambda row: row.alert.raised_at, reverse=True)
     for row in rows[:ALERT_ROWS]:
         alert: Alert = row.alert

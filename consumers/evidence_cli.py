@@ -1,0 +1,91 @@
+"""`simvg evidence`: the picture that goes with an alert, with what was found drawn on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+from numpy.typing import NDArray
+from rich.console import Console
+
+from consumers.alerts import read_alerts
+from infra.contracts import Alert, MessageReference
+from infra.errors import BadAlertMessage
+from infra.kafka import follow
+from infra.settings import KafkaSettings, RoleSettings, load
+
+WAIT_S = 10.0
+RED = (48, 48, 230)
+
+
+def find_alert(kafka: KafkaSettings, alert_id: str) -> Alert:
+    """The last kept transition of an alert. Raises BadAlertMessage when none is kept under this id."""
+    found = None
+    for alert in read_alerts(kafka, from_beginning=True, to_end=True):
+        if isinstance(alert, Alert) and alert.id == alert_id:
+            found = alert
+    if found is None:
+        raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")
+    return found
+
+
+def fetch_evidence(kafka: KafkaSettings, place: MessageReference) -> bytes:
+    """The image bytes at a reference. Raises BadAlertMessage when retention has removed it."""
+    with follow(kafka, [place.topic], client_id="simvg-evidence", from_beginning=False) as consumer:
+        part = TopicPartition(place.topic, place.partition, place.offset)
+        first, end = consumer.watermarks(TopicPartition(place.topic, place.partition, OFFSET_BEGINNING), cached=False)
+        if first <= place.offset < end:
+            consumer.seek(part)
+            for _ in range(round(WAIT_S / 0.2)):
+                message = consumer.poll(0.2)
+                if message is not None and (message.partition(), message.offset()) == (place.partition, place.offset):
+                    return message.value() or b""
+    raise BadAlertMessage(
+        f"evidence at {place.topic}/{place.partition}/{place.offset} is no longer kept; offsets {first} to {end - 1} are"
+    )
+
+
+def annotated(image: bytes, alert: Alert) -> NDArray[np.uint8]:
+    """The evidence (BGR) with the alert's boxes, its query and its score drawn on it."""
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise BadAlertMessage(f"evidence of alert {alert.id} is no image that can be decoded")
+    height, width = pixels.shape[:2]
+    scale = max(width / 900, 0.45)
+    for x0, y0, x1, y1 in alert.boxes:
+        corners = (round(x0 * width), round(y0 * height)), (round(x1 * width), round(y1 * height))
+        cv2.rectangle(pixels, *corners, RED, max(2, round(2 * scale)), cv2.LINE_AA)
+    text = f"{alert.query.text}  {alert.score:.2f}  {alert.camera}  {alert.raised_at:%Y-%m-%d %H:%M:%S} UTC"
+    strip = np.full((round(34 * scale), width, 3), 32, np.uint8)
+    cv2.putText(
+        strip, text, (8, round(23 * scale)), cv2.FONT_HERSHEY_SIMPLEX, 0.55 * scale, (240, 240, 240), 1, cv2.LINE_AA
+    )
+    return np.asarray(np.vstack([strip, pixels]), np.uint8)
+
+
+def evidence(
+    alert_id: Annotated[str, typer.Argument(help="Id of the alert, as `simvg alerts` shows it.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .png or .jpg.")] = Path("evidence.png"),
+    raw: Annotated[bool, typer.Option("--raw", help="The frame as it was stored, without drawing.")] = False,
+    kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
+    topic_prefix: Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+) -> None:
+    """Saves the picture of an alert, with the found places marked.
+
+    Example: simvg evidence a-1f0c9d2e4b5a6c7d8e9f --out alert.png
+    """
+    settings = load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config)
+    alert = find_alert(settings.kafka, alert_id)
+    if alert.evidence is None:
+        raise BadAlertMessage(f"alert {alert_id} was raised without a picture")
+    image = fetch_evidence(settings.kafka, alert.evidence)
+    if raw:
+        out.write_bytes(image)
+    elif not cv2.imwrite(str(out), annotated(image, alert)):
+        raise typer.BadParameter(f"{out} cannot be written as a picture; use .png or .jpg", param_hint="--out")
+    Console().print(f"{alert.query.text} at {alert.camera}: {alert.reason} → {out}", highlight=False)

@@ -1,0 +1,93 @@
+"""`simvg query …` against a real Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.errors import BadQuery, QueryExists, QueryNotFound, RevisionConflict
+from infra.queries import QueryRegistry
+from infra.settings import RedisSettings
+from simvg import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> QueryRegistry:
+    monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
+    monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
+    monkeypatch.setitem(os.environ, "COLUMNS", "200")
+    return QueryRegistry(redis_settings)
+
+
+def run(*arguments: str) -> str:
+    result = runner.invoke(app, ["query", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_a_query_is_added_changed_paused_and_removed(registry: QueryRegistry) -> None:
+    """The whole life of a query at the terminal."""
+    run("add", "missing bolt", "--camera", "line-*", "--threshold", "0.8", "--on-delay", "1.5s")
+    added = registry.get("missing-bolt")
+    assert (added.text, added.cameras, str(added.on_delay)) == ("missing bolt", ("line-*",), "1.5s")
+    run("edit", "missing-bolt", "--threshold", "0.9")
+    run("pause", "missing-bolt")
+    changed = registry.get("missing-bolt")
+    assert (changed.raise_threshold, changed.enabled) == (0.9, False)
+    run("rm", "missing-bolt")
+    assert registry.list() == ()
+
+
+def test_list_and_show_are_readable_by_people_and_programs(registry: QueryRegistry) -> None:
+    """A table for people, JSON lines and one JSON object for programs."""
+    run("add", "red cap", "--id", "cap")
+    assert "red cap" in run("list")
+    assert json.loads(run("list", "--json"))["id"] == "cap"
+    assert json.loads(run("show", "cap"))["text"] == "red cap"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("add", "  "), BadQuery, "no word in it"),
+        (("add", "x" * 300), BadQuery, "200"),
+        (("add", "bolt", "--camera", "line 1!"), BadQuery, r"camera pattern 'line 1!'"),
+        (("add", "bolt", "--threshold", "1.5"), BadQuery, r"raise_threshold.*1\.5"),
+        (("add", "bolt", "--threshold", "0.5", "--clear-threshold", "0.7"), BadQuery, r"clear threshold 0\.7 is above"),
+        (("add", "bolt", "--on-delay", "soon"), BadQuery, r"--on-delay 'soon'.*'1\.5s'"),
+        (("add", "bolt", "--region", "0,0,2"), BadQuery, r"--region '0,0,2'.*four numbers"),
+        (("add", "bolt", "--tiles", "9x9"), BadQuery, "1 to 8"),
+        (("show", "nothing"), QueryNotFound, "nothing"),
+        (("edit", "nothing"), BadQuery, "nothing to change"),
+    ],
+    ids=["empty", "long", "pattern", "threshold", "clear", "delay", "region", "tiles", "unknown-id", "no-change"],
+)
+def test_bad_input_names_the_value_and_the_remedy(
+    registry: QueryRegistry, arguments: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    """Nothing is written, and the message says what was wrong."""
+    with pytest.raises(error, match=message):
+        run(*arguments)
+    assert registry.list() == ()
+
+
+def test_an_id_is_given_once(registry: QueryRegistry) -> None:
+    """A second query under the same id is refused by name."""
+    run("add", "missing bolt")
+    with pytest.raises(QueryExists, match="missing-bolt"):
+        run("add", "missing bolt")
+
+
+def test_a_change_by_somebody_else_is_not_overwritten(registry: QueryRegistry) -> None:
+    """An edit on an old revision is refused."""
+    run("add", "missing bolt")
+    old = registry.get("missing-bolt").revision
+    run("edit", "missing-bolt", "--threshold", "0.9")
+    with pytest.raises(RevisionConflict, match="missing-bolt"):
+        run("edit", "missing-bolt", "--threshold", "0.7", "--revision", str(old))
