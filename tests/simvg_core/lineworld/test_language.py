@@ -78,7 +78,7 @@ def test_an_empty_belt_answers_none_to_everything() -> None:
         pytest.param([seen(1, "drilled_hole", 0.2, 0.2, clear=False)], "missing bolt", id="an unclear look-alike"),
         pytest.param([seen(1, "hex_bolt", 0.2, 0.2, clear=False)], "loose bolt", id="its state is unclear"),
         pytest.param([GAP], "threaded hole", id="one may call it so"),
-        pytest.param([seen(1, "plate", 0.5, 0.5, color="steel")], "grey plate", id="colours two people name differently"),
+        pytest.param([seen(1, "plate", 0.5, 0.5, color="steel")], "grey plate", id="two people, two colours"),
         pytest.param([seen(1, "gear", 0.5, 0.5, grade="medium")], "large gear", id="neither large nor small"),
     ],
 )  # fmt: skip

@@ -78,5 +78,5 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     """The path is in the message."""
     path = tmp_path / "000001.json"
     path.write_text("{")
-    with pytest.raises(TruthError, match="000001.json cannot be read"):
+    with pytest.raises(TruthError, match=r"000001\.json cannot be read"):
         read_truth(path)
