@@ -31,8 +31,11 @@ def demo(
         float | None, typer.Option("--seconds", help="End by itself after this time, with a summary.")
     ] = None,
     clip: Annotated[Path | None, typer.Option("--clip", help="Video file; its truth is the .json beside it.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Model folder (default models/line-first).")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Model folder (default models/line-small).")] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second of each camera (default 5).")] = None,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Play the clip over and over, also in a run with an end.")
+    ] = False,
     picture: Annotated[Path | None, typer.Option("--picture", help="Save the last live table as an SVG file.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
 ) -> None:
@@ -43,7 +46,11 @@ def demo(
 
     Example: simvg demo --seconds 60
     """
-    settings = load(DemoSettings, flags={"seconds": seconds, "clip": clip, "model": model, "fps": fps}, file=config)
+    settings = load(
+        DemoSettings,
+        flags={"seconds": seconds, "clip": clip, "model": model, "fps": fps, "loop": loop or seconds is None},
+        file=config,
+    )
     for path, remedy in (
         (settings.clip, "give one with --clip; `simvg line clip` renders one"),
         (settings.model, "give one with --model; `simvg train` makes one"),

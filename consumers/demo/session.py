@@ -156,7 +156,7 @@ class Session:
     def _start_cameras(self, step: Step) -> None:
         stream = self._stream_source(step)
         fps = f"{self.settings.fps:g}"
-        clip = [str(self.settings.clip), *(["--loop"] if self.settings.seconds is None else [])]
+        clip = [str(self.settings.clip), *(["--loop"] if self.settings.loop else [])]
         self.cameras[CLIP_CAMERA] = CameraStatus(self.settings.clip.name)
         self.cameras[STREAM_CAMERA] = CameraStatus(stream)
         self._start(STREAM_CAMERA, ["camera", "--id", STREAM_CAMERA, stream, "--fps", fps])

@@ -15,6 +15,7 @@ class DemoSettings(StackSettings):
     clip: Path = Field(
         default=Path("simvg_core/lineworld/assets/demo.mp4"), description="the clip; its truth is the .json beside it"
     )
-    model: Path = Field(default=Path("models/line-first"), description="folder of the model that the worker runs")
+    model: Path = Field(default=Path("models/line-small"), description="folder of the model that the worker runs")
     fps: float = Field(default=5.0, gt=0, le=60, description="frames per second of each camera")
     seconds: float | None = Field(default=None, gt=0, description="end after this time; default: until Ctrl-C")
+    loop: bool = Field(default=False, description="play the clip over and over; else a run ends with the clip")
