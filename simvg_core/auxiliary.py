@@ -114,16 +114,21 @@ def dense_loss(dense: DenseAnswers, labels: list[dict[str, Any]], grid: int) -> 
     size, owner = torch.where(inside, sizes[..., None], torch.inf).min(dim=1)
     owned = size.isfinite()
     wanted = torch.where(owned, kinds.gather(1, owner), background)
-    loss = F.cross_entropy(dense.kinds.flatten(0, 1), wanted.flatten(), weight)
+    # Instances count alike whatever their size, so that a plate's hundred cells do not drown a washer's one.
+    cells = torch.zeros_like(kinds, dtype=torch.float32).scatter_add(1, owner, owned.float()).gather(1, owner)
+    even = torch.where(owned, 1 / cells.clamp(min=1), 0.0)
+    spare = (~owned).sum(dim=1, keepdim=True).clamp(min=1)
+    ground = BACKGROUND_WEIGHT * even.sum(dim=1, keepdim=True).clamp(min=1) / spare
+    weights = torch.where(owned, even, ground)
+    entropy = F.cross_entropy(dense.kinds.flatten(0, 1), wanted.flatten(), reduction="none")
+    loss = (weights.flatten() * entropy).sum() / weights.sum()
     color = torch.where(owned, colors.gather(1, owner), -1)
     if bool((color >= 0).any()):
-        loss = loss + F.cross_entropy(dense.colors[color >= 0], color[color >= 0])
+        entropy = F.cross_entropy(dense.colors[color >= 0], color[color >= 0], reduction="none")
+        loss = loss + (even[color >= 0] * entropy).sum() / even[color >= 0].sum()
     if bool(owned.any()):
         truth = targets.boxes_cxcywh.gather(1, owner[..., None].expand(-1, -1, 4))[owned]
-        # Small instances own few cells; weigh instances alike so that plates do not drown bolts.
-        cells = torch.zeros_like(kinds, dtype=torch.float32)
-        cells = cells.scatter_add(1, owner, owned.float()).gather(1, owner)[owned]
-        share = cells.rsqrt()
+        share = cells[owned].rsqrt()
         share = share / share.sum()
         answers = dense.boxes_cxcywh[owned]
         overlap = generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(truth))
