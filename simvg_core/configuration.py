@@ -46,7 +46,8 @@ class SimVGConfig(PreTrainedConfig):
     - `text_pooling`: "masked" is the maximum over real tokens; "official" repeats what the published weights were
       trained with (maximum over the last, and when there is padding the second-last, position).
     - `loss_weights`: "decoder", "token", "distill" as in the paper (a missing branch is not run in training) and, for
-      models with auxiliary heads, "pointer", "heat_map", "dense", "existence".
+      models with auxiliary heads, "pointer", "heat_map", "dense", "existence". `no_object_weight`: what an answer that
+      matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
 
@@ -96,6 +97,7 @@ class SimVGConfig(PreTrainedConfig):
     num_kinds: int = 0
     num_colors: int = 0
     loss_weights: dict[str, float] | None = None
+    no_object_weight: float = 0.1
 
     score_temperature: float = 1.0
     score_bias: float = 0.0

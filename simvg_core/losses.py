@@ -14,8 +14,8 @@ from torch import Tensor
 from simvg_core.boxes import cxcywh_to_xyxy, generalized_iou, iou
 from simvg_core.matching import GIOU_WEIGHT, L1_WEIGHT, Matches, Targets, match
 
-# An answer that matches nothing counts this much against one that matches.
 NO_OBJECT_WEIGHT = 0.1
+"""The paper's weight of an answer that matches nothing, against 1 for one that matches."""
 
 
 class SetLoss(NamedTuple):
@@ -32,7 +32,9 @@ class SetLoss(NamedTuple):
         return self.classes + self.l1 + self.giou
 
 
-def set_loss(logits: Tensor, boxes_cxcywh: Tensor, targets: Targets) -> SetLoss:
+def set_loss(
+    logits: Tensor, boxes_cxcywh: Tensor, targets: Targets, no_object_weight: float = NO_OBJECT_WEIGHT
+) -> SetLoss:
     """Cross-entropy + 5·L1 + 2·(1 − GIoU) after matching; (N, Q, 2) and (N, Q, 4) against `targets`.
 
     Cross-entropy is the weighted mean over all answers; the box terms are summed over matches and divided by the
@@ -42,7 +44,7 @@ def set_loss(logits: Tensor, boxes_cxcywh: Tensor, targets: Targets) -> SetLoss:
     matches = match(logits, boxes_cxcywh, targets)
     wanted_class = torch.ones(logits.shape[:2], dtype=torch.long, device=logits.device)
     wanted_class[matches.sample, matches.answer] = 0
-    class_weight = torch.tensor([1.0, NO_OBJECT_WEIGHT], device=logits.device)
+    class_weight = torch.tensor([1.0, no_object_weight], device=logits.device)
     classes = F.cross_entropy(logits.flatten(0, 1), wanted_class.flatten(), class_weight)
     answers = boxes_cxcywh[matches.sample, matches.answer]
     wanted = targets.boxes_cxcywh[matches.sample, matches.target]
@@ -95,6 +97,7 @@ def branch_losses(
     targets: Targets,
     token: tuple[Tensor, Tensor] | None,
     decoder: list[tuple[Tensor, Tensor]] | None,
+    no_object_weight: float = NO_OBJECT_WEIGHT,
 ) -> BranchLosses:
     """The paper's sum, term by term.
 
@@ -105,21 +108,22 @@ def branch_losses(
         weights: `SimVGConfig.loss_weights`.
         token: logits (N, Q, 2) and boxes (N, Q, 4) of the token branch.
         decoder: the same per decoder layer.
+        no_object_weight: of answers that match nothing, in the cross-entropy.
     """
     decoder_loss = distill_loss = balance = token_loss = None
     teacher = None
     if decoder is not None:
-        layers = [set_loss(logits, boxes, targets) for logits, boxes in decoder]
+        layers = [set_loss(logits, boxes, targets, no_object_weight) for logits, boxes in decoder]
         decoder_loss = weights["decoder"] * torch.stack([layer.total for layer in layers]).sum()
         if token is not None and "distill" in weights:
             teacher = teacher_of(*decoder[-1], targets, layers[-1].matches)
             balance = teacher.balance
     matches = None
     if token is not None:
-        truth = set_loss(*token, targets)
+        truth = set_loss(*token, targets, no_object_weight)
         matches = truth.matches
         share = 1.0 if balance is None else 1 - balance
         token_loss = weights["token"] * share * truth.total
         if teacher is not None and balance is not None:
-            distill_loss = weights["distill"] * balance * set_loss(*token, teacher.targets).total
+            distill_loss = weights["distill"] * balance * set_loss(*token, teacher.targets, no_object_weight).total
     return BranchLosses(decoder_loss, token_loss, distill_loss, balance, matches)

@@ -167,7 +167,7 @@ class SimVGForGrounding(PreTrainedModel):
             token = (out.token_logits, out.token_boxes)
         if out.decoder_logits is not None and out.decoder_boxes is not None:
             decoder = list(zip(out.decoder_logits, out.decoder_boxes, strict=True))
-        result = branch_losses(weights, targets, token, decoder)
+        result = branch_losses(weights, targets, token, decoder, self.config.no_object_weight)
         named = {"decoder": result.decoder, "token": result.token, "distill": result.distill}
         terms = {name: term for name, term in named.items() if term is not None}
         grid = self.config.grid_size

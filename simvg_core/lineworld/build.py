@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simvg_core.lineworld.marks import paint_mark
 from simvg_core.lineworld.parts import BUILDERS, HOLES, hole
 from simvg_core.lineworld.scene import Mark, Part, Plate, Scene
 from simvg_core.lineworld.shapes import Array, Shape, block, join, placement, ring, rounded_rectangle, sheet, slab
-from simvg_core.lineworld.surfaces import COLORS, FINISHES, Atlas, Region, belt_maps, clouds, label_maps, surface_maps
+from simvg_core.lineworld.surfaces import COLORS, FINISHES, Atlas, Region, belt_maps, label_maps, surface_maps
 from simvg_core.lineworld.tracer import ENVIRONMENT, F32
 
 BELT_MM = 900.0
@@ -93,18 +94,18 @@ class _Builder:
             outline = outline[outline[:, 2] > frame[2, 3] - 0.05 * part.radius]
         self.instances.append(
             Instance(
-                part.id,
-                part.kind,
-                plate.id if plate else None,
-                part.color,
-                part.finish,
-                part.size,
-                part.state,
-                part.turn,
-                part.tilt,
-                part.radius,
-                outline,
-                faces,
+                id=part.id,
+                kind=part.kind,
+                plate=plate.id if plate else None,
+                color=part.color,
+                material=part.finish,
+                size=part.size,
+                state=part.state,
+                turn=part.turn,
+                tilt=part.tilt,
+                radius=part.radius,
+                outline=outline,
+                faces=faces,
             )
         )
 
@@ -116,17 +117,17 @@ class _Builder:
         self.add(Shape(shape.points, shape.normals, shape.faces, region.uv(shape.uv)), number)
         self.instances.append(
             Instance(
-                part.id,
-                "label",
-                plate.id if plate else None,
-                part.color,
-                "paper",
-                part.size,
-                part.state,
-                part.turn,
-                0.0,
-                part.radius,
-                shape.points,
+                id=part.id,
+                kind="label",
+                plate=plate.id if plate else None,
+                color=part.color,
+                material="paper",
+                size=part.size,
+                state=part.state,
+                turn=part.turn,
+                tilt=0.0,
+                radius=part.radius,
+                outline=shape.points,
             )
         )
 
@@ -145,17 +146,17 @@ class _Builder:
         top = np.column_stack([outline, np.zeros(len(outline))])
         self.instances.append(
             Instance(
-                plate.id,
-                "plate",
-                None,
-                plate.color,
-                plate.finish,
-                None,
-                "ok",
-                plate.turn,
-                0.0,
-                plate.width / 2,
-                np.concatenate([top @ frame[:3, :3].T + frame[:3, 3], top @ low[:3, :3].T + low[:3, 3]]),
+                id=plate.id,
+                kind="plate",
+                plate=None,
+                color=plate.color,
+                material=plate.finish,
+                size=None,
+                state="ok",
+                turn=plate.turn,
+                tilt=0.0,
+                radius=plate.width / 2,
+                outline=np.concatenate([top @ frame[:3, :3].T + frame[:3, 3], top @ low[:3, :3].T + low[:3, 3]]),
             )
         )
         for mark in plate.marks:
@@ -174,70 +175,32 @@ class _Builder:
     def _mark(
         self, mark: Mark, plate: Plate, frame: Array, region: Region, base: F32, rough: F32, metal: F32, bump: F32
     ) -> None:
-        size = np.array([plate.width, plate.depth])
-        pixels = (np.array(mark.points) / size + 0.5) * [region.width - 1, region.height - 1]
-        thick = max(1, round(mark.width / plate.width * region.width))
-        shape = np.zeros(base.shape[:2], np.float32)
-        rng = np.random.default_rng(mark.seed)
-        dark = float(base.mean()) > 0.25
-        if mark.kind == "scratch":
-            cv2.polylines(shape, [np.round(pixels * 16).astype(np.int32)], False, 1.0, thick, cv2.LINE_AA, 4)
-            tone = (
-                (0.05, 0.05, 0.05)
-                if dark and float(metal.mean()) > 0.5
-                else (0.75, 0.75, 0.76)
-                if not dark
-                else (0.08, 0.08, 0.08)
-            )
-            base[:] = base * (1 - shape[..., None]) + np.array(tone, np.float32) * shape[..., None]
-            bump -= 0.25 * shape
-            rough[:] = np.clip(rough + 0.2 * shape, 0, 1)
-        else:
-            centre = pixels.mean(0)
-            rows, columns = np.mgrid[0 : base.shape[0], 0 : base.shape[1]].astype(np.float32)
-            scale = np.array([region.width / plate.width, region.height / plate.depth]) * mark.width / 2
-            distance = np.hypot((columns - centre[0]) / scale[0], (rows - centre[1]) / scale[1])
-            if mark.kind == "stain":
-                edge = distance + 0.22 * clouds(rng, region.height, region.width, 40)
-                shape = np.clip((1.0 - edge) / 0.25, 0, 1).astype(np.float32)
-                tone = (0.05, 0.025, 0.012) if dark else (0.55, 0.50, 0.38)
-                cover = 0.85 * shape[..., None]
-                base[:] = base * (1 - cover) + np.array(tone, np.float32) * cover
-                rough[:] = rough * (1 - 0.6 * shape) + 0.25 * 0.6 * shape
-                metal *= 1 - 0.9 * shape
-            else:  # dent: a bowl with a raised lip
-                bowl = np.exp(-((distance * 1.3) ** 4))
-                bump += (-1.0 * mark.width * 0.10 * bowl + 0.12 * np.exp(-(((distance - 0.95) / 0.15) ** 2))).astype(
-                    np.float32
-                )
-                base *= (1 - 0.25 * bowl)[..., None]
-                shape = (distance < 0.85).astype(np.float32)
-        marked = np.zeros(shape.shape, np.int32)
+        cover = paint_mark(mark, plate, base, rough, metal, bump)
+        marked = np.zeros(cover.shape, np.int32)
         number = len(self.instances)
-        marked[shape > 0.4] = number + 1
+        marked[cover > 0.4] = number + 1
         area = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
         self.atlas.marks[area] = np.where(marked > 0, marked, self.atlas.marks[area])
         rows_of, columns_of = np.nonzero(marked)
         spots = np.stack([columns_of, rows_of], 1)
         hull = cv2.convexHull(spots.astype(np.int32))[:, 0] if len(spots) else np.zeros((1, 2))
-        local = (hull / [region.width - 1, region.height - 1] - 0.5) * size
+        local = (hull / [region.width - 1, region.height - 1] - 0.5) * [plate.width, plate.depth]
         world = np.column_stack([local, np.zeros(len(local))]) @ frame[:3, :3].T + frame[:3, 3]
         # a mark is no convex thing: what its own pixels cover is measured against the pixels of its texture
         self.instances.append(
             Instance(
-                mark.id,
-                mark.kind,
-                plate.id,
-                None,
-                None,
-                None,
-                "ok",
-                plate.turn,
-                0.0,
-                mark.width / 2,
-                world,
-                None,
-                number + 1,
+                id=mark.id,
+                kind=mark.kind,
+                plate=plate.id,
+                color=None,
+                material=None,
+                size=None,
+                state="ok",
+                turn=plate.turn,
+                tilt=0.0,
+                radius=mark.width / 2,
+                outline=world,
+                mark=number + 1,
             )
         )
 

@@ -58,7 +58,9 @@ def render(
     out: Annotated[Path, typer.Option("--out", help="Folder of the set; what is there already is not rendered again.")],
     images: Annotated[int, typer.Option("--images", min=1, help="How many pictures.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the set.")] = 1,
-    split: Annotated[str, typer.Option("--split", help="train, val, test, val_hard or test_hard.")] = "train",
+    split: Annotated[
+        str, typer.Option("--split", help="train, val, test, val_hard, test_hard or commissioning.")
+    ] = "train",
     processes: Annotated[int, typer.Option("--processes", min=1, help="Processes side by side.")] = 2,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Light samples per pixel before denoising.")] = 4,
     start: Annotated[int, typer.Option("--start", min=0, help="Number of the first picture.")] = 0,

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from simvg_core.errors import RenderError
-from simvg_core.lineworld.picture import automatic_level, radiance, render
+from simvg_core.lineworld.picture import render
 from simvg_core.lineworld.produce import write_atomically
 from simvg_core.lineworld.tracer import Tracer
 from simvg_core.lineworld.travel import Run
@@ -24,17 +23,23 @@ KEPT = ("id", "kind", "plate", "color", "state", "box", "visible", "clear")
 CRF = 21
 
 
-def _frames(run: Run, fps: float, folder: Path, indices: list[int], samples: int, level: float) -> None:
+def _frames(
+    run: Run,
+    fps: float,
+    folder: Path,
+    indices: list[int],
+    samples: int,
+    rendered: Callable[[int], None] = lambda count: None,
+) -> None:
     tracer = Tracer(samples=samples)
-    for index in indices:
-        scene = run.at(index / fps, index)
-        scene = replace(scene, sensor=replace(scene.sensor, level=level))
-        image, instances = render(tracer, scene)
+    for count, index in enumerate(indices, 1):
+        image, instances = render(tracer, run.at(index / fps, index))
         kept = [{key: record[key] for key in KEPT} for record in instances]
         coded, data = cv2.imencode(".png", image)
         assert coded, "OpenCV encodes an 8-bit BGR picture"
         write_atomically(folder / f"{index:05d}.json", json.dumps(kept).encode())
         write_atomically(folder / f"{index:05d}.png", data.tobytes())
+        rendered(count)
 
 
 def render_clip(
@@ -50,38 +55,19 @@ def render_clip(
 ) -> None:
     """Renders the frames of a run into ``work`` (those on disk are kept), then writes ``out`` (MP4) and its truth.
 
+    One process is the calling one; more are started beside it.
+
     Raises RenderError when a rendering process ended with an error (its traceback is on standard error).
     """
     count = round(seconds * fps)
     work.mkdir(parents=True, exist_ok=True)
     todo = [k for k in range(count) if not (work / f"{k:05d}.png").exists()]
     if todo:
-        level_file = work / "level.json"
-        if not level_file.exists():
-            middle = run.at(seconds / 2, count // 2)
-            write_atomically(
-                level_file, json.dumps(automatic_level(radiance(Tracer(samples=samples), middle)[2].color)).encode()
-            )
-        level = float(json.loads(level_file.read_text(encoding="utf-8")))
-        context = multiprocessing.get_context("spawn")
-        workers = [
-            context.Process(target=_frames, args=(run, fps, work, todo[k::processes], samples, level))
-            for k in range(min(processes, len(todo)))
-        ]
-        for worker in workers:
-            worker.start()
-        try:
-            while any(worker.is_alive() for worker in workers):
-                time.sleep(0.5)
-                progress(count - sum(not (work / f"{k:05d}.png").exists() for k in todo), count)
-        finally:
-            for worker in workers:
-                if worker.is_alive():
-                    worker.terminate()
-                worker.join()
-        if any(worker.exitcode for worker in workers):
-            raise RenderError(
-                f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
+        if processes == 1:
+            _frames(run, fps, work, todo, samples, lambda done: progress(count - len(todo) + done, count))
+        else:
+            _in_parallel(
+                run, fps, work, todo, samples, processes, lambda done: progress(count - len(todo) + done, count)
             )
     write_video([work / f"{k:05d}.png" for k in range(count)], out, fps)
     frames = [
@@ -91,6 +77,37 @@ def render_clip(
     truth = {"fps": fps, "width": run.camera.width, "height": run.camera.height, "frames": frames}
     write_atomically(out.with_suffix(".json"), json.dumps(truth, separators=(",", ":")).encode())
     progress(count, count)
+
+
+def _in_parallel(
+    run: Run,
+    fps: float,
+    work: Path,
+    todo: list[int],
+    samples: int,
+    processes: int,
+    rendered: Callable[[int], None],
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_frames, args=(run, fps, work, todo[k::processes], samples))
+        for k in range(min(processes, len(todo)))
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(0.5)
+            rendered(sum((work / f"{k:05d}.png").exists() for k in todo))
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RenderError(
+            f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
+        )
 
 
 def write_video(pictures: list[Path], out: Path, fps: float) -> None:

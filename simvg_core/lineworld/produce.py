@@ -13,12 +13,16 @@ from typing import Any
 import cv2
 
 from simvg_core.errors import ConfigurationError, RenderError
+from simvg_core.lineworld.commissioning import draw_commissioning_scene
 from simvg_core.lineworld.draw import SPLITS, draw_scene
 from simvg_core.lineworld.picture import render
 from simvg_core.lineworld.tracer import Tracer
 
 VERSION = 1
 """Raised when the same seed would give another scene: sets of two versions are not mixed."""
+
+COMMISSIONING = "commissioning"
+"""Training pictures of the travelling line; all other sets show plates of every kind from everywhere."""
 
 JPEG_QUALITY = 92
 
@@ -35,7 +39,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def render_one(tracer: Tracer, out: Path, seed: int, index: int, split: str) -> None:
     """Renders picture ``index`` of a set into ``out``: the truth first, so that a picture never stands without it."""
-    scene = draw_scene(seed, index, split)
+    scene = draw_commissioning_scene(seed, index) if split == COMMISSIONING else draw_scene(seed, index, split)
     image, instances = render(tracer, scene)
     name = f"{index:06d}"
     record = {
@@ -43,7 +47,7 @@ def render_one(tracer: Tracer, out: Path, seed: int, index: int, split: str) -> 
         "width": scene.camera.width,
         "height": scene.camera.height,
         "seed": scene.seed,
-        "split": split,
+        "split": scene.split,
         "held_out": scene.held_out,
         "instances": instances,
     }
@@ -53,10 +57,18 @@ def render_one(tracer: Tracer, out: Path, seed: int, index: int, split: str) -> 
     write_atomically(out / "images" / f"{name}.jpg", data.tobytes())
 
 
-def _work(out: Path, seed: int, split: str, indices: list[int], samples: int) -> None:
+def _work(
+    out: Path,
+    seed: int,
+    split: str,
+    indices: list[int],
+    samples: int,
+    rendered: Callable[[int], None] = lambda count: None,
+) -> None:
     tracer = Tracer(samples=samples)
-    for index in indices:
+    for count, index in enumerate(indices, 1):
         render_one(tracer, out, seed, index, split)
+        rendered(count)
 
 
 def render_set(
@@ -72,6 +84,8 @@ def render_set(
 ) -> int:
     """Renders pictures ``start … start + images − 1`` of a set, leaving out those on disk; returns how many are new.
 
+    One process is the calling one; more are started beside it.
+
     Raises
     ------
     ConfigurationError
@@ -79,8 +93,9 @@ def render_set(
     RenderError
         A rendering process ended with an error (its traceback is on standard error).
     """
-    if split not in SPLITS:
-        raise ConfigurationError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    known = (*SPLITS, COMMISSIONING)
+    if split not in known:
+        raise ConfigurationError(f"split {split!r} is none of {', '.join(known)}")
     for folder in ("images", "truth"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     described: dict[str, Any] = {"version": VERSION, "seed": seed, "split": split, "samples": samples}
@@ -92,6 +107,9 @@ def render_set(
     if not todo:
         progress(images, images)
         return 0
+    if processes == 1:
+        _work(out, seed, split, todo, samples, lambda count: progress(images - len(todo) + count, images))
+        return len(todo)
     context = multiprocessing.get_context("spawn")
     shares = [todo[k::processes] for k in range(min(processes, len(todo)))]
     workers = [context.Process(target=_work, args=(out, seed, split, share, samples)) for share in shares]

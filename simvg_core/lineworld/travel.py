@@ -47,6 +47,9 @@ PASS_SPEED = 56.25
 """Moves the belt by four links of its pattern in a pass, so that passes join without a jump."""
 
 DEMO_BELT = ("modular", (0.09, 0.10, 0.11))
+LEVEL = 0.447
+"""Radiance shown as a middle tone: a fixed camera keeps its exposure while plates come and go."""
+
 RAILS = 88.0
 """Half width between the side rails (mm): the camera sees both."""
 
@@ -185,7 +188,7 @@ def travelling_line(
         lamps=lamps,
         ambient=0.5 * ambient,
         belt=Belt(kind=kind, color=color, seed=seed, rails=RAILS),
-        sensor=SensorNoise(exposure=-0.5, noise=1.6, blur=0.45, vignette=0.15),
+        sensor=SensorNoise(level=LEVEL, exposure=-0.5, noise=1.6, blur=0.45, vignette=0.15),
         held_out={"material": True, "light": True, "color": False, "camera": False},
     )
     return Run(plates, tuple(ENTRY - k * SPACING for k in range(len(plates))), speed, camera, scene)

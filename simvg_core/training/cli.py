@@ -95,6 +95,35 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model folder; its config is rewritten.")],
+    data: Annotated[Path, typer.Option(help="Rendered validation set.")],
+    limit: Annotated[int | None, typer.Option(help="Only so many pictures.")] = None,
+) -> None:
+    """Make scores probabilities: fit temperature, bias and threshold, and store them with the model.
+
+    Example: simvg calibrate models/line-first --data data/line-val
+    """
+    from simvg_core.model import SimVGForGrounding
+    from simvg_core.text import read_pieces
+    from simvg_core.training.calibrate import fit, store
+    from simvg_core.training.data import LineSet
+    from simvg_core.training.evaluate import outcomes_of, standing_outcomes
+
+    loaded = SimVGForGrounding.from_pretrained(model)
+    pieces = read_pieces(model, loaded.config.tokenizer)
+    outcomes = outcomes_of(loaded, LineSet(data), limit=limit, pieces=pieces)
+    outcomes += [outcome for outcome, _ in standing_outcomes(loaded, LineSet(data), limit=limit, pieces=pieces)]
+    found = fit(outcomes, loaded.config)
+    store(loaded.config, found)
+    loaded.config.save_pretrained(model)
+    typer.echo(
+        f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
+        f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"
+    )
+
+
+@app.command()
 def tokenizer(folder: Annotated[Path, typer.Argument(help="Where tokenizer.json goes.")]) -> None:
     """Write the tokenizer that is made from the grammar's words.
 
@@ -118,6 +147,23 @@ def check(folder: Annotated[Path, typer.Argument(help="Rendered set.")]) -> None
         typer.echo(problem)
     typer.echo(f"{len(problems)} broken records")
     raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    data: Annotated[Path, typer.Option(help="Rendered validation set: half calibrates, half scores.")],
+) -> None:
+    """Turn a finished run into a model folder: calibrated, scored, with its card.
+
+    Example: simvg publish data/runs/line-first --out models/line-first --data data/line-val
+    """
+    from simvg_core.training.evaluate import table
+    from simvg_core.training.publish import publish as publish_run
+
+    typer.echo(table(publish_run(run, out, data)))
+    typer.echo(f"model written to {out}")
 
 
 def main() -> None:

@@ -155,11 +155,13 @@ def report(
     limit: int | None = None,
     held_out_names: bool = True,
     pieces: Pieces | None = None,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Everything about one set: overall, by kind, by noun, and standing queries with their AUC."""
+    """Everything about one set, or the pictures `names` of it: overall, by kind, by noun, and standing queries."""
     floor = model.config.score_threshold if threshold is None else threshold
-    outcomes = outcomes_of(model, lines, limit=limit, held_out_names=held_out_names, pieces=pieces)
-    standing = standing_outcomes(model, lines, limit=limit, pieces=pieces)
+    names = (lines.names() if names is None else names)[:limit]
+    outcomes = outcomes_of(model, lines, names=names, held_out_names=held_out_names, pieces=pieces)
+    standing = standing_outcomes(model, lines, names=names, pieces=pieces)
     by_text: dict[str, Any] = {}
     for text in STANDING:
         own = [(outcome, holes) for outcome, holes in standing if outcome.noun == text]
@@ -172,7 +174,7 @@ def report(
             [outcome.score for outcome, holes in own if not len(outcome.truth) and holes],
         )
     return {
-        "pictures": len(lines.names()[:limit]),
+        "pictures": len(names),
         "threshold": floor,
         "all": summary(outcomes, floor),
         "by_kind": grouped(outcomes, "kind", floor),

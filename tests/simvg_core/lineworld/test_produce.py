@@ -1,0 +1,71 @@
+"""Stored sets: complete, resumable, and never two in one folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from simvg_core.errors import ConfigurationError, RenderError
+from simvg_core.lineworld.produce import render_one, render_set, write_atomically
+from simvg_core.lineworld.tracer import Tracer
+from simvg_core.lineworld.truth import read_truth
+
+
+def test_a_set_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Pictures on disk are kept; what is missing is rendered as it would have been."""
+    calls: list[tuple[int, int]] = []
+    new = render_set(tmp_path, 2, 9, "train", 1, samples=1, progress=lambda done, total: calls.append((done, total)))
+    first, second = sorted((tmp_path / "images").iterdir())
+    kept, lost = first.stat().st_mtime_ns, second.read_bytes()
+    second.unlink()
+    assert new == 2
+    assert calls[-1] == (2, 2)
+    assert render_set(tmp_path, 2, 9, "train", 1, samples=1) == 1
+    assert first.stat().st_mtime_ns == kept
+    assert second.read_bytes() == lost
+    assert render_set(tmp_path, 2, 9, "train", 1, samples=1) == 0
+
+
+def test_a_picture_has_its_truth_beside_it(tracer: Tracer, tmp_path: Path) -> None:
+    """The truth names the picture, its size and what is in it, as the readers expect."""
+    for folder in ("images", "truth"):
+        (tmp_path / folder).mkdir()
+    render_one(tracer, tmp_path, 9, 4, "val")
+    image = cv2.imread(str(tmp_path / "images" / "000004.jpg"))
+    truth = read_truth(tmp_path / "truth" / "000004.json")
+    assert image is not None
+    assert image.shape[:2] == (truth.height, truth.width)
+    assert (truth.image, truth.split) == ("000004.jpg", "val")
+    assert any(instance.kind == "plate" for instance in truth.instances)
+
+
+@pytest.mark.timeout(600)
+def test_a_failed_rendering_process_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Processes that cannot start their renderer end the command with an error, not with a short set."""
+    monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(tmp_path / "nothing.so"))
+    with pytest.raises(RenderError, match="exit codes"):
+        render_set(tmp_path / "set", 2, 1, "train", 2, samples=1)
+
+
+@pytest.mark.parametrize(("seed", "split"), [(2, "train"), (1, "val")])
+def test_a_folder_of_another_set_is_refused(tmp_path: Path, seed: int, split: str) -> None:
+    """Sets of another seed or split are never mixed."""
+    render_set(tmp_path, 0, 1, "train")
+    with pytest.raises(ConfigurationError, match="choose another folder"):
+        render_set(tmp_path, 0, seed, split)
+    assert json.loads((tmp_path / "set.json").read_text())["seed"] == 1
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    """The message names the splits there are."""
+    with pytest.raises(ConfigurationError, match="val_hard"):
+        render_set(tmp_path, 1, 1, "validation")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """No partial file stays beside the finished one."""
+    write_atomically(tmp_path / "a.json", b"{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
