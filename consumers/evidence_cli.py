@@ -45,7 +45,8 @@ def fetch_evidence(kafka: KafkaSettings, place: MessageReference) -> bytes:
                 if message is not None and (message.partition(), message.offset()) == (place.partition, place.offset):
                     return message.value() or b""
     raise BadAlertMessage(
-        f"evidence at {place.topic}/{place.partition}/{place.offset} is no longer kept; offsets {first} to {end - 1} are"
+        f"evidence at {place.topic}/{place.partition}/{place.offset} is no longer kept; "
+        f"offsets {first} to {end - 1} are"
     )
 
 
