@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from consumers.alerts import read_alerts
-from infra.contracts import Alert, MessageReference
+from infra.contracts import Alert, AlertState, MessageReference
 from infra.errors import BadAlertMessage
 from infra.kafka import follow
 from infra.settings import KafkaSettings, RoleSettings, load
@@ -23,10 +23,13 @@ RED = (48, 48, 230)
 
 
 def find_alert(kafka: KafkaSettings, alert_id: str) -> Alert:
-    """The last kept transition of an alert. Raises BadAlertMessage when none is kept under this id."""
-    found = None
+    """An alert as it was raised, which is what its picture shows; its last transition where only that is still kept.
+
+    Raises BadAlertMessage when nothing is kept under this id.
+    """
+    found: Alert | None = None
     for alert in read_alerts(kafka, from_beginning=True, to_end=True):
-        if isinstance(alert, Alert) and alert.id == alert_id:
+        if isinstance(alert, Alert) and alert.id == alert_id and (found is None or found.state != AlertState.RAISED):
             found = alert
     if found is None:
         raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")

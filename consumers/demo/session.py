@@ -22,7 +22,7 @@ from consumers.demo.truth import ClipTruth
 from consumers.demo.view import CameraStatus, Step
 from infra.consumer import Consumer, follow
 from infra.contracts import Alert, Delay, Detections, StandingQuery
-from infra.errors import QueryNotFound, StackError
+from infra.errors import QueryNotFound, RegistryError, StackError
 from infra.local_stack import LocalStack
 from infra.process import free_port
 from infra.queries import QueryRegistry, parse_query
@@ -258,21 +258,21 @@ class Session:
         )
 
     def close(self) -> None:
-        """Stops everything that this run started; a stack that ran before stays up, without the demo's queries."""
+        """Stops everything that this run started and removes its queries; a stack that ran before stays up."""
         self.roles.stop()
         self._stop.set()
         for thread in self._readers:
             thread.join(5)
         if self._rtsp is not None:
             self._rtsp.stop()
-        if self._started_stack:
-            self.stack.down()
-        elif self.steps[2].state == "done":
+        if self.steps[2].state == "done":
             registry = QueryRegistry(RedisSettings(url=self.stack.redis_url))
             for query in self.queries:
-                with contextlib.suppress(QueryNotFound):
+                with contextlib.suppress(RegistryError):
                     registry.remove(query.id)
             registry.close()
+        if self._started_stack:
+            self.stack.down()
 
 
 def _whole(counts: dict[str, float]) -> dict[str, int]:

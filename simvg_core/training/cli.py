@@ -79,7 +79,7 @@ def evaluate(
 ) -> None:
     """Score a model on a rendered set: overall, by query kind, by noun, and as standing queries.
 
-    Example: simvg evaluate models/line-first --data data/line-val
+    Example: simvg evaluate models/line-small --data data/line-val
     """
     from simvg_core.model import SimVGForGrounding
     from simvg_core.text import read_pieces
@@ -102,7 +102,7 @@ def calibrate(
 ) -> None:
     """Make scores probabilities: fit temperature, bias and threshold, and store them with the model.
 
-    Example: simvg calibrate models/line-first --data data/line-val
+    Example: simvg calibrate models/line-small --data data/line-val
     """
     from simvg_core.model import SimVGForGrounding
     from simvg_core.text import read_pieces
@@ -127,7 +127,7 @@ def calibrate(
 def tokenizer(folder: Annotated[Path, typer.Argument(help="Where tokenizer.json goes.")]) -> None:
     """Write the tokenizer that is made from the grammar's words.
 
-    Example: simvg tokenizer models/line-first
+    Example: simvg tokenizer models/line-small
     """
     from simvg_core.training.tokenizer import write_tokenizer
 
@@ -157,7 +157,7 @@ def publish(
 ) -> None:
     """Turn a finished run into a model folder: calibrated, scored, with its card.
 
-    Example: simvg publish data/runs/line-first --out models/line-first --data data/line-val
+    Example: simvg publish data/runs/line-first --out models/line-small --data data/line-val
     """
     from simvg_core.training.evaluate import table
     from simvg_core.training.publish import publish as publish_run
