@@ -116,29 +116,16 @@ def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
 def queries_table(queries: list[StandingQuery], revision: int) -> Table:
     """The registry as a table."""
     table = Table(title=f"Standing queries (revision {revision})", title_justify="left")
-    for column in (
-        "id",
-        "text",
-        "cameras",
-        "raise ≥",
-        "clear <",
-        "on / off delay",
-        "severity",
-        "action",
-        "state",
-        "rev",
-    ):
-        table.add_column(column)
+    for column in ("id", "text", "cameras", "raise/clear", "on/off", "severity", "state", "rev"):
+        table.add_column(column, no_wrap=column not in ("text", "cameras"), overflow="fold")
     for query in queries:
         table.add_row(
             query.id,
             query.text,
             " ".join(query.cameras),
-            f"{query.raise_threshold:.2f}",
-            f"{query.clears_below:.2f}",
-            f"{query.on_delay} / {query.off_delay}",
+            f"{query.raise_threshold:.2f}/{query.clears_below:.2f}",
+            "/".join(str(delay).replace(" frames", "f") for delay in (query.on_delay, query.off_delay)),
             query.severity,
-            query.action,
             "active" if query.enabled else "[yellow]paused[/]",
             str(query.revision),
         )
