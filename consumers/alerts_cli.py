@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from consumers.alerts import UnreadableAlert, read_alerts
 from infra.contracts import Alert, AlertState
@@ -25,8 +24,6 @@ _COLOURS = {
     AlertState.CLEARED: "green",
     AlertState.CLOSED: "dim",
 }
-_COLUMNS = ("time (UTC)", "state", "severity", "camera", "query", "score", "why", "alert")
-_WIDTHS = (12, 12, 8, 16, 24, 5, None, 22)
 
 
 def alerts(
@@ -63,22 +60,14 @@ def alerts(
     try:
         found = read_alerts(settings.kafka, from_beginning=from_beginning or not follow, to_end=not follow, stop=stop)
         wanted = (one for one in found if _wanted(one, camera, query))
-        if follow:
-            console = Console()
-            if not as_json:
-                console.print(_table(header=True))
-            for one in wanted:
-                _show_json(one) if as_json else console.print(_row(_table(), one))
-        else:
-            rows = sorted(wanted, key=_time)
-            if as_json:
-                for one in rows:
-                    _show_json(one)
-            else:
-                table = _table(header=True)
-                for one in rows:
-                    _row(table, one)
-                Console().print(table if rows else "no alerts are kept")
+        rows = wanted if follow else iter(sorted(wanted, key=_time))
+        console = Console()
+        nothing = True
+        for one in rows:
+            nothing = False
+            _show_json(one) if as_json else console.print(_line(one), highlight=False, soft_wrap=True)
+        if nothing and not as_json and not follow:
+            console.print("no alerts are kept")
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -101,28 +90,13 @@ def _show_json(one: Alert | UnreadableAlert) -> None:
         typer.echo(json.dumps({"unreadable": one.fault, "at": one.place.model_dump()}))
 
 
-def _table(*, header: bool = False) -> Table:
-    """A table of fixed columns: with --follow each transition is a table of one row, and they must line up."""
-    table = Table(box=None, show_header=header, padding=(0, 1), expand=True)
-    for name, width in zip(_COLUMNS, _WIDTHS, strict=True):
-        table.add_column(name, width=width, ratio=None if width else 1, overflow="fold")
-    return table
-
-
-def _row(table: Table, one: Alert | UnreadableAlert) -> Table:
+def _line(one: Alert | UnreadableAlert) -> str:
+    """One transition on one line, which a narrow terminal wraps and a wide one does not."""
     if isinstance(one, UnreadableAlert):
         place = f"{one.place.topic} {one.place.partition}:{one.place.offset}"
-        table.add_row("", "[magenta]unreadable[/]", "", "", "", "", escape(one.fault), escape(place))
-        return table
+        return f"[magenta]unreadable[/] {escape(place)} {escape(one.fault)}"
     colour = _COLOURS[one.state]
-    table.add_row(
-        f"{one.timeline[-1].at:%H:%M:%S.%f}"[:-3],
-        f"[{colour}]{one.state}[/]",
-        str(one.severity),
-        escape(one.camera),
-        escape(one.query.text),
-        f"{one.score:.2f}",
-        escape(one.reason),
-        one.id,
+    return (
+        f"{one.timeline[-1].at:%H:%M:%S} [{colour}]{one.state:<12}[/] {escape(one.camera)} “{escape(one.query.text)}” "
+        f"{one.severity} [dim]{one.id}[/] {escape(one.reason)}"
     )
-    return table

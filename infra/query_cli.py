@@ -116,8 +116,8 @@ def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
 def queries_table(queries: list[StandingQuery], revision: int) -> Table:
     """The registry as a table."""
     table = Table(title=f"Standing queries (revision {revision})", title_justify="left")
-    for column in ("id", "text", "cameras", "raise/clear", "on/off", "severity", "state", "rev"):
-        table.add_column(column, no_wrap=column not in ("text", "cameras"), overflow="fold")
+    for column in ("id", "text", "cameras", "raise/clear", "on/off", "state", "rev"):
+        table.add_column(column, no_wrap=column != "text", overflow="ellipsis" if column == "cameras" else "fold")
     for query in queries:
         table.add_row(
             query.id,
@@ -125,7 +125,6 @@ def queries_table(queries: list[StandingQuery], revision: int) -> Table:
             " ".join(query.cameras),
             f"{query.raise_threshold:.2f}/{query.clears_below:.2f}",
             "/".join(str(delay).replace(" frames", "f") for delay in (query.on_delay, query.off_delay)),
-            query.severity,
             "active" if query.enabled else "[yellow]paused[/]",
             str(query.revision),
         )

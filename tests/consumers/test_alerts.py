@@ -97,8 +97,8 @@ def test_json_lines_are_the_topic_s_values(kafka: KafkaSettings) -> None:
     assert "Invalid JSON" in lines[2]["unreadable"]
 
 
-def test_table_shows_state_camera_and_reason(kafka: KafkaSettings) -> None:
-    """The table is for people: state, camera, words of the query, score, why."""
+def test_a_line_shows_state_camera_and_reason(kafka: KafkaSettings) -> None:
+    """A line is for people: state, camera, words of the query, score, why."""
     publish(kafka, make_alert(1).model_dump_json().encode(), make_alert(2, "line-2").model_dump_json().encode())
     shown = run(kafka, "--camera", "line-2")
     assert "raised" in shown and "line-2" in shown and "missing bolt" in shown
