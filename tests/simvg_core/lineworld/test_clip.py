@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -32,6 +33,8 @@ def test_a_clip_and_its_truth_have_the_same_frames(tmp_path: Path) -> None:
     assert (truth["fps"], truth["width"], truth["height"]) == (10.0, 96, 72)
     assert [frame["index"] for frame in truth["frames"]] == [0, 1, 2]
     assert len(frames_of(out)) == 3
+    with av.open(str(out)) as video:
+        assert video.streams.video[0].codec_context.name == "h264"
     assert calls[-1] == (3, 3)
     rendered = {path: path.stat().st_mtime_ns for path in work.iterdir()}
     render_clip(run, out, **settings)  # type: ignore[arg-type]

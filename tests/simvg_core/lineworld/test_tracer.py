@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simvg_core.errors import RenderError
 from simvg_core.lineworld import tracer as tracer_module
@@ -14,12 +17,21 @@ from simvg_core.lineworld.tracer import ENVIRONMENT, MAX_POINTS, Tracer, View
 VIEW = View((40.0, -150.0, 320.0), (5.0, 2.0, 0.0), 34.0, 0.07, 384, 288)
 
 
-def test_a_point_is_seen_along_its_ray() -> None:
-    """Projection and rays are each other's inverse."""
-    pixels = np.array([[0.0, 0.0], [383.5, 10.2], [100.0, 287.0]])
-    rays = VIEW.rays(pixels[:, 0], pixels[:, 1])
-    points = np.asarray(VIEW.origin) + 250 * rays
-    assert np.allclose(VIEW.project(points), pixels)
+@given(
+    column=st.floats(0, 384),
+    row=st.floats(0, 288),
+    far=st.floats(1, 5000),
+    fov=st.floats(10, 90),
+    roll=st.floats(-3, 3),
+    height=st.floats(50, 2000),
+)
+def test_a_point_is_seen_along_its_ray(
+    column: float, row: float, far: float, fov: float, roll: float, height: float
+) -> None:
+    """Projection and rays are each other's inverse for every camera and pixel."""
+    view = replace(VIEW, fov=fov, roll=roll, origin=(40.0, -150.0, height))
+    points = np.asarray(view.origin) + far * view.rays(np.array([column]), np.array([row]))
+    assert np.allclose(view.project(points), [[column, row]], atol=1e-4)
 
 
 def test_the_target_is_in_the_middle() -> None:

@@ -61,6 +61,25 @@ def test_plates_travel_at_the_speed_of_the_belt() -> None:
     assert after.belt.shift - before.belt.shift == pytest.approx(run.speed * 0.5)
 
 
+def test_ids_stay_with_their_things_over_all_frames() -> None:
+    """A part has one id from entering the view to leaving it, and shares it with nothing else of the clip."""
+    run = line()
+    names = {}
+    for frame in range(0, 600, 25):
+        for plate in run.at(frame / 10, frame).plates:
+            for thing in (*plate.parts, *plate.marks):
+                assert names.setdefault(thing.id, (plate.id, thing.kind)) == (plate.id, thing.kind)
+    ids = [thing.id for plate in run.plates for thing in (plate, *plate.parts, *plate.marks)]
+    assert len(ids) == len(set(ids))
+
+
+def test_plates_come_with_the_faults_that_were_ordered() -> None:
+    """The n-th plate of the run has the n-th fault."""
+    signs = {"missing": "missing_bolt", "red_cap": "cap", "crooked": "label", "stain": "stain", "loose": "hex_bolt",
+             "scratch": "scratch"}  # fmt: skip
+    assert [wrong(plate) for plate in line(FAULTS).plates] == [[signs[f]] if f in signs else [] for f in FAULTS]
+
+
 @pytest.mark.parametrize("family", [0, 1])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_product_has_at_most_one_fault(fault: str, family: int) -> None:
