@@ -86,6 +86,16 @@ def test_a_part_cut_by_the_border_is_partly_visible(tracer: Tracer, table: Table
     assert cap["box"][2] == scene.camera.width
 
 
+def test_a_part_behind_another_is_partly_visible(tracer: Tracer, table: Table) -> None:
+    """What stands in front takes its share of the pixels; seen from above the same bolt is whole."""
+    bolt = Part(id=1, kind="hex_bolt", x=0, y=15, radius=7, color="steel")
+    cap = Part(id=2, kind="cap", x=0, y=-10, radius=16, color="blue")
+    _, hidden = render(tracer, table(bolt, cap, tilt=1.0))
+    _, free = render(tracer, table(bolt, cap))
+    assert the(hidden, "hex_bolt")["visible"] < 0.7
+    assert the(free, "hex_bolt")["visible"] > 0.9
+
+
 def test_a_bolt_too_small_to_see_is_not_clear(tracer: Tracer, table: Table) -> None:
     """From far away a bolt is a few pixels: it is in the truth, but nobody is asked about it."""
     bolt = Part(id=1, kind="hex_bolt", x=0, y=0, radius=7, color="steel")

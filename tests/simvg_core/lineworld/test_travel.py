@@ -75,8 +75,14 @@ def test_ids_stay_with_their_things_over_all_frames() -> None:
 
 def test_plates_come_with_the_faults_that_were_ordered() -> None:
     """The n-th plate of the run has the n-th fault."""
-    signs = {"missing": "missing_bolt", "red_cap": "cap", "crooked": "label", "stain": "stain", "loose": "hex_bolt",
-             "scratch": "scratch"}  # fmt: skip
+    signs = {
+        "missing": "missing_bolt",
+        "red_cap": "cap",
+        "crooked": "label",
+        "stain": "stain",
+        "loose": "hex_bolt",
+        "scratch": "scratch",
+    }
     assert [wrong(plate) for plate in line(FAULTS).plates] == [[signs[f]] if f in signs else [] for f in FAULTS]
 
 
