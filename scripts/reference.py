@@ -1,4 +1,4 @@
-"""Writes docs/reference.md: every command, setting, topic and metric, from the code that defines them."""
+"""Writes docs/reference.md (or prints it, with --print): every command, setting, topic and metric, from the code."""
 
 from __future__ import annotations
 
@@ -103,6 +103,9 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    REFERENCE.parent.mkdir(exist_ok=True)
-    REFERENCE.write_text(reference(), encoding="utf-8")
-    sys.stdout.write(f"wrote {REFERENCE}\n")
+    if "--print" in sys.argv[1:]:
+        sys.stdout.write(reference())
+    else:
+        REFERENCE.parent.mkdir(exist_ok=True)
+        REFERENCE.write_text(reference(), encoding="utf-8")
+        sys.stdout.write(f"wrote {REFERENCE}\n")
