@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,8 +39,13 @@ Rate = Annotated[float | None, typer.Option("--rate", help="Frames per second to
 Author = Annotated[str | None, typer.Option("--author", help="Who asks; kept with the query.")]
 
 
-def _registry(config: Path | None, redis: str | None) -> QueryRegistry:
-    return QueryRegistry(load(RoleSettings, flags={"redis.url": redis}, file=config).redis)
+@contextmanager
+def _registry(config: Path | None, redis: str | None) -> Iterator[QueryRegistry]:
+    registry = QueryRegistry(load(RoleSettings, flags={"redis.url": redis}, file=config).redis)
+    try:
+        yield registry
+    finally:
+        registry.close()
 
 
 def _parsed(name: str, text: str | None, parse: Callable[[str], Any]) -> Any:
@@ -161,7 +167,8 @@ def add(
         clear_threshold=clear_threshold, on_delay=on_delay, off_delay=off_delay, severity=severity, action=action,
         rate=rate, author=author,
     )  # fmt: skip
-    added = _registry(config, redis).add(new_query(identifier, changes))
+    with _registry(config, redis) as registry:
+        added = registry.add(new_query(identifier, changes))
     console.print(f"added [bold]{added.id}[/] “{added.text}” for {' '.join(added.cameras)}", highlight=False)
 
 
@@ -175,7 +182,8 @@ def list_queries(
 
     Example: simvg query list
     """
-    snapshot = _registry(config, redis).snapshot()
+    with _registry(config, redis) as registry:
+        snapshot = registry.snapshot()
     if as_json:
         for query in snapshot.queries:
             typer.echo(query.model_dump_json())
@@ -189,7 +197,8 @@ def show(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -
 
     Example: simvg query show missing-bolt
     """
-    typer.echo(json.dumps(_registry(config, redis).get(query_id).model_dump(mode="json"), indent=2))
+    with _registry(config, redis) as registry:
+        typer.echo(json.dumps(registry.get(query_id).model_dump(mode="json"), indent=2))
 
 
 @app.command("edit")
@@ -226,7 +235,8 @@ def edit(
     )  # fmt: skip
     if not changes:
         raise BadQuery(f"nothing to change in {query_id!r}: give at least one field, e.g. --threshold 0.8")
-    _change(_registry(config, redis), query_id, revision, changes, "changed")
+    with _registry(config, redis) as registry:
+        _change(registry, query_id, revision, changes, "changed")
 
 
 def _change(registry: QueryRegistry, query_id: str, revision: int | None, changes: dict[str, Any], done: str) -> None:
@@ -241,7 +251,8 @@ def pause(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) 
 
     Example: simvg query pause missing-bolt
     """
-    _change(_registry(config, redis), query_id, None, {"enabled": False}, "paused")
+    with _registry(config, redis) as registry:
+        _change(registry, query_id, None, {"enabled": False}, "paused")
 
 
 @app.command("resume")
@@ -250,7 +261,8 @@ def resume(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None)
 
     Example: simvg query resume missing-bolt
     """
-    _change(_registry(config, redis), query_id, None, {"enabled": True}, "resumed")
+    with _registry(config, redis) as registry:
+        _change(registry, query_id, None, {"enabled": True}, "resumed")
 
 
 @app.command("rm")
@@ -259,6 +271,6 @@ def remove(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None)
 
     Example: simvg query rm missing-bolt
     """
-    registry = _registry(config, redis)
-    registry.remove(query_id, registry.get(query_id).revision)
+    with _registry(config, redis) as registry:
+        registry.remove(query_id, registry.get(query_id).revision)
     console.print(f"removed [bold]{query_id}[/]", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
@@ -17,11 +18,13 @@ runner = CliRunner()
 
 
 @pytest.fixture
-def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> QueryRegistry:
+def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
     monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
     monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
     monkeypatch.setitem(os.environ, "COLUMNS", "200")
-    return QueryRegistry(redis_settings)
+    registry = QueryRegistry(redis_settings)
+    yield registry
+    registry.close()
 
 
 def run(*arguments: str) -> str:
