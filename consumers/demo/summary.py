@@ -67,7 +67,10 @@ def show(summary: Summary, queries: Sequence[DemoQuery], console: Console) -> No
             "capture → alert p50 / p99",
             "no alert" if p50 is None or p99 is None else f"{p50 * 1e3:.0f} / {p99 * 1e3:.0f} ms",
         ),
-        ("clip played", f"{summary.played_frames} of {summary.clip_frames} frames in {summary.seconds:.0f} s"),
+        (
+            "clip played",
+            f"{summary.played_frames} frames of a clip of {summary.clip_frames}, in {summary.seconds:.0f} s",
+        ),
     ]
     for name, value in rows:
         table.add_row(name, value)
