@@ -164,7 +164,7 @@ def spanner(p: Part) -> Colored:
     jaw = 0.55 * r
     angle = np.linspace(0.6, 2 * np.pi - 0.6, 16)
     head = np.stack([length / 2 - r * np.cos(angle + np.pi), r * np.sin(angle)], 1)
-    mouth = np.array([[length / 2 + 0.2 * r, jaw], [length / 2 + 0.2 * r, -jaw]])
+    mouth = np.array([[length / 2 + 0.2 * r, -jaw], [length / 2 + 0.2 * r, jaw]])
     open_end = slab(
         np.concatenate([head, mouth]),
         [],
