@@ -34,23 +34,33 @@ def stack_settings(
     state_dir: Path | None = None,
     kafka_port: int | None = None,
     redis_port: int | None = None,
+    prefix: str | None = None,
 ) -> StackSettings:
     """Settings of the local stack from flags, environment and file."""
-    flags = {"state_dir": state_dir, "kafka_port": kafka_port, "redis_port": redis_port}
+    flags = {"state_dir": state_dir, "kafka_port": kafka_port, "redis_port": redis_port, "kafka.prefix": prefix}
     return load(StackSettings, flags=flags, file=config)
 
 
 @app.command("up")
 def up(
-    state_dir: StateDir = None, kafka_port: KafkaPort = None, redis_port: RedisPort = None, config: ConfigFile = None
+    state_dir: StateDir = None,
+    kafka_port: KafkaPort = None,
+    redis_port: RedisPort = None,
+    prefix: Prefix = None,
+    config: ConfigFile = None,
 ) -> None:
     """Starts a real Kafka broker and a real Redis on this machine and creates the topics; data is kept in .state.
 
-    Example: simvg up
+    Examples: simvg up · simvg up --topic-prefix plant-a
     """
-    stack = LocalStack.from_settings(stack_settings(config, state_dir, kafka_port, redis_port))
+    settings = stack_settings(config, state_dir, kafka_port, redis_port, prefix)
+    stack = LocalStack.from_settings(settings)
     started = stack.up(lambda step: console.print(f"[dim]{step}[/]", highlight=False))
-    created = [state.topic for state in create_topics(stack.kafka_settings) if state.created]
+    # The broker is the stack's own, whatever address the roles are given; the names of topics are the plant's.
+    own = stack.kafka_settings.model_copy(
+        update={"prefix": settings.kafka.prefix, "partitions": settings.kafka.partitions}
+    )
+    created = [state.topic for state in create_topics(own) if state.created]
     console.print("the stack is up" if started else "the stack was up already")
     console.print(f"kafka {stack.kafka_settings.bootstrap} · redis {stack.redis_url}", highlight=False)
     if created:
