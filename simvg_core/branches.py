@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.decoder import QueryDecoder
+from simvg_core.glimpse import Glimpse
 from simvg_core.positions import cell_centres, text_positions
 
 # The pointer head may move the box centre this far (share of the image side) from where its attention points.
@@ -28,6 +29,7 @@ class Answers(NamedTuple):
     logits: Tensor  # (B, S, Q, 2)
     boxes_cxcywh: Tensor  # (B, S, Q, 4)
     pointer: Tensor | None = None  # (B, S, Q, P) logits of where the pointer head looks
+    first: Answers | None = None  # before the glimpse, models with one
 
 
 class MLP(nn.Module):
@@ -85,7 +87,9 @@ class BoxHead(nn.Module):
         self.classify = nn.Linear(config.head_size, 2)
         self.locate = MLP(config.head_size, 4, 3)
 
-    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None) -> Answers:
+    def forward(
+        self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
+    ) -> Answers:
         """Answer features (B, S, Q, E) → answers; the image is not looked at."""
         return Answers(self.classify(x).float(), self.locate(x).float().sigmoid())
 
@@ -111,12 +115,16 @@ class PointerHead(nn.Module):
         if self.guided:
             self.gate = nn.Linear(width, width)
             self.heat_gain = nn.Parameter(torch.tensor(HEAT_GAIN))
+        self.glimpse = Glimpse(config) if config.glimpse_side else None
 
-    def forward(self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None) -> Answers:
+    def forward(
+        self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
+    ) -> Answers:
         """Answer features (B, S, Q, E) over image tokens (B, P, E), `valid` (B, P) → answers.
 
         `heat` (B, S, P), logits of the text's heat map, is where a guided head looks first, and what it finds there
-        counts for the class: matching words to cells is what the heat map is trained for directly.
+        counts for the class: matching words to cells is what the heat map is trained for directly. `fine` (B, C, F, F)
+        is where a head with a glimpse looks again.
         """
         keys, values = self.keys_values(image).chunk(2, dim=-1)
         slots = x.shape[1:3]
@@ -138,7 +146,10 @@ class PointerHead(nn.Module):
             warmth = self.heat_gain * (weights * heat.unsqueeze(2)).sum(dim=-1)
             logits = logits + torch.stack([warmth, -warmth], dim=-1)
         boxes = torch.cat([centre + POINTER_REACH * place[..., :2].tanh(), place[..., 2:].sigmoid()], dim=-1)
-        return Answers(logits, boxes, pointer)
+        if self.glimpse is None or fine is None:
+            return Answers(logits, boxes, pointer)
+        more, second = self.glimpse(hidden, boxes, fine)
+        return Answers(logits + more, second, pointer, Answers(logits, boxes))
 
 
 class TokenBranch(nn.Module):
@@ -155,11 +166,17 @@ class TokenBranch(nn.Module):
         return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
 
     def forward(
-        self, objects: Tensor, queries: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None
+        self,
+        objects: Tensor,
+        queries: Tensor,
+        image: Tensor,
+        valid: Tensor | None,
+        heat: Tensor | None = None,
+        fine: Tensor | None = None,
     ) -> tuple[Answers, Tensor]:
         """(B, S, K, D), (B, S, Q, E), (B, P, E) → answers and the features they came from (B, S, Q, E)."""
         features = self.features(objects, queries)
-        return self.head(features, image, valid, heat), features
+        return self.head(features, image, valid, heat, fine), features
 
 
 class DecoderBranch(nn.Module):

@@ -40,13 +40,15 @@ class SimVGConfig(PreTrainedConfig):
     - heads (sections 3.2 to 3.4): `head_size`, `num_queries` answers per text, `num_object_tokens` (1, shared by all
       answers, or one per answer), decoder, query generator and token MLP sizes; `num_decoder_layers=0` builds none.
       `box_head` "mlp" (the paper) or "pointer" (soft-argmax over the image tokens); `heat_guidance` lets the heat map
-      guide the pointer and its classes.
+      guide the pointer and its classes; `glimpse_side` samples per side, of `glimpse_channels` each, are read from the
+      stem's fine features around the pointer's first box to correct it (0: none).
     - `attention`: "joint" (every token attends to every other) or "standing" (image and text do not look at each
       other, object tokens look at both, so that image and texts are computed once each).
     - `text_pooling`: "masked" is the maximum over real tokens; "official" repeats what the published weights were
       trained with (maximum over the last, and when there is padding the second-last, position).
     - `loss_weights`: "decoder", "token", "distill" as in the paper (a missing branch is not run in training) and, for
-      models with auxiliary heads, "pointer", "heat_map", "dense", "existence". `no_object_weight`: what an answer that
+      models with auxiliary heads, "pointer", "heat_map", "dense", "existence"; "first" is the set loss of the
+      answers before a glimpse. `no_object_weight`: what an answer that
       matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
@@ -94,6 +96,8 @@ class SimVGConfig(PreTrainedConfig):
 
     auxiliary_heads: bool = False
     heat_guidance: bool = False
+    glimpse_side: int = 0
+    glimpse_channels: int = 32
     num_kinds: int = 0
     num_colors: int = 0
     loss_weights: dict[str, float] | None = None
@@ -160,7 +164,7 @@ class SimVGConfig(PreTrainedConfig):
             raise ConfigurationError(f"score_threshold={self.score_threshold} must lie in 0 … 1.")
 
     def _check_losses(self) -> None:
-        known = {"decoder", "token", "distill", "pointer", "heat_map", "dense", "existence"}
+        known = {"decoder", "token", "distill", "first", "pointer", "heat_map", "dense", "existence"}
         weights = self.loss_weights or {}
         if unknown := sorted(set(weights) - known):
             raise ConfigurationError(f"loss_weights has unknown terms {unknown}; use {', '.join(sorted(known))}.")
@@ -170,6 +174,12 @@ class SimVGConfig(PreTrainedConfig):
             raise ConfigurationError("loss_weights: 'distill' needs both 'decoder' (teacher) and 'token' (student).")
         if self.heat_guidance and not (self.auxiliary_heads and self.box_head == "pointer"):
             raise ConfigurationError('heat_guidance needs auxiliary_heads=True and box_head="pointer".')
+        if self.glimpse_side and not (self.patch_embedding == "convolutional" and self.box_head == "pointer"):
+            raise ConfigurationError('glimpse_side needs patch_embedding="convolutional" and box_head="pointer".')
+        if self.glimpse_side and len(self.stem_widths) < 3:
+            raise ConfigurationError("glimpse_side reads the stem at strides 4 and 8; give stem_widths of 3 or more.")
+        if self.glimpse_side and "first" not in weights:
+            raise ConfigurationError("glimpse_side needs loss_weights 'first', else nothing teaches where to look.")
         if "decoder" in weights and self.num_decoder_layers < 1:
             raise ConfigurationError("loss_weights has 'decoder' but num_decoder_layers=0 builds no decoder branch.")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from simvg_core.attention import attend
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError, TextError
-from simvg_core.patches import build_patches
+from simvg_core.patches import Embedded, build_patches
 
 Spans = tuple[tuple[str, int], ...]
 
@@ -31,6 +31,7 @@ class Encoded(NamedTuple):
     objects: Tensor  # (N, K, D)
     image: Tensor  # (B, P, D); N = B in joint attention
     text: Tensor  # (N, T, D)
+    fine: Tensor | None = None  # (N, C, F, F) fine map of the stem, models with a glimpse
 
 
 class Experts(nn.ModuleDict):
@@ -126,15 +127,16 @@ class MultiwayEncoder(nn.Module):
         """The layers, typed."""
         return cast(list[MultiwayLayer], list(self.layers))
 
-    def embed_image(self, pixels: Tensor) -> Tensor:
-        """Normalised RGB (B, 3, H, W) → (B, P, D) with positions."""
+    def embed_image(self, pixels: Tensor) -> Embedded:
+        """Normalised RGB (B, 3, H, W) → tokens (B, P, D) with positions."""
         expected = (3, self.image_size, self.image_size)
         if pixels.dim() != 4 or tuple(pixels.shape[1:]) != expected:
             raise ImageError(
                 f"pixel_values has shape {tuple(pixels.shape)}; this model takes (images, 3, {self.image_size}, "
                 f"{self.image_size}). Resize with SimVGProcessor, or build the model with another image_size."
             )
-        return self.patches(pixels) + self.image_positions.weight[FIRST_POSITION + 1 :]  # type: ignore[no-any-return]
+        embedded: Embedded = self.patches(pixels)
+        return embedded._replace(tokens=embedded.tokens + self.image_positions.weight[FIRST_POSITION + 1 :])
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(N, T) ids and mask (1 = real) → (N, T, D) with positions; padded vectors are zero."""
@@ -157,12 +159,13 @@ class MultiwayEncoder(nn.Module):
 
     def embed(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, image_index: Tensor | None
-    ) -> tuple[Tensor, Spans]:
-        """One sequence per text, (N, K + P + T, D), and its spans."""
+    ) -> tuple[Tensor, Spans, Tensor | None]:
+        """One sequence per text, (N, K + P + T, D), its spans, and the image's fine map."""
         text = self.embed_text(input_ids, attention_mask)
-        image = self.embed_image(pixels)
+        image, fine = self.embed_image(pixels)
         if image_index is not None:
             image = image[image_index]
+            fine = None if fine is None else fine[image_index]
         if len(image) != len(text):
             raise TextError(
                 f"{len(image)} images but {len(text)} texts; pass image_index to say which image each text belongs to."
@@ -171,7 +174,7 @@ class MultiwayEncoder(nn.Module):
         spans: Spans = ((self.object_expert, objects.shape[1]), ("image", image.shape[1]), ("text", text.shape[1]))
         if self.object_expert == "image":
             spans = (("image", objects.shape[1] + image.shape[1]), ("text", text.shape[1]))
-        return torch.cat([objects.to(image.dtype), image, text.to(image.dtype)], dim=1), spans
+        return torch.cat([objects.to(image.dtype), image, text.to(image.dtype)], dim=1), spans, fine
 
     def run(self, x: Tensor, spans: Spans, mask: Tensor | None) -> list[Tensor]:
         """(N, L, D) → the output of every layer, before the final norm."""
@@ -193,13 +196,14 @@ class MultiwayEncoder(nn.Module):
 
         `mask` replaces that rule by another one, (N, 1, L, L), True = may attend.
         """
-        x, spans = self.embed(pixels, input_ids, attention_mask, image_index)
+        x, spans, fine = self.embed(pixels, input_ids, attention_mask, image_index)
         if mask is None:
             mask = key_mask(attention_mask, x.shape[1])
         x = self.norm(self.run(x, spans, mask)[-1], spans)
         text_length, num_objects = input_ids.shape[1], self.object_tokens.shape[0]
         sizes = [num_objects, self.num_patches, text_length]
-        return Encoded(*x.split(sizes, dim=1))
+        objects, image, text = x.split(sizes, dim=1)
+        return Encoded(objects, image, text, fine)
 
 
 def key_mask(attention_mask: Tensor, length: int) -> Tensor:

@@ -20,6 +20,7 @@ from simvg_core.branches import HEAT_GAIN, PointerHead, QueryGenerator
 from simvg_core.configuration import SimVGConfig
 from simvg_core.decoder import Attention, DecoderLayer
 from simvg_core.encoder import FIRST_POSITION, FeedForward, MultiwayEncoder, MultiwayLayer
+from simvg_core.glimpse import Glimpse
 from simvg_core.patches import ConvolutionalPatches
 from simvg_core.positions import grid_positions
 
@@ -49,6 +50,9 @@ def plan(model: nn.Module, config: SimVGConfig) -> None:
             _mark(module.queries, "normal")
         elif isinstance(module, PointerHead):
             _mark(module.locate, "box")
+        elif isinstance(module, Glimpse):
+            _mark(module.classify, "nothing")
+            _mark(module.locate, "nothing")
         elif isinstance(module, ConvolutionalPatches):
             _mark(module.projection, "patch")
 
@@ -86,7 +90,9 @@ def initialise(module: nn.Module, config: SimVGConfig) -> None:
 
 def _linear(module: nn.Linear | nn.Conv2d, start: str) -> None:
     weight, bias = module.weight, module.bias
-    if start == "truncated":
+    if start == "nothing":  # a correction starts as none
+        init.zeros_(weight)
+    elif start == "truncated":
         init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)
     elif start in ("xavier", "xavier weight", "residual"):
         init.xavier_uniform_(weight, gain=RESIDUAL_GAIN if start == "residual" else 1.0)
@@ -101,7 +107,7 @@ def _linear(module: nn.Linear | nn.Conv2d, start: str) -> None:
     if start == "box":
         # boxes start at a tenth of the image, at the place the pointer looks at
         init.copy_(bias, torch.tensor([0.0, 0.0, -2.2, -2.2]))
-    elif start in ("truncated", "xavier", "residual", "patch"):
+    elif start in ("truncated", "xavier", "residual", "patch", "nothing"):
         init.zeros_(bias)
     else:
         bound = 1 / math.sqrt(weight[0].numel())

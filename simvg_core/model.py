@@ -22,7 +22,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
 from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
 from simvg_core.grouping import Grouping
-from simvg_core.losses import branch_losses
+from simvg_core.losses import branch_losses, set_loss
 from simvg_core.matching import Targets
 from simvg_core.positions import grid_positions, valid_cells
 from simvg_core.standing import CompiledTexts, StandingQueries
@@ -131,16 +131,17 @@ class SimVGForGrounding(PreTrainedModel):
         cells, valid = self._cells(pixel_mask, image)
         rows = grouping.rows(queries)
         out = SimVGOutput()
-        pointer = heat = None
+        pointer = heat = first = None
         if self.auxiliary is not None:
             heat = self.auxiliary.heat_map(grouping.rows(pooled), image)
             out.heat_map = grouping.flat(heat)
         if "token" in branches:
             objects = grouping.rows(encoded.objects)
-            answers, features = self.token_branch(objects, rows, image, valid, heat)
+            answers, features = self.token_branch(objects, rows, image, valid, heat, encoded.fine)
             out.token_logits = grouping.flat(answers.logits)
             out.token_boxes = grouping.flat(answers.boxes_cxcywh)
             pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
+            first = None if answers.first is None else Answers(*map(grouping.flat, answers.first[:2]))
             if self.auxiliary is not None:
                 out.existence_logits = self.auxiliary.existence(grouping.flat(features))
         if "decoder" in branches and self.decoder_branch is not None:
@@ -149,7 +150,7 @@ class SimVGForGrounding(PreTrainedModel):
             out.decoder_logits = torch.stack([grouping.flat(layer.logits) for layer in layers])
             out.decoder_boxes = torch.stack([grouping.flat(layer.boxes_cxcywh) for layer in layers])
         if labels is not None:
-            self._add_losses(out, labels, pointer, image, dense_labels)
+            self._add_losses(out, labels, pointer, first, image, dense_labels)
         return out
 
     def _add_losses(
@@ -157,6 +158,7 @@ class SimVGForGrounding(PreTrainedModel):
         out: SimVGOutput,
         labels: Sequence[dict[str, Any]],
         pointer: Tensor | None,
+        first: Answers | None,
         image: Tensor,
         dense_labels: Sequence[dict[str, Any]] | None,
     ) -> None:
@@ -173,6 +175,8 @@ class SimVGForGrounding(PreTrainedModel):
         grid = self.config.grid_size
         if pointer is not None and result.token_matches is not None and "pointer" in weights:
             terms["pointer"] = weights["pointer"] * pointer_loss(pointer, targets, result.token_matches, grid)
+        if first is not None and "first" in weights:
+            terms["first"] = weights["first"] * set_loss(*first[:2], targets, self.config.no_object_weight).total
         if self.auxiliary is not None:
             if out.heat_map is not None and "heat_map" in weights:
                 terms["heat_map"] = weights["heat_map"] * heat_map_loss(out.heat_map, targets, grid)
@@ -233,7 +237,7 @@ class SimVGForGrounding(PreTrainedModel):
         """
         texts = standing_queries.texts if isinstance(standing_queries, StandingQueries) else standing_queries
         frames, count = len(pixel_values), len(texts)
-        encoded, image_seen = standing.encode_image(self.encoder, pixel_values)
+        encoded, image_seen, fine = standing.encode_image(self.encoder, pixel_values)
         image = self.image_projection(encoded)
         text_seen = [
             standing.KeysValues(keys.unsqueeze(0), values.unsqueeze(0))
@@ -244,7 +248,7 @@ class SimVGForGrounding(PreTrainedModel):
         )
         queries = texts.queries.expand(frames, -1, -1, -1)
         heat = None if self.auxiliary is None else self.auxiliary.heat_map(texts.pooled, image)
-        answers, features = self.token_branch(objects, queries, image, None, heat)
+        answers, features = self.token_branch(objects, queries, image, None, heat, fine)
         out = SimVGOutput(token_logits=answers.logits, token_boxes=answers.boxes_cxcywh)
         if self.auxiliary is not None:
             out.existence_logits = self.auxiliary.existence(features)

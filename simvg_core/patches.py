@@ -5,10 +5,20 @@ Shapes: B images, H = W image side, P patch side or stride, G = H / P, D width.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.glimpse import FineMap
+
+
+class Embedded(NamedTuple):
+    """An image as the encoder takes it."""
+
+    tokens: Tensor  # (B, G·G, D), row-major
+    fine: Tensor | None = None  # (B, C, H / 4, W / 4), models with a glimpse
 
 
 class LinearPatches(nn.Module):
@@ -18,9 +28,9 @@ class LinearPatches(nn.Module):
         super().__init__()
         self.projection = nn.Conv2d(3, config.hidden_size, config.patch_size, stride=config.patch_size)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Embedded:
         patches: Tensor = self.projection(pixels)
-        return patches.flatten(2).transpose(1, 2)
+        return Embedded(patches.flatten(2).transpose(1, 2))
 
 
 class ResidualBlock(nn.Module):
@@ -54,10 +64,16 @@ class ConvolutionalPatches(nn.Module):
             stages.append(nn.Sequential(halve, nn.BatchNorm2d(width), nn.ReLU(), *blocks))
         self.stages = nn.Sequential(*stages)
         self.projection = nn.Linear(widths[-1], config.hidden_size)
+        self.fine = FineMap(config) if config.glimpse_side else None
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.stages(pixels.contiguous(memory_format=torch.channels_last))
-        return self.projection(features.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
+    def forward(self, pixels: Tensor) -> Embedded:
+        features = pixels.contiguous(memory_format=torch.channels_last)
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            features = stage(features)
+            maps.append(features)
+        tokens = self.projection(features.flatten(2).transpose(1, 2))
+        return Embedded(tokens, None if self.fine is None else self.fine(maps))
 
 
 def build_patches(config: SimVGConfig) -> nn.Module:

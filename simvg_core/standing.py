@@ -28,6 +28,14 @@ from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
 
 
+class EncodedImage(NamedTuple):
+    """Result of the frame pass."""
+
+    tokens: Tensor  # (B, P, D)
+    seen: list[KeysValues]  # per layer
+    fine: Tensor | None  # (B, C, F, F), models with a glimpse
+
+
 class KeysValues(NamedTuple):
     """Keys and values of one layer, each (rows, h, tokens, d)."""
 
@@ -50,16 +58,16 @@ def standing_mask(num_objects: int, num_patches: int, attention_mask: Tensor) ->
     return ((allowed & real[:, None, :]) | alone)[:, None]
 
 
-def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> tuple[Tensor, list[KeysValues]]:
+def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> EncodedImage:
     """Frame pass: (B, 3, H, W) → image tokens (B, P, D) and their keys and values in every layer."""
-    x = encoder.embed_image(pixels)
+    x, fine = encoder.embed_image(pixels)
     spans: Spans = (("image", x.shape[1]),)
     seen = []
     for layer in encoder.stack:
         query, key, value = layer.heads(x, spans)
         x = layer.update(x, attend(query, key, value), spans)
         seen.append(KeysValues(key, value))
-    return encoder.norm(x, spans), seen
+    return EncodedImage(encoder.norm(x, spans), seen, fine)
 
 
 def encode_text(encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[KeysValues]]:
@@ -158,12 +166,12 @@ def encode(
     encoder: MultiwayEncoder, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, grouping: Grouping
 ) -> Encoded:
     """Training forward: B images once, N texts once, then all pairs. Image stays (B, P, D)."""
-    image, image_seen = encode_image(encoder, pixels)
+    image, image_seen, fine = encode_image(encoder, pixels)
     text, text_seen = encode_text(encoder, input_ids, attention_mask)
     rows = [KeysValues(grouping.rows(seen.keys), grouping.rows(seen.values)) for seen in text_seen]
     mask = grouping.rows(attention_mask)
     objects = encode_objects(encoder, grouping.num_images, grouping.num_slots, image_seen, rows, mask)
-    return Encoded(grouping.flat(objects), image, text)
+    return Encoded(grouping.flat(objects), image, text, fine)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,21 @@ MODELS = {
         patch_size=16,
         stem_widths=(8, 8, 8, 8),
     ),
+    "glimpse": _model(
+        num_queries=3,
+        own_object_expert=True,
+        box_head="pointer",
+        auxiliary_heads=True,
+        heat_guidance=True,
+        num_kinds=3,
+        num_colors=2,
+        patch_embedding="convolutional",
+        patch_size=16,
+        stem_widths=(8, 8, 8, 8),
+        glimpse_side=3,
+        glimpse_channels=4,
+        loss_weights={"token": 1.0, "first": 1.0},
+    ),
 }
 
 
