@@ -1,0 +1,1 @@
+"""Data sets of expressions about images, in the formats in which people have them on disk."""
