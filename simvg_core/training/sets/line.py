@@ -117,15 +117,21 @@ def read_document(path: Path) -> LineDocument:
     Raises:
         SetFormatError: it is missing, no JSON, or a record has a wrong field; the message names the first one.
     """
-    document, problems = parse_document(*_decoded(path / DOCUMENT if path.is_dir() else path))
+    file = path / DOCUMENT if path.is_dir() else path
+    document, problems = parse_document(decoded(file), file)
     if problems:
         raise SetFormatError(f"{path} has {len(problems)} broken records; the first: {problems[0]}")
     return document
 
 
-def _decoded(path: Path) -> tuple[Any, Path]:
+def decoded(path: Path) -> Any:
+    """The JSON of a file.
+
+    Raises:
+        SetFormatError: it is missing, or no JSON.
+    """
     try:
-        return json.loads(path.read_bytes()), path
+        return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise SetFormatError(f"{path} cannot be read as JSON ({error}); write it again or get it anew.") from error
 

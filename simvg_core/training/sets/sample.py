@@ -54,7 +54,7 @@ class Problem:
 
 
 class GroundingSet(ABC):
-    """A data set, or one split of it. Opening reads the small files only; the records are read on first use, once.
+    """A data set, or one split of it. Opening reads its records; image files are not touched.
 
     Attributes:
         name: of the set, for reports.

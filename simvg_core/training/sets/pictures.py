@@ -1,0 +1,97 @@
+"""Image files of a set: where they are, and what their headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from simvg_core.training.sets.errors import SetNotFoundError
+from simvg_core.training.sets.sample import Problem
+
+_PROBED = 20
+"""So many names are tried in each folder: a few lost images must not hide the folder."""
+_TURNED = {5, 6, 7, 8}
+"""EXIF orientations that swap the sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of a set, with the size that the annotations give it."""
+
+    id: str
+    path: Path
+    width: int
+    height: int
+
+
+def find_images(names: Iterable[str], folders: Sequence[Path]) -> Path:
+    """The first folder that holds one of the first few names.
+
+    Raises:
+        SetNotFoundError: none does; the message names the folders.
+    """
+    probes = list(islice(names, _PROBED))
+    present = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    for folder in present:
+        if not probes or any((folder / name).is_file() for name in probes):
+            return folder
+    looked = ", ".join(str(folder) for folder in dict.fromkeys(folders))
+    raise SetNotFoundError(
+        f"the images of the set ({', '.join(probes[:2])} …) were not found; looked in {looked}. "
+        "Name their folder with --images DIR."
+    )
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height from the header alone, turned as EXIF says, which is how OpenCV reads the image.
+
+    Raises:
+        OSError: the file is missing or no image.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112) in _TURNED
+    return (height, width) if turned else (width, height)
+
+
+def check_pictures(pictures: Sequence[Picture], *, decode: bool = False) -> list[Problem]:
+    """Every picture that is missing, unreadable or of another size than its annotation says.
+
+    Args:
+        decode: also decode the pixels, which finds files that were cut off.
+    """
+    with ThreadPoolExecutor(8, thread_name_prefix="headers") as executor:
+        found = executor.map(lambda picture: _check(picture, decode), pictures)
+        return [problem for problem in found if problem is not None]
+
+
+def _check(picture: Picture, decode: bool) -> Problem | None:
+    name = f"image {picture.id}"
+    if not picture.path.is_file():
+        return Problem(name, f"{picture.path} is missing", "get the image anew, or name the folder with --images DIR")
+    try:
+        size = image_size(picture.path)
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for broken headers
+        return Problem(name, f"{picture.path} is unreadable ({error})", "get the image anew")
+    if size != (picture.width, picture.height):
+        what = f"{picture.path} is {size[0]}×{size[1]}, its annotation says {picture.width}×{picture.height}"
+        return Problem(name, what, "use the images that the annotations were made for, or correct width and height")
+    if decode and not _decodes(picture.path):
+        return Problem(name, f"{picture.path} cannot be decoded; its header is whole", "get the image anew")
+    return None
+
+
+def _decodes(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()  # unlike OpenCV, this refuses a file that was cut off
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
