@@ -11,59 +11,24 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from infra.schedule import Schedule
+from infra.values import IDENTIFIER as IDENTIFIER
+from infra.values import Box as Box
+from infra.values import Contract as Contract
+from infra.values import Identifier as Identifier
+from infra.values import Time as Time
+from infra.values import utc_from_ns as utc_from_ns
 
 MAX_QUERY_CHARACTERS = 200
 """Longest text of a standing query; a line query is a short phrase, and the models read 20 to 24 tokens."""
 
-IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 CAMERA_PATTERN = re.compile(r"^[A-Za-z0-9*?\[\]!._-]{1,64}$")
-
-
-def _identifier(value: str) -> str:
-    if not IDENTIFIER.match(value):
-        raise ValueError(
-            f"{value!r} is no valid id: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
-        )
-    return value
-
-
-def _box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = value
-    if not (0.0 <= x0 <= x1 <= 1.0 and 0.0 <= y0 <= y1 <= 1.0):
-        raise ValueError(f"box {value} is not xyxy within 0..1")
-    return value
-
-
-def _utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError(f"time {value.isoformat()} has no time zone; write it in UTC with a trailing Z")
-    # whole milliseconds, as written to JSON: a value read back equals the value that was sent
-    return value.astimezone(UTC).replace(microsecond=value.microsecond // 1000 * 1000)
-
-
-Identifier = Annotated[str, AfterValidator(_identifier)]
-Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
-Time = Annotated[
-    datetime,
-    AfterValidator(_utc),
-    PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), when_used="json"),
-]
-
-
-def utc_from_ns(ns: int) -> datetime:
-    """Nanoseconds since the epoch → aware UTC time (to the microsecond)."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1_000)  # in whole numbers: exact
-
-
-class Contract(BaseModel):
-    """Base of all contract types: immutable, and unknown fields refuse to load."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FrameReference(Contract):
@@ -157,6 +122,8 @@ class Transition(Contract):
     state: AlertState
     at: Time
     by: str | None = None
+    note: str | None = Field(default=None, description="what else happened, e.g. raised again or shelved")
+    count: int = Field(default=1, ge=1, description="how often in a row; `at` is the last time")
 
 
 class AlertQuery(Contract):
@@ -186,14 +153,25 @@ class Alert(Contract):
     evidence: MessageReference | None = None
     reason: str
     timeline: tuple[Transition, ...]
+    suppressed: Literal["shelved"] | None = Field(
+        default=None, description="taken out of annunciation by an operator: shown, never acted on (`action` is none)"
+    )
+    shelved_until: Time | None = Field(default=None, description="when the shelving ends at the latest")
+
+    @property
+    def number(self) -> int:
+        """Number of this transition among the alert's, from 1."""
+        return sum(entry.count for entry in self.timeline)
 
 
-def alert_id(camera: str, query_id: str, revision: int, epoch: str, onset_sequence: int) -> str:
+def alert_id(camera: str, query_id: str, revision: int, epoch: str, onset_sequence: int, ordinal: int = 0) -> str:
     """Deterministic id of the alert whose first frame is ``onset_sequence``: equal on every worker and every replay.
 
-    ``epoch`` tells two numberings of the same camera apart (a file source that is started again counts from 0).
+    ``epoch`` tells two numberings of the same camera apart (a file source that is started again counts from 0),
+    ``ordinal`` the alerts of two objects that come into view on one frame.
     """
-    text = "\x1f".join((camera, query_id, str(revision), epoch, str(onset_sequence)))
+    parts = (camera, query_id, str(revision), epoch, str(onset_sequence), *([str(ordinal)] if ordinal else []))
+    text = "\x1f".join(parts)
     return "a-" + hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -237,9 +215,28 @@ class StandingQuery(Contract):
     clear_threshold: float | None = Field(default=None, gt=0, lt=1, description="default: raise threshold − 0.1")
     on_delay: Delay = Delay(value=3)
     off_delay: Delay = Delay(value=5)
+    episodes: Literal["object", "query"] = Field(
+        default="object",
+        description="object: one alert per object that comes into view; query: one as long as any is seen",
+    )
+    object_size: float = Field(
+        default=0.35,
+        gt=0,
+        le=1,
+        description="share of the frame's width or height that one object spans; boxes on it are one alert",
+    )
+    latch: bool = Field(default=False, description="a cleared alert stays open until it is acknowledged")
+    realarm_interval: float | None = Field(
+        default=None,
+        ge=1,
+        description="seconds after which a still true alert is raised again; default: never",
+    )
+    schedule: Schedule | None = Field(default=None, description="hours of duty; default: always")
     severity: Severity = Severity.HIGH
     action: Action = Action.NOTIFY
-    mode: Literal["live", "shadow"] = "live"
+    mode: Literal["live", "shadow"] = Field(
+        default="live", description="shadow: alarms are judged and counted, no alert is published"
+    )
     rate: float | None = Field(default=None, gt=0, description="frames per second to score at most; default: all")
     enabled: bool = True
     revision: int = Field(default=1, ge=1)
@@ -289,6 +286,69 @@ class StandingQuery(Contract):
         return self.enabled and any(fnmatch.fnmatchcase(camera, pattern) for pattern in self.cameras)
 
 
+class ActionKind(StrEnum):
+    """What an operator can do to an alert or a query's alarm."""
+
+    ACKNOWLEDGE = "acknowledge"
+    SHELVE = "shelve"
+    UNSHELVE = "unshelve"
+    VERDICT = "verdict"
+    COMMENT = "comment"
+
+
+MAX_SHELF = timedelta(hours=24)
+"""Nothing is shelved for longer: a query that is not wanted any more is paused, by name and in the registry."""
+
+
+class OperatorAction(Contract):
+    """Value of `operator-actions`: what one person did, when. Its key is the alert id, or else the query id."""
+
+    id: str = Field(min_length=1, max_length=100, description="unique; an action that comes twice counts once")
+    kind: ActionKind
+    at: Time
+    by: str = Field(min_length=1, max_length=100, description="who")
+    alert_id: str | None = Field(default=None, min_length=1, max_length=100)
+    query_id: Identifier | None = None
+    camera: Identifier | None = Field(default=None, description="with a query: at this camera only; default: at all")
+    until: Time | None = Field(
+        default=None,
+        description="end of the shelving; none: one-shot, until the alert (or the next) has cleared",
+    )
+    verdict: Literal["true", "false", "unsure"] | None = None
+    boxes: tuple[Box, ...] | None = Field(default=None, description="with a verdict: where the objects really are")
+    comment: str | None = Field(default=None, max_length=2000)
+
+    @property
+    def target(self) -> str:
+        """Key of the message: the alert id, or else the query id."""
+        target = self.alert_id or self.query_id
+        assert target is not None, "checked when the action was made"
+        return target
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> OperatorAction:
+        if (self.alert_id is None) == (self.query_id is None):
+            raise ValueError("an action is about one alert (alert_id) or one query (query_id); give exactly one")
+        if self.camera is not None and self.query_id is None:
+            raise ValueError("camera goes with query_id; an alert has its camera already")
+        if self.until is not None and self.kind is not ActionKind.SHELVE:
+            raise ValueError(f"until goes with shelve, not with {self.kind}")
+        if self.until is not None and not self.at < self.until <= self.at + MAX_SHELF:
+            raise ValueError(
+                f"shelving until {self.until.isoformat()} does not end within 24 hours after {self.at.isoformat()}; "
+                "pause the query to stop it for longer"
+            )
+        if (self.verdict is not None) != (self.kind is ActionKind.VERDICT):
+            raise ValueError("verdict true, false or unsure goes with kind verdict, and only with it")
+        if self.boxes is not None and self.kind is not ActionKind.VERDICT:
+            raise ValueError(f"boxes go with a verdict, not with {self.kind}")
+        if self.kind is ActionKind.VERDICT and self.alert_id is None:
+            raise ValueError("a verdict is about an alert; give alert_id")
+        if self.kind is ActionKind.COMMENT and not self.comment:
+            raise ValueError("a comment has no words; give comment")
+        return self
+
+
 EVENT_TYPES: dict[str, str] = {
     "frames": "line.simvg.frame.v1",
     "detections": "line.simvg.detections.v1",
@@ -304,6 +364,7 @@ SCHEMAS: dict[str, type[Contract]] = {
     "frame-header": FrameHeader,
     "detections": Detections,
     "alert": Alert,
+    "operator-action": OperatorAction,
     "standing-query": StandingQuery,
 }
 

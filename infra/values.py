@@ -1,0 +1,53 @@
+"""Value types that every contract is made of: ids, boxes, times, and the base class itself."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+
+IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+
+
+def _identifier(value: str) -> str:
+    if not IDENTIFIER.match(value):
+        raise ValueError(
+            f"{value!r} is no valid id: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
+    return value
+
+
+def _box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = value
+    if not (0.0 <= x0 <= x1 <= 1.0 and 0.0 <= y0 <= y1 <= 1.0):
+        raise ValueError(f"box {value} is not xyxy within 0..1")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError(f"time {value.isoformat()} has no time zone; write it in UTC with a trailing Z")
+    # whole milliseconds, as written to JSON: a value read back equals the value that was sent
+    return value.astimezone(UTC).replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
+Time = Annotated[
+    datetime,
+    AfterValidator(_utc),
+    PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), when_used="json"),
+]
+
+
+def utc_from_ns(ns: int) -> datetime:
+    """Nanoseconds since the epoch → aware UTC time (to the microsecond)."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1_000)  # in whole numbers: exact
+
+
+class Contract(BaseModel):
+    """Base of all contract types: immutable, and unknown fields refuse to load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
