@@ -16,6 +16,9 @@ from infra.cli import app as stack_app
 from infra.cli import topics_app
 from infra.errors import SimVGLineError
 from infra.query_cli import app as query_app
+from infra.redaction import redact
+from infra.secrecy import refuse_secret_options
+from infra.settings import all_secret_names, environment_name
 from producers.cli import camera
 from simvg_core.errors import SimVGError
 from simvg_core.lineworld.cli import app as line_app
@@ -42,9 +45,10 @@ for own in (stack_app, training_app):
 def main() -> None:
     """Runs a command. Errors of ours end with one clear line and exit code 2, without a traceback."""
     try:
+        refuse_secret_options(sys.argv[1:], {name: environment_name(name) for name in all_secret_names()})
         app()
     except (SimVGLineError, SimVGError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(redact(str(error)))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -1,11 +1,13 @@
 """Keeping credentials out of everything that people read: logs, errors, topics, metrics.
 
-Cameras are addressed by URLs that often carry a user and a password, and Redis by one that may.
+Cameras are addressed by URLs that often carry a user and a password, and Redis by one that may. What was read as a
+secret is remembered, so that it is hidden wherever it turns up, also in the words of a library.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 
 HIDDEN = "***"
 
@@ -16,11 +18,38 @@ _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&;](?:password|passwd|pwd|pass|token|access_token|key|apikey|api_key|secret|auth|signature)=)[^&;\s'\"<>]*",
     re.IGNORECASE,
 )
+# `sasl.password=…`, `"client_secret": "…"`, `Authorization: Bearer …`
+_ASSIGNED = re.compile(
+    r"(?P<name>(?:password|passwd|secret|access_token)(?:\s*=\s*[\"']?|[\"']\s*:\s*[\"']))(?!\*\*\*)[^\s,;&\"'<>})\]]+",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"(?P<name>\bbearer\s+)[A-Za-z0-9._~+/\-]{8,}=*", re.IGNORECASE)
+
+MIN_REMEMBERED = 4
+"""Secrets of fewer characters are not searched for in texts: they would blot out ordinary words."""
+
+_remembered: frozenset[str] = frozenset()
+_pattern: re.Pattern[str] | None = None
+_lock = threading.Lock()
+
+
+def remember(secret: str) -> None:
+    """Hide this text from now on, wherever it appears. Thread-safe."""
+    global _remembered, _pattern
+    if len(secret) < MIN_REMEMBERED or secret in _remembered:
+        return
+    with _lock:
+        _remembered = _remembered | {secret}
+        # The longest first: one secret may begin with another.
+        _pattern = re.compile("|".join(re.escape(one) for one in sorted(_remembered, key=len, reverse=True)))
 
 
 def redact(text: str) -> str:
-    """The text with user info of URLs and secret URL parameters replaced by ``***``."""
-    if "://" not in text:
-        return text
-    text = _USER_INFO.sub(rf"\g<scheme>{HIDDEN}@", text)
-    return _SECRET_PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
+    """The text with user info of URLs, secret parameters and remembered secrets replaced by ``***``."""
+    if _pattern is not None:
+        text = _pattern.sub(HIDDEN, text)
+    if "://" in text:
+        text = _USER_INFO.sub(rf"\g<scheme>{HIDDEN}@", text)
+        text = _SECRET_PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
+    text = _ASSIGNED.sub(rf"\g<name>{HIDDEN}", text)
+    return _BEARER.sub(rf"\g<name>{HIDDEN}", text)

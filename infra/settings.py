@@ -12,119 +12,54 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     create_model,
-    field_serializer,
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as EnvironmentError_
 
+from infra.connections import (
+    DEFAULT_CONTROLLER_PORT,
+    DEFAULT_KAFKA_PORT,
+    DEFAULT_REDIS_PORT,
+    KafkaSettings,
+    RedisSettings,
+    Settings,
+)
 from infra.errors import SettingsError
-from infra.redaction import HIDDEN, redact
+from infra.redaction import HIDDEN, redact, remember
+from infra.secrecy import FILE_ENDING, read_secret_files, refuse_credentials
+
+__all__ = [
+    "DEFAULT_CONTROLLER_PORT",
+    "DEFAULT_KAFKA_PORT",
+    "DEFAULT_REDIS_PORT",
+    "KafkaSettings",
+    "RedisSettings",
+    "RoleSettings",
+    "Settings",
+    "StackSettings",
+    "TelemetrySettings",
+    "all_secret_names",
+    "dotted_names",
+    "environment_name",
+    "load",
+    "secret_names",
+]
 
 ENV_PREFIX = "SIMVG_"
 ENV_NESTING = "__"
 
-DEFAULT_KAFKA_PORT = 19092
-DEFAULT_CONTROLLER_PORT = 19093
-DEFAULT_REDIS_PORT = 16379
-
+_ADDRESS_NAMES = re.compile(r"url|source")
 _SECRET_NAMES = re.compile(r"password|secret|token|url|source", re.IGNORECASE)
-
-
-def _prefix(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise ValueError(
-            f"{value!r} is no topic prefix: use up to 100 letters, digits, '.', '_' or '-', or leave it empty"
-        )
-    return value
-
-
-def _bootstrap(value: str) -> str:
-    for part in value.split(","):
-        if not re.fullmatch(r"\s*[^\s:/@]+:\d{1,5}\s*|\s*\[[0-9A-Fa-f:.]+\]:\d{1,5}\s*", part):
-            raise ValueError(f"{redact(part)!r} is no broker address: write host:port, several separated by commas")
-    return value
-
-
-def _redis_url(value: str) -> str:
-    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(
-            f"{redact(value)!r} is no Redis address: write redis://host:port/database, rediss:// or unix://"
-        )
-    return value
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, keyword-only, and an unknown key refuses to load."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class KafkaSettings(Settings):
-    """Where Kafka is and how to speak to it."""
-
-    bootstrap: Annotated[str, AfterValidator(_bootstrap)] = Field(
-        default=f"127.0.0.1:{DEFAULT_KAFKA_PORT}", description="broker addresses, host:port, separated by commas"
-    )
-    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
-        default="", description="topic prefix; separates plants on one cluster"
-    )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="how the connection is secured"
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="SCRAM-SHA-512", description="used with SASL_PLAINTEXT and SASL_SSL"
-    )
-    sasl_username: str | None = Field(default=None, description="user name for SASL")
-    sasl_password: SecretStr | None = Field(default=None, description="password for SASL")
-    ssl_ca: Path | None = Field(default=None, description="file with the certificate authority of the brokers")
-    group_protocol: Literal["consumer", "classic"] = Field(
-        default="consumer", description="'consumer' (KIP-848, Kafka 4) or 'classic' for older clusters"
-    )
-    partitions: int | None = Field(
-        default=None, ge=1, le=1000, description="partitions of new topics; default per topic"
-    )
-    replication: int = Field(default=1, ge=1, le=9, description="copies of each partition of new topics")
-
-
-class RedisSettings(Settings):
-    """Where the registry of standing queries is."""
-
-    url: Annotated[str, AfterValidator(_redis_url)] = Field(
-        default=f"redis://127.0.0.1:{DEFAULT_REDIS_PORT}/0",
-        repr=False,
-        description="address of Redis; may hold a password",
-    )
-    prefix: str = Field(
-        default="simvg",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        description="prefix of all keys; separates plants",
-    )
-    timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds to wait for one answer")
-
-    @property
-    def shown_url(self) -> str:
-        """The address without its credentials, fit for people."""
-        return redact(self.url)
-
-    @field_serializer("url")
-    def _never_dump_credentials(self, value: str) -> str:
-        return redact(value)
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        yield "url", self.shown_url
-        yield from super().__repr_args__()
 
 
 class TelemetrySettings(Settings):
@@ -189,8 +124,13 @@ def load(
     Raises:
         SettingsError: an unknown key (named with the nearest known one), a value out of range, an unreadable file.
     """
+    secret = {name: environment_name(name) for name in secret_names(cls)}
+    refuse_credentials(flags or {}, secret)
     given = _nested({k: v for k, v in (flags or {}).items() if v is not None})
-    merged = _merge(_merge(_read_file(file) if file else {}, _read_environment(cls)), given)
+    outside = _merge(_read_environment(cls), _nested(read_secret_files(secret)))
+    merged = _merge(_merge(_read_file(file) if file else {}, outside), given)
+    for name in secret:
+        _remember(merged, name)
     try:
         return cls.model_validate(merged)
     except ValidationError as error:
@@ -204,6 +144,46 @@ def dotted_names(cls: type[BaseModel], above: str = "") -> list[str]:
         nested = _model_of(field.annotation)
         names += dotted_names(nested, f"{above}{name}.") if nested else [f"{above}{name}"]
     return names
+
+
+def secret_names(cls: type[BaseModel], above: str = "", *, only: bool = False) -> list[str]:
+    """Keys, dotted, whose value is a secret or may hold one. ``only``: those that are nothing but a secret."""
+    names: list[str] = []
+    for name, field in cls.model_fields.items():
+        nested = _model_of(field.annotation)
+        if nested:
+            names += secret_names(nested, f"{above}{name}.", only=only)
+        elif isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("secret"):
+            names += [] if only else [f"{above}{name}"]
+        elif SecretStr in (field.annotation, *get_args(field.annotation)):
+            names.append(f"{above}{name}")
+    return names
+
+
+def all_secret_names() -> set[str]:
+    """Keys of every imported role that are nothing but a secret; addresses that may be given as flags are not."""
+    found = {name for role in (RoleSettings, *_roles()) for name in secret_names(role, only=True)}
+    return {name for name in found if not _ADDRESS_NAMES.search(name)}
+
+
+def _remember(values: Mapping[str, Any], dotted: str) -> None:
+    """Hides the secret from now on in whatever is logged; of an address, its password alone."""
+    value: Any = values
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        return
+    if not _ADDRESS_NAMES.search(dotted):
+        remember(text)
+        return
+    try:
+        password = urlsplit(text).password
+    except ValueError:
+        return  # no address: the validation says so
+    if password:
+        remember(password)
+        remember(unquote(password))
 
 
 def environment_name(dotted: str) -> str:
@@ -243,6 +223,9 @@ def _roles(above: type[RoleSettings] = RoleSettings) -> Iterator[type[RoleSettin
 def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     known = [environment_name(name) for name in dotted_names(cls)]
     tolerated = {environment_name(name) for role in _roles() for name in dotted_names(role)}
+    roles = (cls, *_roles())
+    files = {f"{environment_name(name)}{FILE_ENDING}" for role in roles for name in secret_names(role)}
+    tolerated |= files
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith(ENV_PREFIX) and upper not in known and upper not in tolerated:
@@ -251,8 +234,10 @@ def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
 
     fields: dict[str, Any] = {name: (field.annotation, field) for name, field in cls.model_fields.items()}
     edge = create_model("Environment", __base__=_Environment, **fields)
+    source = EnvSettingsSource(edge)
+    source.env_vars = {name: value for name, value in source.env_vars.items() if name.upper() not in files}
     try:
-        values = EnvSettingsSource(edge)()
+        values = source()
     except EnvironmentError_ as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise SettingsError(
@@ -300,7 +285,11 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
                 f"setting {key!r} is missing; give it as a flag, in the file, or as {environment_name(key)}"
             )
         else:
-            value = HIDDEN if _SECRET_NAMES.search(key) else repr(fault.get("input"))
+            given = fault.get("input")
             message = redact(fault["msg"].removeprefix("Value error, "))
+            if isinstance(given, Mapping):  # settings that do not go together: the message names them
+                sentences.append(f"settings of {key!r}: {message}" if key else message)
+                continue
+            value = HIDDEN if _SECRET_NAMES.search(key) else redact(repr(given))
             sentences.append(f"setting {key!r} = {value}: {message}")
     return "; ".join(sentences)

@@ -24,7 +24,8 @@ _HELP = f"""Publish the frames of one camera, file or folder until it ends or Ct
 A lost camera is connected again for ever. While Kafka is away the newest frames are kept; every frame that is
 dropped is counted with its reason. User names and passwords of URLs never appear in logs, errors or topics.
 
-Settings come from flags, then the environment (SIMVG_SOURCE keeps a password out of the process list), then --config.
+Settings come from flags, then the environment, then --config. A source with a password is refused as a flag, which
+everyone on the machine could read: give it as SIMVG_SOURCE, or in a file that SIMVG_SOURCE_FILE names.
 
 \b
 SOURCE is one of
@@ -32,7 +33,8 @@ SOURCE is one of
 
 \b
 Examples
-  simvg camera --id line-1 rtsp://user:password@10.0.0.7/stream1 --fps 5
+  simvg camera --id line-1 rtsp://10.0.0.7/stream1 --fps 5
+  SIMVG_SOURCE_FILE=/run/secrets/line-1-url simvg camera --id line-1
   simvg camera --id line-2 recording.mp4 --loop
 """
 

@@ -138,7 +138,7 @@ def test_bad_value_is_named(flags: dict[str, object], message: str) -> None:
 
 def test_secrets_are_never_shown() -> None:
     """Neither printing, dumping nor refusing settings shows a password."""
-    kafka = KafkaSettings(sasl_password=SecretStr("hush"))
+    kafka = KafkaSettings(security_protocol="SASL_SSL", sasl_username="u", sasl_password=SecretStr("hush"))
     redis = RedisSettings(url="redis://user:hush@host:1/0")
     assert redis.url == "redis://user:hush@host:1/0"
     for shown in (repr(kafka), str(kafka), repr(redis), str(redis), redis.model_dump_json(), repr(redis.model_dump())):

@@ -1,0 +1,207 @@
+"""Where Kafka and Redis are, and as whom we speak to them. Files and environment are read in :mod:`infra.settings`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
+
+from infra.redaction import redact
+
+DEFAULT_KAFKA_PORT = 19092
+DEFAULT_CONTROLLER_PORT = 19093
+DEFAULT_REDIS_PORT = 16379
+
+
+def _prefix(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError(
+            f"{value!r} is no topic prefix: use up to 100 letters, digits, '.', '_' or '-', or leave it empty"
+        )
+    return value
+
+
+def _bootstrap(value: str) -> str:
+    for part in value.split(","):
+        if not re.fullmatch(r"\s*[^\s:/@]+:\d{1,5}\s*|\s*\[[0-9A-Fa-f:.]+\]:\d{1,5}\s*", part):
+            raise ValueError(f"{redact(part)!r} is no broker address: write host:port, several separated by commas")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(
+            f"{redact(value)!r} is no Redis address: write redis://host:port/database, rediss:// or unix://"
+        )
+    return value
+
+
+def _token_url(value: str | None) -> str | None:
+    address = urlsplit(value or "https://")
+    if address.scheme != "https" and not (address.scheme == "http" and address.hostname in ("127.0.0.1", "localhost")):
+        raise ValueError("the client's secret is sent to the token endpoint: write https://host/path")
+    return value
+
+
+def _all_of(needed: Mapping[str, object], purpose: str) -> None:
+    missing = [name for name, value in needed.items() if value is None]
+    if missing:
+        raise ValueError(f"{purpose} needs {' and '.join(missing)} too")
+
+
+def _none_of(unused: Mapping[str, object], purpose: str) -> None:
+    given = [name for name, value in unused.items() if value is not None]
+    if given:
+        raise ValueError(f"{' and '.join(given)} would not be used with {purpose}; choose another, or remove it")
+
+
+def _certificate(settings: Any, tls: bool, purpose: str) -> None:
+    """TLS files make sense with TLS only, a certificate only with its key; each file must be there."""
+    files = {name: getattr(settings, name) for name in ("ssl_ca", "ssl_certificate", "ssl_key")}
+    if not tls:
+        _none_of(files | {"ssl_key_password": settings.ssl_key_password}, purpose)
+    if settings.ssl_certificate is not None or settings.ssl_key is not None or settings.ssl_key_password is not None:
+        _all_of({name: files[name] for name in ("ssl_certificate", "ssl_key")}, "a client's certificate")
+    for name, path in files.items():
+        if path is not None and not os.access(path, os.R_OK):
+            raise ValueError(f"the file {path} of {name} cannot be read; check its name and its permissions")
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, keyword-only, and an unknown key refuses to load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(Settings):
+    """Where Kafka is and how to speak to it."""
+
+    bootstrap: Annotated[str, AfterValidator(_bootstrap)] = Field(
+        default=f"127.0.0.1:{DEFAULT_KAFKA_PORT}", description="broker addresses, host:port, separated by commas"
+    )
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        default="", description="topic prefix; separates plants on one cluster"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="how the connection is secured"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        default="SCRAM-SHA-512", description="used with SASL_PLAINTEXT and SASL_SSL"
+    )
+    sasl_username: str | None = Field(default=None, description="user name for PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(default=None, description="password for PLAIN and SCRAM")
+    oauth_token_url: Annotated[str | None, AfterValidator(_token_url)] = Field(
+        default=None, description="OAUTHBEARER: address of the identity provider's token endpoint"
+    )
+    oauth_client_id: str | None = Field(default=None, description="OAUTHBEARER: name of this client")
+    oauth_client_secret: SecretStr | None = Field(default=None, description="OAUTHBEARER: secret of this client")
+    oauth_scope: str | None = Field(
+        default=None, description="OAUTHBEARER: scope to ask for, if the provider wants one"
+    )
+    oauth_ca: Path | None = Field(
+        default=None, description="OAUTHBEARER: file with the certificate authority of the token endpoint"
+    )
+    ssl_ca: Path | None = Field(
+        default=None, description="file with the certificate authority of the brokers; default the system's"
+    )
+    ssl_certificate: Path | None = Field(
+        default=None, description="file with this client's certificate, for mutual TLS"
+    )
+    ssl_key: Path | None = Field(default=None, description="file with the key of that certificate")
+    ssl_key_password: SecretStr | None = Field(default=None, description="password of that key")
+    group_protocol: Literal["consumer", "classic"] = Field(
+        default="consumer", description="'consumer' (KIP-848, Kafka 4) or 'classic' for older clusters"
+    )
+    partitions: int | None = Field(
+        default=None, ge=1, le=1000, description="partitions of new topics; default per topic"
+    )
+    replication: int = Field(default=1, ge=1, le=9, description="copies of each partition of new topics")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Half a set of credentials, or one that nothing would use, is a mistake: refused before anything connects."""
+        sasl, tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
+        oauth = sasl and self.sasl_mechanism == "OAUTHBEARER"
+        password = {"sasl_username": self.sasl_username, "sasl_password": self.sasl_password}
+        client = {
+            "oauth_token_url": self.oauth_token_url,
+            "oauth_client_id": self.oauth_client_id,
+            "oauth_client_secret": self.oauth_client_secret,
+        }
+        _all_of(client if oauth else password if sasl else {}, f"sasl_mechanism {self.sasl_mechanism}")
+        _none_of(
+            ({} if sasl and not oauth else password)
+            | ({} if oauth else client | {"oauth_scope": self.oauth_scope, "oauth_ca": self.oauth_ca}),
+            f"security_protocol {self.security_protocol}" + (f" with {self.sasl_mechanism}" if sasl else ""),
+        )
+        _certificate(self, tls, f"security_protocol {self.security_protocol}")
+        return self
+
+    @property
+    def principal(self) -> str:
+        """Who the broker takes this client for, as access control lists name it."""
+        if self.security_protocol.startswith("SASL"):
+            return f"User:{self.oauth_client_id if self.sasl_mechanism == 'OAUTHBEARER' else self.sasl_username}"
+        if self.ssl_certificate is not None:
+            return f"the subject of certificate {self.ssl_certificate}"
+        return "User:ANONYMOUS"
+
+
+class RedisSettings(Settings):
+    """Where the registry of standing queries is."""
+
+    url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        default=f"redis://127.0.0.1:{DEFAULT_REDIS_PORT}/0",
+        repr=False,
+        description="address of Redis; may hold user and password",
+        json_schema_extra={"secret": True},
+    )
+    username: str | None = Field(default=None, description="user of Redis (ACL), if the address names none")
+    password: SecretStr | None = Field(default=None, description="password of Redis, if the address holds none")
+    ssl_ca: Path | None = Field(
+        default=None, description="file with the certificate authority of Redis; default the system's"
+    )
+    ssl_certificate: Path | None = Field(
+        default=None, description="file with this client's certificate, for mutual TLS"
+    )
+    ssl_key: Path | None = Field(default=None, description="file with the key of that certificate")
+    ssl_key_password: SecretStr | None = Field(default=None, description="password of that key")
+    prefix: str = Field(
+        default="simvg",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="prefix of all keys; separates plants",
+    )
+    timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds to wait for one answer")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        address = urlsplit(self.url)
+        if self.username is not None:
+            _all_of({"username": self.username, "password": self.password}, "a user of Redis")
+        if self.password is not None and address.password:
+            raise ValueError("a password stands in the address and as 'password'; keep one of them")
+        _certificate(self, address.scheme == "rediss", f"an address of {address.scheme}://")
+        return self
+
+    @property
+    def user(self) -> str:
+        """Who Redis takes this client for, as its access control list names it."""
+        return self.username or unquote(urlsplit(self.url).username or "") or "default"
+
+    @property
+    def shown_url(self) -> str:
+        """The address without its credentials, fit for people."""
+        return redact(self.url)
+
+    @field_serializer("url")
+    def _never_dump_credentials(self, value: str) -> str:
+        return redact(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield "url", self.shown_url
+        yield from super().__repr_args__()

@@ -1,0 +1,176 @@
+"""How secrets come in, and that half of them, unused ones, or ones on the command line are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from infra import redaction
+from infra.errors import SettingsError
+from infra.redaction import redact
+from infra.secrecy import refuse_secret_options
+from infra.settings import KafkaSettings, RedisSettings, RoleSettings, environment_name, load, secret_names
+from producers.settings import CameraSettings
+
+SASL = {"kafka.security_protocol": "SASL_SSL", "kafka.sasl_username": "u"}
+SECRET = "Kj7-vale-Oxide"
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test reads as a secret is not searched for in the texts of later tests."""
+    monkeypatch.setattr(redaction, "_remembered", frozenset())
+    monkeypatch.setattr(redaction, "_pattern", None)
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"], ids=["bare", "newline", "windows"])
+def test_secret_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """`SIMVG_…_FILE` names a file with the secret; the newline that ends it is no part of it."""
+    (tmp_path / "password").write_bytes(f"{SECRET}{ending}".encode())
+    monkeypatch.setenv("SIMVG_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "password"))
+    kafka = load(RoleSettings, flags=SASL).kafka
+    assert kafka.sasl_password == SecretStr(SECRET)
+
+
+def test_address_with_credentials_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that may hold a password can come from a file too."""
+    (tmp_path / "url").write_text(f"redis://u:{SECRET}@h:1/0\n", encoding="utf-8")
+    monkeypatch.setenv("SIMVG_REDIS__URL_FILE", str(tmp_path / "url"))
+    assert load(RoleSettings).redis.url == f"redis://u:{SECRET}@h:1/0"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\n", "is empty"),
+        (b"x" * 64_001, "is over 64000 bytes"),
+        (b"\xff\xfe", "is no UTF-8 text"),
+    ],
+    ids=["missing", "empty", "long", "binary"],
+)
+def test_file_without_a_secret_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+) -> None:
+    """A file that cannot be the secret names itself and the variable."""
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("SIMVG_KAFKA__SASL_PASSWORD_FILE", str(path))
+    with pytest.raises(SettingsError, match=message) as refused:
+        load(RoleSettings, flags=SASL)
+    assert str(path) in str(refused.value)
+    assert "SIMVG_KAFKA__SASL_PASSWORD_FILE" in str(refused.value)
+
+
+def test_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable and its file at once: nobody could say which one holds."""
+    monkeypatch.setenv("SIMVG_KAFKA__SASL_PASSWORD", SECRET)
+    monkeypatch.setenv("SIMVG_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "password"))
+    with pytest.raises(SettingsError, match="both SIMVG_KAFKA__SASL_PASSWORD and SIMVG_KAFKA__SASL_PASSWORD_FILE"):
+        load(RoleSettings, flags=SASL)
+
+
+def test_file_of_a_setting_that_is_no_secret_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only secrets come from such files; everything else has its settings file."""
+    monkeypatch.setenv("SIMVG_KAFKA__BOOTSTRAP_FILE", "x")
+    with pytest.raises(SettingsError, match="SIMVG_KAFKA__BOOTSTRAP_FILE is no known setting"):
+        load(RoleSettings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable"),
+    [
+        ({"redis.url": f"redis://:{SECRET}@h:1/0"}, "SIMVG_REDIS__URL"),
+        ({"id": "c", "source": f"rtsp://u:{SECRET}@h/s"}, "SIMVG_SOURCE"),
+        ({"id": "c", "source": f"http://h/s?token={SECRET}"}, "SIMVG_SOURCE"),
+    ],
+    ids=["redis", "camera", "token"],
+)
+def test_credentials_on_the_command_line_are_refused(flags: dict[str, object], variable: str) -> None:
+    """A flag that carries a password is refused with the variable and the file that may carry it."""
+    with pytest.raises(SettingsError, match=f"give it as {variable}, or as a file named by {variable}_FILE") as refused:
+        load(CameraSettings, flags=flags)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["work", "--sasl-password", SECRET],
+        ["work", f"--kafka-sasl-password={SECRET}"],
+        ["work", "--oauth_client_secret", SECRET],
+        ["query", "list", "--password", SECRET],
+    ],
+    ids=lambda arguments: arguments[-1].partition("=")[0],
+)
+def test_option_that_would_carry_a_secret_is_refused(arguments: list[str]) -> None:
+    """The option that somebody tries is answered with the variable to use."""
+    secret = {name: environment_name(name) for name in secret_names(RoleSettings, only=True)}
+    with pytest.raises(SettingsError, match=r"there is no option --.*SIMVG_.*_FILE") as refused:
+        refuse_secret_options(arguments, secret)
+    assert SECRET not in str(refused.value)
+
+
+def test_other_options_pass() -> None:
+    """Addresses and words after `--` are none of those."""
+    secret = {name: environment_name(name) for name in secret_names(RoleSettings, only=True)}
+    refuse_secret_options(["query", "add", "--redis", "redis://h", "--", "--password"], secret)
+
+
+def test_what_was_read_as_a_secret_is_hidden_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a library puts it into words of its own."""
+    monkeypatch.setenv("SIMVG_KAFKA__SASL_PASSWORD", SECRET)
+    monkeypatch.setenv("SIMVG_SOURCE", "rtsp://u:p%40ss-Word@h/s")
+    monkeypatch.setenv("SIMVG_ID", "c")
+    load(CameraSettings, flags=SASL)
+    assert redact(f"server said: {SECRET} is wrong") == "server said: *** is wrong"
+    assert redact("tried p@ss-Word, then p%40ss-Word") == "tried ***, then ***"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"security_protocol": "SASL_SSL"}, "SCRAM-SHA-512 needs sasl_username and sasl_password too"),
+        ({"security_protocol": "SASL_SSL", "sasl_username": "u"}, "needs sasl_password too"),
+        ({"sasl_password": SECRET}, "sasl_password would not be used with security_protocol PLAINTEXT"),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER", "oauth_client_id": "c"},
+            "OAUTHBEARER needs oauth_token_url and oauth_client_secret too",
+        ),
+        ({"oauth_token_url": "http://sso.example/token"}, "write https://"),
+        ({"ssl_ca": "/"}, "ssl_ca would not be used with security_protocol PLAINTEXT"),
+        ({"security_protocol": "SSL", "ssl_ca": "/no/such.pem"}, "the file /no/such.pem of ssl_ca cannot be read"),
+        ({"security_protocol": "SSL", "ssl_certificate": "/"}, "a client's certificate needs ssl_key too"),
+    ],
+    ids=["none", "half", "unused", "oauth", "http", "ca-unused", "no-file", "no-key"],
+)
+def test_credentials_that_do_not_go_together_are_refused(values: dict[str, str], message: str) -> None:
+    """Before anything connects, with the names of the settings and without their values."""
+    with pytest.raises(SettingsError, match=message) as refused:
+        load(RoleSettings, flags={f"kafka.{name}": value for name, value in values.items()})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"url": "redis://h:1", "ssl_ca": "/"}, "ssl_ca would not be used with an address of redis://"),
+        ({"url": "redis://h:1", "username": "u"}, "a user of Redis needs password too"),
+        ({"url": "rediss://h:1", "ssl_key": "/"}, "a client's certificate needs ssl_certificate too"),
+    ],
+    ids=["ca-unused", "half", "no-certificate"],
+)
+def test_redis_settings_that_do_not_go_together_are_refused(values: dict[str, str], message: str) -> None:
+    """As for Kafka."""
+    with pytest.raises(SettingsError, match=message):
+        load(RoleSettings, flags={f"redis.{name}": value for name, value in values.items()})
+
+
+def test_principal_is_as_the_broker_names_it() -> None:
+    """User of SASL, client of OAuth, or nobody."""
+    scram = KafkaSettings(security_protocol="SASL_SSL", sasl_username="w1", sasl_password=SecretStr(SECRET))
+    assert (scram.principal, KafkaSettings().principal) == ("User:w1", "User:ANONYMOUS")
+    assert RedisSettings(url="redis://w%31:x@h:1").user == "w1"
