@@ -136,9 +136,18 @@ def event_headers(
 
 
 def rejected_headers(
-    original: MessageReference, *, reason: str, error: BaseException | str, source: str, content_type: str | None = None
+    original: MessageReference,
+    *,
+    reason: str,
+    error: BaseException | str,
+    source: str,
+    content_type: str | None = None,
+    headers: Headers | None = None,
 ) -> Headers:
     """Headers of a message on `frames-rejected`; its value is the original's, byte for byte.
+
+    The original's own ``headers`` follow under names that begin with ``original-``, so that it can be sent again as it
+    was; headers of more than 64 kB together are left out, which ``original-headers-left-out`` says in bytes.
 
     ``reason``: the short label that is also counted; ``error``: what was wrong, with its class if it is an exception.
     The id is made of the original's place, so a frame that is refused twice is recognised.
@@ -157,7 +166,25 @@ def rejected_headers(
         "originalpartition": str(original.partition),
         "originaloffset": str(original.offset),
     }
-    return _binary(attributes)
+    return _binary(attributes) + _kept_headers(headers or [])
+
+
+def original_headers(headers: Headers) -> Headers:
+    """The headers that a message on `frames-rejected` came with, from its own."""
+    named = [(name.removeprefix(_ORIGINAL), value) for name, value in headers if name.startswith(_ORIGINAL)]
+    return [(name, value) for name, value in named if name != _LEFT_OUT]
+
+
+_ORIGINAL = "original-"
+_LEFT_OUT = "headers-left-out"
+_MOST_HEADER_BYTES = 64_000
+
+
+def _kept_headers(headers: Headers) -> Headers:
+    size = sum(len(name) + len(value or b"") for name, value in headers)
+    if size > _MOST_HEADER_BYTES:
+        return [(_ORIGINAL + _LEFT_OUT, str(size).encode())]
+    return [(_ORIGINAL + name, value) for name, value in headers]
 
 
 def _binary(attributes: dict[str, Any]) -> Headers:

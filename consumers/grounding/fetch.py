@@ -15,7 +15,7 @@ from consumers.grounding.ledger import Ledger, SkipReason
 from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.settings import WorkerSettings
-from infra.cloudevents import read_frame
+from infra.cloudevents import frame_headers, read_frame
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
 from infra.errors import BadFrameMessage, BrokerError
 from infra.kafka import Consumer, subscribe
@@ -133,6 +133,7 @@ class Fetcher:
             reason=reason,
             error=error,
             content_type=frame.header.content_type,
+            headers=frame_headers(frame.header),
             confirmed=lambda _: self._commits.finish(*_place(frame)),
         )
         self._ledger.rejected(frame.camera, _place(frame), reason)
@@ -159,6 +160,7 @@ class Fetcher:
                 reason=error.reason,
                 error=error,
                 content_type=None,
+                headers=_headers(headers) or [],
                 confirmed=lambda _: self._commits.finish(partition, offset),
             )
             self._ledger.rejected(UNKNOWN_CAMERA, (partition, offset), error.reason)

@@ -153,15 +153,18 @@ class Outbox:
         reason: str,
         error: BaseException,
         content_type: str | None,
+        headers: Headers,
         confirmed: OnConfirmed,
     ) -> None:
         """Keeps a message that is no usable frame, byte for byte, with what is wrong with it."""
-        headers = rejected_headers(original, reason=reason, error=error, source="/workers", content_type=content_type)
+        told = rejected_headers(
+            original, reason=reason, error=error, source="/workers", content_type=content_type, headers=headers
+        )
         try:
-            self.send(Outgoing("frames-rejected", key or b"", value, headers), confirmed)
+            self.send(Outgoing("frames-rejected", key or b"", value, told), confirmed)
         except MessageTooLarge:
             logger.error("rejected message of %d bytes is too large to be kept; its place and reason are", len(value))
-            self.send(Outgoing("frames-rejected", key or b"", b"", headers), confirmed)
+            self.send(Outgoing("frames-rejected", key or b"", b"", told), confirmed)
 
     def _run(self) -> None:
         while not self._abort.is_set():

@@ -9,7 +9,14 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.cloudevents import Headers, event_headers, frame_headers, read_frame, rejected_headers
+from infra.cloudevents import (
+    Headers,
+    event_headers,
+    frame_headers,
+    original_headers,
+    read_frame,
+    rejected_headers,
+)
 from infra.contracts import EVENT_TYPES, FrameHeader, MessageReference
 from infra.errors import BadFrameMessage
 
@@ -158,3 +165,15 @@ def test_rejected_headers_name_the_original() -> None:
         b"2",
         b"41",
     )
+
+
+def test_rejected_headers_keep_the_originals() -> None:
+    """What a refused frame came with can be had back, name for name; too much of it is left out and said."""
+    place = MessageReference(topic="frames", partition=0, offset=1)
+    came_with: Headers = [("ce_id", b"x"), ("Odd Name", b"\xff"), ("ce_id", b"twice")]
+    kept = rejected_headers(place, reason="bad_header", error="x", source="/workers", headers=came_with)
+    assert original_headers(kept) == came_with
+    assert dict(kept)["ce_id"] == b"frames/0/1"
+    huge = rejected_headers(place, reason="bad_header", error="x", source="/workers", headers=[("a", bytes(70_000))])
+    assert original_headers(huge) == []
+    assert dict(huge)["original-headers-left-out"] == b"70001"
