@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from simvg_core.attention import attend
 from simvg_core.configuration import SimVGConfig
@@ -61,7 +62,7 @@ class FeedForward(nn.Module):
         return self.contract(self.inner_norm(F.gelu(self.expand(x))))  # type: ignore[no-any-return]
 
 
-class MultiwayLayer(nn.Module):
+class MultiwayLayer(GradientCheckpointingLayer):
     """Norm, joint attention, add; norm, feed-forward, add. The two halves of attention are separate methods so that
     standing attention can put its own pattern between them."""
 

@@ -56,6 +56,7 @@ class SimVGForGrounding(PreTrainedModel):
     config_class = SimVGConfig
     base_model_prefix = "simvg"
     main_input_name = "pixel_values"
+    supports_gradient_checkpointing = True
     config: SimVGConfig
 
     def __init__(self, config: SimVGConfig) -> None:

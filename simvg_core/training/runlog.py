@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Appends to RUN/log.jsonl; use as a context manager."""
+    """Appends to RUN/log.jsonl; use as a context manager. `silent` for all processes of a run but the first."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], silent: bool = False) -> None:
         self.path = folder / "log.jsonl"
-        self.settings = settings
-        self.board = _board(folder)
+        self.settings, self.silent = settings, silent
+        self.board = None if silent else _board(folder)
 
     def __enter__(self) -> RunLog:
         self.note("settings", **self.settings)
@@ -32,12 +32,16 @@ class RunLog:
 
     def note(self, what: str, **fields: Any) -> None:
         """One line."""
+        if self.silent:
+            return
         line = json.dumps({"what": what, "at": round(time.time(), 1), **fields}, default=str)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def scalars(self, what: str, step: int, **values: float | None) -> None:
         """One line of numbers; also drawn by TensorBoard. None = not asked."""
+        if self.silent:
+            return
         rounded = {name: None if value is None else float(f"{value:.5g}") for name, value in values.items()}
         self.note(what, step=step, **rounded)
         log.info("%s %d %s", what, step, rounded)

@@ -14,45 +14,72 @@ from simvg_core.training.augment import AugmentSettings
 
 T = TypeVar("T")
 
+_CHOICES = {
+    "precision": ("bf16", "fp16", "fp32"),
+    "optimizer": ("adamw", "adam_amsgrad"),
+    "schedule": ("cosine", "steps"),
+    "architecture": ("line_small", "base", "large", "tiny"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """One run. It ends at `max_steps` or `max_minutes`, whichever comes first; the schedule follows both.
+    """One run. It ends at `max_steps`, `max_minutes` or `max_epochs`, whichever comes first; a cosine follows all.
 
     Args:
         data: folders of rendered sets; pictures that appear while training are taken in.
         first_data: drawn or older sets that fill the rounds while less than `first_share` of the run is done, or while
             `data` holds fewer than `first_until` pictures.
         validation: a rendered set for the periodic evaluation.
-        model: fields of `SimVGConfig.line_small` by name.
-        batch_size: pictures per step, each with `queries` questions.
+        architecture: which of `SimVGConfig`'s sizes the model has.
+        model: fields of `SimVGConfig` by name, instead of those of the architecture.
+        batch_size: pictures per process and pass, each with `queries` questions.
+        accumulation: passes per step; a step's gradients are the mean of theirs.
+        optimizer: "adamw", or the paper's "adam_amsgrad".
+        epsilon: of the optimizer.
+        encoder_rate: factor of the learning rate for the encoder (0.1 in the paper).
+        schedule: "cosine" to a hundredth at the end, after `warmup_steps` (or `warmup_epochs`); or the paper's
+            "steps": epoch by epoch, a rise over `warmup_epochs`, then times `decay` from each of `decay_epochs` on.
+        clip: largest norm of the gradients.
+        ema: how slowly the averaged model follows; 0 = none is kept.
         round_steps: the folders are listed anew after so many steps.
         workers: picture preparation; `worker_processes` for GPUs, which threads cannot feed.
-        precision: "bf16" (autocast) or "fp32".
+        precision: "bf16" (autocast), "fp16" (autocast with loss scaling, on CUDA) or "fp32".
+        gradient_checkpointing: encoder layers are computed again in the backward pass instead of being remembered.
         threads: of torch on the CPU.
         start_from: a model folder whose weights are the start.
     """
 
-    data: tuple[str, ...]
+    data: tuple[str, ...] = ()
     first_data: tuple[str, ...] = ()
     first_share: float = 0.1
     first_until: int = 1600
     validation: str | None = None
     output: str = "data/runs/line"
+    architecture: str = "line_small"
     model: dict[str, Any] = field(default_factory=dict)
     augmentation: AugmentSettings = field(default_factory=AugmentSettings)
     batch_size: int = 8
+    accumulation: int = 1
     queries: int = 14
     max_targets: int = 8
     seed: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
+    epsilon: float = 1e-8
     weight_decay: float = 0.05
+    schedule: str = "cosine"
     warmup_steps: int = 150
+    warmup_epochs: int = 0
+    decay_epochs: tuple[int, ...] = ()
+    decay: float = 0.1
     clip: float = 1.0
     ema: float = 0.998
     max_steps: int | None = None
     max_minutes: float | None = None
+    max_epochs: int | None = None
     round_steps: int = 200
     evaluate_minutes: float = 8.0
     evaluate_pictures: int = 150
@@ -62,17 +89,29 @@ class TrainSettings:
     worker_processes: bool = False
     threads: int = 1
     precision: str = "bf16"
+    gradient_checkpointing: bool = False
     device: str = "auto"
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        if self.max_steps is None and self.max_minutes is None:
+        if self.max_steps is None and self.max_minutes is None and self.max_epochs is None:
             raise ConfigurationError("the run has no end; set max_steps or max_minutes.")
-        for name in ("batch_size", "queries", "round_steps", "checkpoint_steps", "log_steps", "threads"):
+        positive = ("batch_size", "accumulation", "queries", "round_steps", "checkpoint_steps", "log_steps", "threads")
+        for name in positive:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1.")
-        if self.precision not in ("bf16", "fp32"):
-            raise ConfigurationError(f"precision={self.precision!r} is not known; use bf16 or fp32.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)!r} is not known; use one of {', '.join(choices)}."
+                )
+        if not 0 <= self.ema < 1:
+            raise ConfigurationError(f"ema={self.ema} must lie in 0 … 1, 1 excluded; 0 keeps no averaged model.")
+        if self.data and (self.schedule == "steps" or self.max_epochs or self.warmup_epochs):
+            raise ConfigurationError(
+                "rendered sets may grow, so they have no epochs: leave out schedule: steps, max_epochs and "
+                "warmup_epochs, or train on a grounding set."
+            )
         if not self.data:
             raise ConfigurationError("data names no folder; give at least one rendered set.")
 

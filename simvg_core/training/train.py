@@ -1,34 +1,38 @@
-"""The training loop: AdamW, warm-up and cosine, clipping, EMA, bf16; resumes exactly; bounded by steps or minutes."""
+"""The training loop, the same for all kinds of data: mixed precision, averaging, several devices, exact resumption."""
 
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
-from simvg_core.lineworld.language import Grammar
 from simvg_core.lineworld.vocabulary import COLORS, NUM_DENSE_KINDS
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.text import FastPieces
-from simvg_core.training.data import Batch, BatchMaker, LineSet, make_executor, model_inputs, prefetch
+from simvg_core.training.data import Batch, LineSet, make_executor, model_inputs, prefetch
 from simvg_core.training.evaluate import outcomes_of
 from simvg_core.training.metrics import auc, summary
+from simvg_core.training.processes import Processes, make_processes
 from simvg_core.training.runlog import RunLog
+from simvg_core.training.schedule import build_optimizer, learning_rate
 from simvg_core.training.settings import TrainSettings
+from simvg_core.training.sources import LineSource, Source
 from simvg_core.training.tokenizer import build_tokenizer
 
 CHECKPOINT = "checkpoint.pt"
+
+# A scaled fp16 step that overflows is left out and the scale halved; so many in a row are no accident.
+MAX_OVERFLOWS = 50
 
 
 @dataclass
@@ -52,18 +56,8 @@ def model_config(settings: TrainSettings) -> SimVGConfig:
     return SimVGConfig.line_small(**{**sizes, **settings.model})
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms, embeddings and positions do not."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        plain = parameter.ndim < 2 or "embed" in name or "position" in name
-        (free if plain else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
 class Trainer:
-    """One run, in one process.
+    """One run; one of its processes, where a launcher started several.
 
     Args:
         settings: what to do.
@@ -84,60 +78,68 @@ class Trainer:
         on_step: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         self.settings, self.clock, self.on_step = settings, clock, on_step
-        self.device = _device(settings.device)
+        self.processes: Processes = make_processes(settings.device)
+        self.device = self.processes.device
+        if settings.precision == "fp16" and self.device.type != "cuda":
+            raise ConfigurationError(f"precision: fp16 needs a CUDA device, this one is {self.device}; use bf16.")
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.folder = Path(settings.output)
-        self.sets = [LineSet(Path(folder)) for folder in (*settings.data, *settings.first_data)]
         self.config = model_config(settings)
         self.model = SimVGForGrounding(self.config)
         torch.nn.Module.to(self.model, self.device)  # the method of transformers is untyped
         if settings.start_from is not None:
             start = SimVGForGrounding.from_pretrained(settings.start_from)
             self.model.load_state_dict(start.state_dict())
-        self.ema = copy.deepcopy(self.model)
-        self.ema.train(False)
-        self.ema.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, settings.weight_decay),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            fused=True,
-        )
+        self.ema = self.model
+        if settings.ema:
+            self.ema = copy.deepcopy(self.model)
+            self.ema.train(False)
+            self.ema.requires_grad_(False)
+        if settings.gradient_checkpointing:
+            if self.config.attention == "standing":
+                raise ConfigurationError("gradient_checkpointing works in joint attention; leave it out.")
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        self.optimizer = build_optimizer(self.model, settings)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.overflows = 0
         self.progress = Progress()
-        grammar = Grammar(max_targets=settings.max_targets)
-        self.makers = [
-            BatchMaker(one, self.config, settings.augmentation, grammar, settings.queries, settings.seed)
-            for one in self.sets
-        ]
+        self.source: Source = LineSource(settings, self.config, self.step_size)
         if resume:
             self._load()
         elif (self.folder / CHECKPOINT).exists():
             raise ConfigurationError(f"{self.folder} already holds a run; resume it or choose another output folder.")
 
+        self.wrapped = self.processes.wrap(self.model)
+
+    @property
+    def step_size(self) -> int:
+        """Pictures of one step, all processes and passes together."""
+        return self.settings.batch_size * self.settings.accumulation * self.processes.count
+
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> Path:
-        """Trains to the end and writes the EMA model; returns its folder."""
+        """Trains to the end and writes the averaged model; returns its folder."""
         settings, progress = self.settings, self.progress
         self.folder.mkdir(parents=True, exist_ok=True)
         executor = make_executor(settings.workers, settings.worker_processes)
         started = self.clock() - progress.seconds
         evaluated = progress.seconds
         logged = self.clock()
-        with RunLog(self.folder, asdict(settings)) as log:
+        with RunLog(self.folder, asdict(settings), silent=not self.processes.first) as log:
             log.note("start", step=progress.step, parameters=sum(p.numel() for p in self.model.parameters()))
             self.model.train()
             try:
-                for batch in self._batches(executor):
-                    terms, rate, norm = self._step(batch)
+                for batches in self._steps(executor):
+                    terms, rate, norm, seconds = self._step(batches, self.clock() - started)
                     progress.step += 1
-                    progress.seconds = self.clock() - started
+                    progress.seconds = seconds
                     if self.on_step is not None:
                         self.on_step(progress.step, terms)
                     if progress.step % settings.log_steps == 0:
                         now = self.clock()
-                        speed = settings.log_steps * settings.batch_size / max(1e-9, now - logged)
+                        speed = settings.log_steps * self.step_size / max(1e-9, now - logged)
                         logged = now
                         log.scalars(
                             "train", progress.step, **terms, rate=rate, norm=norm, pictures_per_second=speed,
@@ -156,6 +158,7 @@ class Trainer:
                     executor.shutdown(cancel_futures=True)
             folder = self.write_model()
             log.note("end", step=progress.step, model=str(folder))
+        self.processes.wait()
         return folder
 
     def share(self) -> float:
@@ -163,69 +166,77 @@ class Trainer:
         settings, progress = self.settings, self.progress
         steps = 0.0 if settings.max_steps is None else progress.step / settings.max_steps
         minutes = 0.0 if settings.max_minutes is None else progress.seconds / 60 / settings.max_minutes
-        return max(steps, minutes)
+        epochs = 0.0
+        if settings.max_epochs is not None and self.source.epoch_steps is not None:
+            epochs = progress.step / (settings.max_epochs * self.source.epoch_steps)
+        return max(steps, minutes, epochs)
 
-    def _batches(self, executor: Any) -> Iterator[Batch]:
-        progress = self.progress
+    def _steps(self, executor: Any) -> Iterator[list[Batch]]:
+        """This process's batches, step by step."""
+        progress, size, passes = self.progress, self.settings.batch_size, self.settings.accumulation
         while True:
             if not progress.round_tasks:
-                progress.round_tasks = self._round()
+                progress.round_tasks = self.processes.agree(self.source.round(progress.epoch, self.share()))
                 progress.epoch += 1
-            epoch = progress.epoch
-            work = [(place, names, epoch) for place, names in progress.round_tasks]
-            for batch in prefetch(_Make(self.makers), work, executor):
-                progress.round_tasks = progress.round_tasks[1:]
-                yield batch
+            work = []
+            for place, names in progress.round_tasks:
+                starts = [(one * self.processes.count + self.processes.index) * size for one in range(passes)]
+                work += [self.source.item(place, names[at : at + size], progress.epoch) for at in starts]
+            batches: list[Batch] = []
+            for batch in prefetch(self.source.make, work, executor):
+                batches.append(batch)
+                if len(batches) == passes:
+                    progress.round_tasks = progress.round_tasks[1:]
+                    yield batches
+                    batches = []
 
-    def _round(self) -> list[tuple[int, list[str]]]:
-        """Up to `round_steps` batches of what the folders hold now; first data fills what the main sets leave over."""
-        settings = self.settings
-        rng = np.random.default_rng((settings.seed, self.progress.epoch))
-        main: list[tuple[int, list[str]]] = []
-        first: list[tuple[int, list[str]]] = []
-        pictures = 0
-        for place, one in enumerate(self.sets):
-            is_main = place < len(settings.data)
-            names = one.names(may_be_empty=bool(settings.first_data))
-            pictures += len(names) if is_main else 0
-            size = settings.batch_size
-            order = np.resize(rng.permutation(len(names)), max(size, len(names) // size * size) if names else 0)
-            tasks = [(place, [names[i] for i in order[at : at + size]]) for at in range(0, len(order), size)]
-            (main if is_main else first).extend(tasks)
-        chosen = [main[i] for i in rng.permutation(len(main))[: settings.round_steps]]
-        if self.share() < settings.first_share or pictures < settings.first_until:
-            left = settings.round_steps - len(chosen)
-            chosen += [first[i] for i in rng.permutation(len(first))[:left]]
-        return [chosen[i] for i in rng.permutation(len(chosen))]
-
-    def _step(self, batch: Batch) -> tuple[dict[str, float], float, float]:
-        settings = self.settings
-        rate = self._rate()
+    def _step(self, batches: list[Batch], seconds: float) -> tuple[dict[str, float], float, float, float]:
+        """Loss terms, learning rate, norm of the gradients, and the seconds that all processes agree on."""
+        settings, passes = self.settings, len(batches)
+        rate = learning_rate(settings, self.progress.step, self.share(), self.source.epoch_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        inputs = model_inputs(batch, self.config, self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16"):
-            out = self.model(**inputs)
-        loss = cast(Tensor, out.loss)
+            group["lr"] = rate * group.get("factor", 1.0)
+        # All that is random in a step follows from its number, so a resumed run goes on exactly.
+        torch.manual_seed((settings.seed * 1_000_003 + self.progress.step) * 1_009 + self.processes.index)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        names: list[str] = []
+        rows = []
+        for number, batch in enumerate(batches):
+            last = number == passes - 1
+            with nullcontext() if last else self.processes.alone(self.wrapped):
+                out = self._forward(batch)
+                self.scaler.scale(out.loss / passes).backward()
+            terms = {"loss": out.loss, **out.loss_terms}
+            names = list(terms)
+            rows.append(torch.stack([term.detach().float() for term in terms.values()]))
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        if not bool(torch.isfinite(norm)):
+        self._check(bool(torch.isfinite(norm)))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._average()
+        row = torch.cat([torch.stack(rows).mean(0), torch.tensor([seconds], device=self.device)])
+        values = self.processes.mean(row).tolist()
+        return dict(zip(names, values, strict=False)), rate, float(norm), values[-1]
+
+    def _forward(self, batch: Batch) -> Any:
+        precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision)
+        inputs = model_inputs(batch, self.config, self.device)
+        with torch.autocast(self.device.type, dtype=precision, enabled=precision is not None):
+            return self.wrapped(**inputs)
+
+    def _check(self, finite: bool) -> None:
+        """Raises ArithmeticError where the gradients show that the run is lost."""
+        self.overflows = 0 if finite else self.overflows + 1
+        if self.overflows > (MAX_OVERFLOWS if self.scaler.is_enabled() else 0):
             raise ArithmeticError(
                 f"the loss is no longer finite at step {self.progress.step + 1}; resume with a lower learning_rate."
             )
-        self.optimizer.step()
-        self._average()
-        terms = {name: float(term.detach()) for name, term in (out.loss_terms or {}).items()}
-        return {"loss": float(loss.detach()), **terms}, rate, float(norm)
-
-    def _rate(self) -> float:
-        settings = self.settings
-        warm = min(1.0, (self.progress.step + 1) / max(1, settings.warmup_steps))
-        return settings.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, self.share()))) / 2)
 
     @torch.no_grad()
     def _average(self) -> None:
+        if self.ema is self.model:
+            return
         decay = min(self.settings.ema, (self.progress.step + 1) / (self.progress.step + 10))
         averaged: list[Tensor] = list(self.ema.parameters())
         current: list[Tensor] = list(self.model.parameters())
@@ -234,7 +245,7 @@ class Trainer:
             kept.copy_(buffer)
 
     def _evaluate(self, log: RunLog) -> None:
-        if self.settings.validation is None:
+        if self.settings.validation is None or not self.processes.first:
             return
         lines = LineSet(Path(self.settings.validation))
         if not lines.names(may_be_empty=True):
@@ -255,19 +266,23 @@ class Trainer:
     def write_model(self) -> Path:
         """The averaged model, its config and tokenizer, as `from_pretrained` reads them."""
         folder = self.folder / "model"
+        if not self.processes.first:
+            return folder
         self.ema.save_pretrained(folder)
         SimVGProcessor(self.config, FastPieces(build_tokenizer())).save_pretrained(folder)
         return folder
 
     def save(self) -> None:
         """Everything that decides the next step; replaced in one move, so that a kill leaves the old or the new one."""
+        if not self.processes.first:
+            return
         path = self.folder / CHECKPOINT
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
-            "random": torch.get_rng_state(),
+            "scaler": self.scaler.state_dict(),
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -284,24 +299,6 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path} does not fit this run's settings ({error}).") from error
-        torch.set_rng_state(state["random"].cpu())
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
-
-
-class _Make:
-    """Sends a task to the maker of its set; picklable."""
-
-    def __init__(self, makers: list[BatchMaker]) -> None:
-        self.makers = makers
-
-    def __call__(self, task: tuple[int, list[str], int]) -> Batch:
-        place, names, epoch = task
-        return self.makers[place]((names, epoch))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigurationError(f"device={name!r} but torch sees no GPU; use device: cpu.")
-    return torch.device(name)

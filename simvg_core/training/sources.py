@@ -1,0 +1,90 @@
+"""Where a run's batches come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.lineworld.language import Grammar
+from simvg_core.training.data import Batch, BatchMaker, LineSet
+from simvg_core.training.settings import TrainSettings
+
+# One step: the number of a set and the names of its records.
+Step = tuple[int, list[str]]
+
+
+class Source(Protocol):
+    """The part of a run that differs between kinds of data."""
+
+    # Picklable: what `item` gives → a batch; it also works in another process.
+    make: Callable[[Any], Batch]
+    # Steps of one round where a round is an epoch; None where the data may grow.
+    epoch_steps: int | None
+
+    def round(self, epoch: int, share: float) -> list[Step]:
+        """The steps of a round, a function of the seed, `epoch` (from 0) and, while data grow, what there is."""
+        ...
+
+    def item(self, place: int, names: list[str], epoch: int) -> Any:
+        """What `make` needs for some records of a step."""
+        ...
+
+
+class LineSource:
+    """Rendered sets; pictures that appear while training are taken in.
+
+    Args:
+        step_size: pictures per step, all processes together.
+    """
+
+    epoch_steps: int | None = None
+
+    def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
+        self.settings, self.step_size = settings, step_size
+        self.sets = [LineSet(Path(folder)) for folder in (*settings.data, *settings.first_data)]
+        grammar = Grammar(max_targets=settings.max_targets)
+        self.make: Callable[[Any], Batch] = _Make(
+            [
+                BatchMaker(one, config, settings.augmentation, grammar, settings.queries, settings.seed)
+                for one in self.sets
+            ]
+        )
+
+    def item(self, place: int, names: list[str], epoch: int) -> tuple[int, list[str], int]:
+        return place, names, epoch
+
+    def round(self, epoch: int, share: float) -> list[Step]:
+        """Up to `round_steps` batches of what the folders hold now; first data fills what the main sets leave over."""
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, epoch))
+        main: list[Step] = []
+        first: list[Step] = []
+        pictures = 0
+        for place, one in enumerate(self.sets):
+            is_main = place < len(settings.data)
+            names = one.names(may_be_empty=bool(settings.first_data))
+            pictures += len(names) if is_main else 0
+            size = self.step_size
+            order = np.resize(rng.permutation(len(names)), max(size, len(names) // size * size) if names else 0)
+            tasks = [(place, [names[i] for i in order[at : at + size]]) for at in range(0, len(order), size)]
+            (main if is_main else first).extend(tasks)
+        chosen = [main[i] for i in rng.permutation(len(main))[: settings.round_steps]]
+        if share < settings.first_share or pictures < settings.first_until:
+            left = settings.round_steps - len(chosen)
+            chosen += [first[i] for i in rng.permutation(len(first))[:left]]
+        return [chosen[i] for i in rng.permutation(len(chosen))]
+
+
+class _Make:
+    """Sends an item to the maker of its set; picklable."""
+
+    def __init__(self, makers: list[BatchMaker]) -> None:
+        self.makers = makers
+
+    def __call__(self, item: tuple[int, list[str], int]) -> Batch:
+        place, names, epoch = item
+        return self.makers[place]((names, epoch))
