@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from simvg_core.errors import CheckpointError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
 
+EMA = "ema_state_dict"
 ENCODER_PREFIX = "vis_enc."
 HEADS_BY_WIDTH = {768: 12, 1024: 16}
 
@@ -42,29 +44,35 @@ class LoadReport:
     interpolated: list[str] = field(default_factory=list)
 
 
-def read_tensors(path: str | Path, prefer_ema: bool = True) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, weights: str | None = None) -> dict[str, Tensor]:
     """The weights in a file by key, on the CPU, without any `module.` prefix.
 
-    Wrappers are taken off: "ema_state_dict" (when `prefer_ema`, as published evaluation uses it), "state_dict",
-    "model", "module", in this order.
+    Wrappers are taken off: "ema_state_dict", "state_dict", "model", "module", in this order. Files in torch's zip
+    format are mapped, not read: the optimizer state of a training checkpoint, three times its weights, costs no memory.
+
+    Args:
+        weights: "ema" (the running average, which published evaluation uses), "plain" (without it); None = the average
+            where the file has one.
 
     Raises:
-        CheckpointError: no such file, truncated, holding code or other objects, or no tensors in it.
+        CheckpointError: no such file, truncated, holding code or other objects, no tensors or no average in it.
     """
     path = Path(path)
+    if weights not in (None, "ema", "plain"):
+        raise CheckpointError(f'weights {weights!r} is not known; use "ema" or "plain".')
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; give the path of a checkpoint.")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for wrapper in ("ema_state_dict", "state_dict", "model", "module"):
-        if wrapper == "ema_state_dict" and not prefer_ema:
-            continue
+    if weights == "ema" and not content.get(EMA):
+        raise CheckpointError(f"{path} holds no running average ({EMA}); take its plain weights.")
+    for wrapper in (EMA, "state_dict", "model", "module"):
         inner = content.get(wrapper)
-        if isinstance(inner, Mapping) and inner:
+        if isinstance(inner, Mapping) and inner and not (wrapper == EMA and weights == "plain"):
             content = inner
             break
     tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path} holds no tensors (keys: {', '.join(map(str, list(content)[:5]))}).")
+        raise CheckpointError(f"{path} holds no tensors (keys: {', '.join(map(str, list(content)[:5])) or 'none'}).")
     return tensors
 
 
@@ -79,21 +87,42 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     # Training checkpoints keep their best scores as numpy numbers; these types hold a value and nothing else.
     plain: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    with path.open("rb") as file:
+        pickled = file.read(1) == b"\x80"
+    zipped = zipfile.is_zipfile(path)
     try:
-        with torch.serialization.safe_globals([*plain, scalar, (scalar, "numpy.core.multiarray.scalar")]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain containers, and is not opened ({reason}). Save its state_dict "
-            "as safetensors where it comes from."
-        ) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        with (
+            warnings.catch_warnings(action="ignore"),  # of the pickle protocol; what matters is raised
+            torch.serialization.safe_globals([*plain, scalar, (scalar, "numpy.core.multiarray.scalar")]),
+        ):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises a dozen kinds for a broken file, KeyError and struct.error among them
+        if isinstance(error, pickle.UnpicklingError) and (zipped or pickled):
+            raise CheckpointError(
+                f"{path} holds more than tensors and plain containers, and is not opened ({_refused(error)}). Save its "
+                "state_dict as safetensors where it comes from."
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120] if zipped or pickled else _start_of(path)
         raise CheckpointError(f"{path} is truncated or not a torch file ({reason}); download it again.") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors.")
     return content
+
+
+def _refused(error: pickle.UnpicklingError) -> str:
+    """The line of torch's message that names what was refused."""
+    lines = [line.strip() for line in str(error).splitlines() if "unsupported" in line.lower()]
+    return lines[0] if lines else "pickle"
+
+
+def _start_of(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(24)
+    if start.startswith(b"PK"):
+        return "its end is missing"
+    return f"it starts with {start!r}" if start else "it is empty"
 
 
 def config_from_official(settings: Mapping[str, Any] | str | Path, **overrides: Any) -> SimVGConfig:
@@ -154,20 +183,25 @@ def config_from_tensors(tensors: Mapping[str, Tensor], **overrides: Any) -> SimV
     Raises:
         CheckpointError: a key that every official checkpoint has is missing.
     """
-    prefix = f"{ENCODER_PREFIX}beit3."
+    prefix, generator = f"{ENCODER_PREFIX}beit3.", "head.text_guided_query_generation_transformer.layers."
     try:
         vocab, width = tensors[f"{prefix}text_embed.weight"].shape
         patch = tensors[f"{prefix}vision_embed.proj.weight"].shape[-1]
         grid = math.isqrt(len(tensors[f"{prefix}encoder.embed_positions.A.weight"]) - FIRST_POSITION - 1)
         queries, head_size = tensors["head.query_embed.weight"].shape
         ffn = len(tensors[f"{prefix}encoder.layers.0.ffn.A.fc1.weight"])
+        decoder_ffn = len(tensors["head.transformer.decoder.layers.0.ffns.0.layers.0.0.weight"])
+        generator_ffn = len(tensors[f"{generator}0.ffns.0.layers.0.0.weight"])
         text_rows = len(tensors[f"{prefix}encoder.embed_positions.B.weight"])
     except KeyError as error:
-        raise CheckpointError(f"not an official SimVG checkpoint: it has no {error}.") from error
+        kind = "a BEiT-3 pretraining" if any(key.startswith("beit3.") for key in tensors) else "not an official SimVG"
+        raise CheckpointError(f"this is {kind} checkpoint: it has no {error}.") from error
     heads = overrides.get("num_attention_heads", HEADS_BY_WIDTH.get(width))
     if heads is None:
-        raise CheckpointError(f"width {width} is neither base nor large; give a config with its number of heads.")
-    generator = "head.text_guided_query_generation_transformer.layers."
+        raise CheckpointError(
+            f"the encoder is {width} wide, which is neither base (768) nor large (1024); give a config with its number "
+            "of attention heads."
+        )
     values: dict[str, Any] = {
         "vocab_size": vocab,
         "hidden_size": width,
@@ -182,6 +216,8 @@ def config_from_tensors(tensors: Mapping[str, Tensor], **overrides: Any) -> SimV
         "num_decoder_layers": _count(tensors, "head.transformer.decoder.layers."),
         "num_query_generator_layers": _count(tensors, generator),
         "num_token_mlp_layers": _count(tensors, "head.mlp.layers."),
+        "decoder_ffn_size": decoder_ffn,
+        "query_generator_ffn_size": generator_ffn,
         "text_pooling": "official",
         "score_threshold": 0.0 if queries == 1 else 0.7,
     }
@@ -197,18 +233,21 @@ def load_official(
 ) -> LoadReport:
     """Fills a model with weights under official keys.
 
-    A standing model takes the same weights: its object expert starts as the image expert.
+    A standing model takes the same weights: its object expert starts as the image expert. A model built on the meta
+    device takes over the tensors themselves, so that nothing is held twice.
 
     Raises:
         CheckpointError: with `strict`, when a key is missing, unexpected or of another shape; it names them all.
     """
     report = LoadReport()
     own = model.state_dict()
+    take_over = any(value.is_meta for value in own.values())
     new: dict[str, Tensor] = {}
     used: set[str] = set()
     for name, sources in official_sources(model.config).items():
         if encoder_only and not sources[0].startswith(ENCODER_PREFIX):
             continue
+        shared = take_over and bool(used.intersection(sources))
         used.update(sources)
         absent = [source for source in sources if source not in tensors]
         if absent:
@@ -224,7 +263,8 @@ def load_official(
             shapes = f"{tuple(value.shape)} instead of {tuple(target.shape)}"
             report.mismatched.append(f"{' + '.join(sources)}: {shapes}")
             continue
-        new[name] = value.reshape(target.shape).to(target.dtype)
+        value = value.reshape(target.shape).to(target.dtype)
+        new[name] = value.clone() if shared or (take_over and not value.is_contiguous()) else value
         report.loaded += sources
     report.missing = sorted(set(report.missing))
     report.unexpected = sorted(key for key in tensors if key not in used and key not in UNUSED_OFFICIAL_KEYS)
@@ -233,7 +273,7 @@ def load_official(
             f"the checkpoint does not fit the model. Missing: {_listed(report.missing)}. Unexpected: "
             f"{_listed(report.unexpected)}. Other shape: {_listed(report.mismatched)}. Check its size and config."
         )
-    model.load_state_dict(new, strict=False)
+    model.load_state_dict(new, strict=False, assign=take_over)
     return report
 
 
@@ -253,7 +293,8 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
     config = model.config
     renamed = {f"{ENCODER_PREFIX}{key}": value for key, value in tensors.items() if key.startswith("beit3.")}
     if not renamed:
-        raise CheckpointError("not a BEiT-3 checkpoint: no key starts with 'beit3.'.")
+        kind = "an official SimVG" if any(key.startswith(ENCODER_PREFIX) for key in tensors) else "not a BEiT-3"
+        raise CheckpointError(f"this is {kind} checkpoint: no key starts with 'beit3.'.")
     interpolated = []
     table_key = f"{ENCODER_PREFIX}beit3.encoder.embed_positions.A.weight"
     if table_key in renamed and len(renamed[table_key]) != FIRST_POSITION + 1 + config.num_patches:

@@ -40,23 +40,23 @@ def model():
 
 
 @pytest.mark.parametrize(
-    ("wrap", "prefer_ema", "expected"),
+    ("wrap", "weights", "expected"),
     [
-        (lambda w: w, True, 0.0),
-        (lambda w: {"state_dict": w, "epoch": 3, "d_acc": np.float64(0.5), "optimizer": {"state": {}}}, True, 0.0),
-        (lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}}, True, 0.0),
-        (lambda w: {"state_dict": w, "ema_state_dict": {k: v + 1 for k, v in w.items()}}, True, 1.0),
-        (lambda w: {"state_dict": w, "ema_state_dict": {k: v + 1 for k, v in w.items()}}, False, 0.0),
-        (lambda w: {"model": w}, True, 0.0),
-        (lambda w: {"module": w}, True, 0.0),
+        (lambda w: w, None, 0.0),
+        (lambda w: {"state_dict": w, "epoch": 3, "d_acc": np.float64(0.5), "optimizer": {"state": {}}}, None, 0.0),
+        (lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}}, None, 0.0),
+        (lambda w: {"state_dict": w, "ema_state_dict": {k: v + 1 for k, v in w.items()}}, "ema", 1.0),
+        (lambda w: {"state_dict": w, "ema_state_dict": {k: v + 1 for k, v in w.items()}}, "plain", 0.0),
+        (lambda w: {"model": w}, None, 0.0),
+        (lambda w: {"module": w}, None, 0.0),
     ],
     ids=["bare", "training", "several GPUs", "EMA", "EMA not wanted", "model", "module"],
 )
-def test_wrapped_torch_files(wrap, prefer_ema, expected, tmp_path):
+def test_wrapped_torch_files(wrap, weights, expected, tmp_path):
     """All wrappings of released files are taken off."""
     path = tmp_path / "checkpoint.pth"
     torch.save(wrap({"a.weight": torch.zeros(2)}), path)
-    read = read_tensors(path, prefer_ema)
+    read = read_tensors(path, weights)
     assert list(read) == ["a.weight"]
     assert read["a.weight"].tolist() == [expected] * 2
 
@@ -141,7 +141,7 @@ def test_sizes_are_read_from_the_weights(tensors):
     for name in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "num_decoder_layers", "num_queries"):
         assert getattr(found, name) == getattr(expected, name)
     assert found.text_pooling == "official"
-    with pytest.raises(CheckpointError, match="width 64 is neither base nor large"):
+    with pytest.raises(CheckpointError, match="64 wide, which is neither base"):
         config_from_tensors(tensors)
     with pytest.raises(CheckpointError, match="not an official SimVG checkpoint"):
         config_from_tensors({})
