@@ -8,14 +8,19 @@ SimVGLineError
 │   └── BadQuery           a standing query that cannot be accepted
 ├── RegistryError          the registry of standing queries
 │   ├── RegistryUnavailable    Redis cannot be reached
+│   ├── RegistryAccessDenied   Redis does not allow it to this user
 │   ├── QueryNotFound      no query of that id
 │   ├── QueryExists        an id that is taken
 │   └── RevisionConflict   somebody else changed the query first
 ├── BrokerError            Kafka
 │   ├── BrokerUnavailable  no broker answers
+│   ├── CredentialsRefused the broker does not believe who we are, or we not who it is
+│   ├── AccessDenied       the broker does not allow it to this principal
 │   ├── TopicMissing       a topic that was never created
 │   ├── MessageTooLarge    a message over the broker's limit
-│   └── BufferFull         too much waits for the broker already
+│   ├── BufferFull         too much waits for the broker already
+│   ├── TransactionAborted a transaction that must be done again
+│   └── ProducerFenced     another worker of the same name took over, or this one was away for too long
 ├── StackError             the local stack: Java, Maven, ports, processes
 └── CameraError            a camera that cannot be opened or read
 
@@ -49,6 +54,10 @@ class BadAlertMessage(ContractError):
     """A message on the alerts topic cannot be read as an alert."""
 
 
+class BadRejectedMessage(ContractError):
+    """No rejected message is where one was asked for."""
+
+
 class BadQuery(ContractError):
     """A standing query cannot be accepted."""
 
@@ -59,6 +68,10 @@ class RegistryError(SimVGLineError):
 
 class RegistryUnavailable(RegistryError):
     """Redis cannot be reached."""
+
+
+class RegistryAccessDenied(RegistryError):
+    """The access control list of Redis does not allow it to this user."""
 
 
 class QueryNotFound(RegistryError):
@@ -81,6 +94,14 @@ class BrokerUnavailable(BrokerError):
     """No broker answers at the given address."""
 
 
+class CredentialsRefused(BrokerError):
+    """The broker refuses our credentials, or its certificate is not one that we trust."""
+
+
+class AccessDenied(BrokerError):
+    """The access control list of the cluster does not allow it to this principal."""
+
+
 class TopicMissing(BrokerError):
     """A topic that the role needs does not exist."""
 
@@ -91,6 +112,14 @@ class MessageTooLarge(BrokerError):
 
 class BufferFull(BrokerError):
     """Too many messages wait for the broker already; the local queue takes no more."""
+
+
+class TransactionAborted(BrokerError):
+    """Nothing of the open transaction counts; it can be done again."""
+
+
+class ProducerFenced(BrokerError):
+    """The broker takes nothing more from this producer: a newer one has its name, or its time ran out."""
 
 
 class StackError(SimVGLineError):

@@ -9,8 +9,17 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from pydantic import SecretStr
 
-from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicMissing
+from infra.errors import (
+    AccessDenied,
+    BrokerError,
+    BrokerUnavailable,
+    CredentialsRefused,
+    MessageTooLarge,
+    TopicMissing,
+)
+from infra.redaction import redact
 from infra.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -42,6 +51,22 @@ AWAY = frozenset(
     }
 )
 _NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+# Codes by which one side of a connection does not believe the other: trying again cures nothing.
+REFUSED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+    }
+)
+_DENIED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "consumer group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the cluster",
+}
 
 
 def client_config(kafka: KafkaSettings, *, client_id: str) -> ClientConfig:
@@ -57,13 +82,42 @@ def client_config(kafka: KafkaSettings, *, client_id: str) -> ClientConfig:
         "logger": _library_logger,
         "error_cb": ClientErrors(client_id),
     }
-    if kafka.security_protocol.startswith("SASL"):
-        config["sasl.mechanism"] = kafka.sasl_mechanism
-        config["sasl.username"] = kafka.sasl_username or ""
-        config["sasl.password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else ""
-    if kafka.ssl_ca is not None:
-        config["ssl.ca.location"] = str(kafka.ssl_ca)
-    return config
+    return config | _credentials(kafka) | _tls(kafka)
+
+
+def _credentials(kafka: KafkaSettings) -> ClientConfig:
+    if not kafka.security_protocol.startswith("SASL"):
+        return {}
+    if kafka.sasl_mechanism != "OAUTHBEARER":
+        return {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.sasl_username,
+            "sasl.password": _secret(kafka.sasl_password),
+        }
+    config = {
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",  # the library fetches tokens, and new ones before they expire
+        "sasl.oauthbearer.token.endpoint.url": kafka.oauth_token_url,
+        "sasl.oauthbearer.client.id": kafka.oauth_client_id,
+        "sasl.oauthbearer.client.secret": _secret(kafka.oauth_client_secret),
+        "sasl.oauthbearer.scope": kafka.oauth_scope,
+        "https.ca.location": str(kafka.oauth_ca) if kafka.oauth_ca is not None else None,
+    }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _tls(kafka: KafkaSettings) -> ClientConfig:
+    files = {
+        "ssl.ca.location": kafka.ssl_ca,
+        "ssl.certificate.location": kafka.ssl_certificate,
+        "ssl.key.location": kafka.ssl_key,
+    }
+    config: ClientConfig = {name: str(path) for name, path in files.items() if path is not None}
+    return config | ({"ssl.key.password": _secret(kafka.ssl_key_password)} if kafka.ssl_key_password else {})
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
 
 
 class ClientErrors:
@@ -82,7 +136,7 @@ class ClientErrors:
     def __call__(self, error: KafkaError) -> None:
         if error.fatal():
             logger.error("kafka client %s: %s (%s)", self._client_id, error.str(), error.name())
-        elif error.code() not in AWAY:
+        elif error.code() not in AWAY | REFUSED:
             logger.warning("kafka client %s: %s (%s)", self._client_id, error.str(), error.name())
         elif self._said_at is None or self._clock() - self._said_at >= self._every_s:
             more = f", {self._unsaid} more such reports since the last" if self._unsaid else ""
@@ -92,8 +146,10 @@ class ClientErrors:
             self._unsaid += 1
 
 
-def translate(error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic: str | None = None) -> BrokerError:
-    """A library error as one of our own tree, with address, topic and remedy in words."""
+def translate(
+    error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic: str | None = None, group: str | None = None
+) -> BrokerError:
+    """A library error as one of our own tree, with address, topic or group, and remedy in words."""
     inner = error.args[0] if isinstance(error, KafkaException) else error
     if not isinstance(inner, KafkaError):
         return BrokerError(f"Kafka client: {inner}")
@@ -103,6 +159,20 @@ def translate(error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic
         return BrokerUnavailable(
             f"no Kafka broker answers at {kafka.bootstrap}{on_topic}: {inner.str()}; start one with `simvg up`, or set "
             "SIMVG_KAFKA__BOOTSTRAP"
+        )
+    if code in REFUSED:
+        return CredentialsRefused(
+            f"Kafka at {kafka.bootstrap} and this client ({kafka.principal}) do not trust each other: "
+            f"{redact(inner.str())}; check SIMVG_KAFKA__SECURITY_PROTOCOL ({kafka.security_protocol}), the credentials "
+            "and SIMVG_KAFKA__SSL_CA"
+        )
+    if code in _DENIED:
+        name = {"topic": topic, "consumer group": group}.get(_DENIED[code])
+        resource = f"{_DENIED[code]} {name}" if name else f"{_DENIED[code]}{on_topic}"
+        return AccessDenied(
+            f"Kafka at {kafka.bootstrap} does not allow {kafka.principal} to use {resource}: {inner.str()}; an "
+            f"administrator grants a role's rights with `simvg acl kafka --role ROLE --principal {kafka.principal} "
+            "--apply`"
         )
     if code in _NO_TOPIC:
         return TopicMissing(
@@ -117,9 +187,19 @@ def translate(error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic
 
 
 def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:
-    """Return as soon as a broker answers. Raises BrokerUnavailable after ``seconds``."""
-    # Knocking often is the point here, so librdkafka's complaints about each knock are not.
-    admin = AdminClient(client_config(kafka, client_id="simvg-wait") | {"error_cb": lambda error: None, "log_level": 0})
+    """Return as soon as a broker answers.
+
+    Raises BrokerUnavailable after ``seconds``; CredentialsRefused at once when a broker refuses us, or we its
+    certificate.
+    """
+    refused: list[KafkaError] = []
+
+    def note(error: KafkaError) -> None:
+        # Knocking often is the point here, so librdkafka's complaints about each knock are not worth a line.
+        if error.code() in REFUSED:
+            refused.append(error)
+
+    admin = AdminClient(client_config(kafka, client_id="simvg-wait") | {"error_cb": note, "log_level": 0})
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
@@ -127,6 +207,9 @@ def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:
             admin.list_topics(timeout=max(min(left, 1.0), 0.05))
             return
         except KafkaException as error:
+            admin.poll(0)  # hands over what `note` is told
+            if refused:
+                raise translate(refused[0], kafka) from error
             if time.monotonic() >= deadline or error.args[0].code() not in AWAY:
                 raise translate(error, kafka) from error
             time.sleep(0.1)

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
-from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, TopicMissing
+from infra.errors import AccessDenied, BrokerError, BrokerUnavailable, CredentialsRefused, MessageTooLarge, TopicMissing
 from infra.kafka_client import ClientErrors, client_config, translate
 from infra.settings import KafkaSettings
 
@@ -20,7 +20,14 @@ from infra.settings import KafkaSettings
         (KafkaError.UNKNOWN_TOPIC_OR_PART, TopicMissing),
         (KafkaError._UNKNOWN_TOPIC, TopicMissing),
         (KafkaError.MSG_SIZE_TOO_LARGE, MessageTooLarge),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, BrokerError),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, AccessDenied),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, AccessDenied),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, AccessDenied),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, AccessDenied),
+        (KafkaError.SASL_AUTHENTICATION_FAILED, CredentialsRefused),
+        (KafkaError._AUTHENTICATION, CredentialsRefused),
+        (KafkaError._SSL, CredentialsRefused),
+        (KafkaError.POLICY_VIOLATION, BrokerError),
     ],
 )
 @pytest.mark.parametrize("wrapped", [False, True], ids=["error", "exception"])
@@ -31,7 +38,7 @@ def test_library_error_becomes_ours(code: int, kind: type[BrokerError], wrapped:
         KafkaException(error) if wrapped else error, KafkaSettings(bootstrap="kafka-1:9092"), topic="frames"
     )
     assert type(found) is kind
-    assert "frames" in str(found)
+    assert kind is CredentialsRefused or "frames" in str(found)
     assert "kafka-1:9092" in str(found)
 
 
@@ -47,6 +54,16 @@ def test_credentials_reach_the_client_only() -> None:
     assert (config["sasl.username"], config["sasl.password"]) == ("u", "hush")
     assert "hush" not in str(translate(KafkaError(KafkaError._AUTHENTICATION), kafka))
     assert "sasl.password" not in client_config(KafkaSettings(), client_id="test")
+
+
+def test_refused_access_names_principal_resource_and_remedy() -> None:
+    """Who is refused, what it wanted, and the command that grants it."""
+    kafka = KafkaSettings(security_protocol="SASL_SSL", sasl_username="w1", sasl_password=SecretStr("hush"))
+    topic = str(translate(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), kafka, topic="alerts"))
+    assert "does not allow User:w1 to use topic alerts" in topic
+    assert "simvg acl kafka --role ROLE --principal User:w1 --apply" in topic
+    group = str(translate(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), kafka, group="workers"))
+    assert "does not allow User:w1 to use consumer group workers" in group
 
 
 def test_broker_away_is_logged_once_and_then_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
