@@ -7,7 +7,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from sys import intern
 
 from simvg_core.training.sets.errors import SetSplitError
@@ -239,9 +238,3 @@ def corners(bbox_xywh: Sequence[float]) -> BoxXyxyPx:
     """x, y, width, height → x0, y0, x1, y1."""
     x, y, width, height = bbox_xywh
     return x, y, x + width, y + height
-
-
-def data_roots(folder: Path) -> list[Path]:
-    """The folder and the two above it, each also with `images`: where the images of a downloaded set lie."""
-    above = [folder, folder.parent, folder.parent.parent]
-    return [place for root in above for place in (root / "images", root)]
