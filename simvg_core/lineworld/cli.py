@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -84,6 +85,35 @@ def render(
             progress=advance(bar, task),
         )
     console.print(f"{new} new pictures in {out}", highlight=False)
+
+
+@app.command("benchmark")
+def benchmark(
+    split: Annotated[str, typer.Option("--split", help="val, test or test_hard.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for images/ and annotations.json.")],
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Set rendered with the split's seed; without it the pictures are rendered."),
+    ] = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Only the first so many pictures.")] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes side by side.")] = 2,
+) -> None:
+    """Writes the line benchmark: fixed pictures with fixed queries, balanced over the kinds of query.
+
+    Example: simvg line benchmark --split test --out benchmarks/line/test --pictures data/line-test
+    """
+    from simvg_core.lineworld.benchmark import build
+
+    with progress_bar() as bar:
+        task = bar.add_task(f"benchmark {split}", total=images)
+        document = build(split, out, pictures, images=images, processes=processes, progress=advance(bar, task))
+        bar.update(task, total=len(document.images), completed=len(document.images))
+    kinds = Counter(expression.kind for expression in document.expressions)
+    console.print(
+        f"{len(document.images)} pictures with {len(document.expressions)} queries in {out}: "
+        + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())),
+        highlight=False,
+    )
 
 
 @app.command("clip")

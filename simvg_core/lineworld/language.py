@@ -21,6 +21,13 @@ MAX_TARGETS = 5
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 PRODUCT_QUERIES = ("missing_bolt", "crooked_label", "loose_bolt", "stain", "missing_screw", "scratch", "dent")
 
+# How often training asks in each form, as upper bounds of one random number.
+_FORM_BOUNDS = (
+    ("named", 0.20), ("colored", 0.36), ("sized", 0.41), ("placed", 0.55), ("related", 0.67), ("superlative", 0.77),
+    ("plural", 0.83), ("rival", 0.93), ("any", 1.0),
+)  # fmt: skip
+FORMS = tuple(name for name, _ in _FORM_BOUNDS)
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -62,37 +69,40 @@ class Grammar:
             add(self._plain(scene, rng, Meaning(BY_KEY[key]), canonical=0.5))
         if rng.random() < 0.6:
             add(self._colored(scene, rng, BY_KEY["cap"]))
-        present = sorted({seen.kind for seen in scene if seen.clear})
-        here = [concept for concept in CONCEPTS if concept.kinds & set(present)]
-        if not here:
-            here = list(CONCEPTS)
+        here = concepts_in(scene)
         for _ in range(count * 6):
             if len(queries) >= count:
                 break
             draw = rng.random()
-            concept = rng.choice(here)
-            if draw < 0.20:
-                add(self._plain(scene, rng, Meaning(concept)))
-            elif draw < 0.36:
-                add(self._colored(scene, rng, concept))
-            elif draw < 0.41:
-                add(self._sized(scene, rng, concept))
-            elif draw < 0.55:
-                add(self._placed(scene, rng, self._narrowed(scene, rng, concept)))
-            elif draw < 0.67:
-                add(self._related(scene, rng, self._narrowed(scene, rng, concept), here))
-            elif draw < 0.77:
-                add(self._superlative(scene, rng, self._narrowed(scene, rng, concept)))
-            elif draw < 0.83:
-                add(self._plural(scene, rng, self._narrowed(scene, rng, concept)))
-            elif draw < 0.93:
-                rivals = [BY_KEY[key] for key in RIVALS.get(concept.key, ())]
-                lures = rivals + [other for other in CONCEPTS if concept.key in RIVALS.get(other.key, ())]
-                if lures:
-                    add(self._plain(scene, rng, Meaning(rng.choice(lures))))
-            else:
-                add(self._plain(scene, rng, Meaning(rng.choice(CONCEPTS))))
+            form = next(name for name, bound in _FORM_BOUNDS if draw < bound)
+            add(self.draw(form, scene, rng, here))
         return list(queries.values())
+
+    def draw(self, form: str, scene: Sequence[Seen], rng: random.Random, concepts: Sequence[Concept]) -> Query | None:
+        """One try at a question of a form (of FORMS) about one of the concepts; None where it would not be decided.
+
+        It may have more targets than `max_targets`.
+        """
+        concept = rng.choice(concepts)
+        if form == "named":
+            return self._plain(scene, rng, Meaning(concept))
+        if form == "colored":
+            return self._colored(scene, rng, concept)
+        if form == "sized":
+            return self._sized(scene, rng, concept)
+        if form == "placed":
+            return self._placed(scene, rng, self._narrowed(scene, rng, concept))
+        if form == "related":
+            return self._related(scene, rng, self._narrowed(scene, rng, concept), concepts)
+        if form == "superlative":
+            return self._superlative(scene, rng, self._narrowed(scene, rng, concept))
+        if form == "plural":
+            return self._plural(scene, rng, self._narrowed(scene, rng, concept))
+        if form == "rival":
+            rivals = [BY_KEY[key] for key in RIVALS.get(concept.key, ())]
+            lures = rivals + [other for other in CONCEPTS if concept.key in RIVALS.get(other.key, ())]
+            return self._plain(scene, rng, Meaning(rng.choice(lures))) if lures else None
+        return self._plain(scene, rng, Meaning(rng.choice(CONCEPTS)))
 
     # -- forms ---------------------------------------------------------------------------------------------------
 
@@ -270,6 +280,12 @@ class Grammar:
     @staticmethod
     def _query(text: str, kind: str, meaning: Meaning, targets: Sequence[Seen], lure: bool = False) -> Query:
         return Query(text, kind, meaning.concept.key, tuple(sorted(one.id for one in targets)), lure)
+
+
+def concepts_in(scene: Sequence[Seen]) -> list[Concept]:
+    """Concepts of a kind that is clearly in the picture; all of them where there is none."""
+    present = {seen.kind for seen in scene if seen.clear}
+    return [concept for concept in CONCEPTS if concept.kinds & present] or list(CONCEPTS)
 
 
 def with_article(name: str, rng: random.Random, definite: bool) -> str:

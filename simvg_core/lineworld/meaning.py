@@ -90,8 +90,8 @@ def relative(seen: Seen, anchor: Seen, relation: str) -> bool | None:
     }[relation]
     if along < 0.0:
         return False
-    # far enough, and more beside than across
-    if along > 0.07 and abs(across) < 1.2 * along:
+    # far enough, and clearly more beside than across
+    if along > 0.07 and abs(across) < 0.8 * along:
         return True
     return None
 

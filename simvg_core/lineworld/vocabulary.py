@@ -47,7 +47,8 @@ TOOLS = frozenset({"spanner", "screwdriver", "pliers"})
 class Concept:
     """Something one can ask for: its meaning, and its names as (singular, plural).
 
-    `doubtful` kinds are neither a hit nor a miss: an empty bolt hole may well be called a threaded hole.
+    `doubtful` kinds are neither a hit nor a miss: an empty bolt hole may well be called a threaded hole, and its bright
+    contact ring a washer; from above a dark thread looks like a plain bore.
     `statements` are sentences that are true exactly when an instance is in view. `*_held_out` names are never used in
     training; the benchmark asks them as "synonym".
     """
@@ -92,21 +93,22 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept("cross_screw", _kinds("cross_screw"), _names("cross screw", "phillips screw", "cross head screw"),
             _names("phillips head screw"), colored=True),
     Concept("screw", SCREWS, _names("screw"), colored=True),
-    Concept("fastener", FASTENERS, _names("fastener")),
+    Concept("fastener", FASTENERS, _names("fastener"), doubtful=_kinds("nut")),
     Concept("nut", _kinds("nut"), _names("nut", "hex nut"), _names("hexagon nut"), colored=True, sized=True),
     Concept("washer", _kinds("washer"), _names("washer", "flat washer"), _names("washer ring"), colored=True,
-            sized=True),
+            sized=True, doubtful=_kinds("missing_bolt")),
     Concept("threaded_hole", _kinds("threaded_hole"), _names("threaded hole", "tapped hole"),
-            _names("screw thread hole"), doubtful=MISSING),
+            _names("screw thread hole"), doubtful=MISSING | {"drilled_hole"}),
     Concept("drilled_hole", _kinds("drilled_hole"), _names("drilled hole", "plain hole"), _names("bored hole"),
-            doubtful=MISSING),
+            doubtful=MISSING | {"threaded_hole"}),
     Concept("hole", HOLES, _names("hole"), _names("opening")),
     Concept("cap", _kinds("cap"), _names("cap", "plastic cap", "cover cap"), _names("end cap"), colored=True,
             sized=True),
     Concept("connector", _kinds("connector"), _names("connector", "plug", "electrical connector"),
             _names("plug connector"), colored=True),
     Concept("label", _kinds("label"), _names("label", "sticker", "tag"), _names("printed label"), colored=True),
-    Concept("cable", _kinds("cable"), _names("cable", "wire"), _names("electric cable", "cord"), colored=True),
+    # not by colour: the renderer shows every cable black
+    Concept("cable", _kinds("cable"), _names("cable", "wire"), _names("electric cable", "cord")),
     Concept("gear", _kinds("gear"), _names("gear", "cog", "gear wheel"), _names("cogwheel"), colored=True, sized=True),
     Concept("spanner", _kinds("spanner"), _names("spanner", "wrench"), _names("open end spanner")),
     Concept("screwdriver", _kinds("screwdriver"), _names("screwdriver"), _names("screw driver")),
