@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -20,15 +20,29 @@ _STORAGE_OPTIONS = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class LocalBroker:
-    """Broker and controller in one process (KRaft), data in ``state_dir/kafka``. Start and stop as often as needed."""
+    """Broker and controller in one process (KRaft), data in ``state_dir/kafka``. Start and stop as often as needed.
+
+    ``properties`` stand over those of `infra/kafka/server.properties`, for example more listeners and an authorizer;
+    ``port`` must stay one without credentials. ``java_options`` go to its virtual machine.
+    """
 
     def __init__(
-        self, state_dir: Path, *, port: int, controller_port: int, cache_dir: Path = Path(".cache"), heap_mb: int = 512
+        self,
+        state_dir: Path,
+        *,
+        port: int,
+        controller_port: int,
+        cache_dir: Path = Path(".cache"),
+        heap_mb: int = 512,
+        properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
     ) -> None:
         self.port = port
         self.controller_port = controller_port
         self._cache_dir = cache_dir
         self._heap_mb = heap_mb
+        self._overrides = dict(properties or {})
+        self._java_options = tuple(java_options)
         self._state_dir = state_dir.absolute()
         self._data_dir = self._state_dir / "kafka"
         self._properties = self._state_dir / "server.properties"
@@ -68,6 +82,7 @@ class LocalBroker:
             f"-Xms{min(self._heap_mb, 256)}m",
             "-XX:+UseSerialGC",
             "-Djava.awt.headless=true",
+            *self._java_options,
         ]
         self.process.start(
             [str(java), *options, log_config, "-cp", classpath, "kafka.Kafka", str(self._properties)],
@@ -110,9 +125,12 @@ class LocalBroker:
 
     def _write_properties(self) -> None:
         template = Template((KAFKA_DIR / "server.properties").read_text(encoding="utf-8").replace("$names", "$$names"))
+        text = template.substitute(port=self.port, controller_port=self.controller_port, data_dir=self._data_dir)
+        kept = [line for line in text.splitlines() if line.partition("=")[0] not in self._overrides]
+        # Passwords of listeners may be among them: for the owner's eyes only.
+        self._properties.touch(mode=0o600)
         self._properties.write_text(
-            template.substitute(port=self.port, controller_port=self.controller_port, data_dir=self._data_dir),
-            encoding="utf-8",
+            "\n".join([*kept, *(f"{key}={value}" for key, value in self._overrides.items())]) + "\n", encoding="utf-8"
         )
 
     def _format(self, java: Path, classpath: str, log_config: str) -> None:
