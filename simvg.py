@@ -12,6 +12,7 @@ from consumers.alerts_cli import alerts
 from consumers.demo.cli import demo
 from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
+from consumers.rejected_cli import app as rejected_app
 from infra.cli import app as stack_app
 from infra.cli import topics_app
 from infra.errors import SimVGLineError
@@ -37,6 +38,7 @@ app.command("alerts")(alerts)
 app.command("evidence")(evidence)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
+app.add_typer(rejected_app, name="rejected")
 app.add_typer(line_app, name="line")
 for own in (stack_app, training_app):
     app.registered_commands.extend(own.registered_commands)

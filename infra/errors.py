@@ -5,6 +5,7 @@ SimVGLineError
 ├── ContractError          a message or value breaks its contract
 │   ├── BadFrameMessage    a message on `frames` that cannot be read as a frame
 │   ├── BadAlertMessage    a message on `alerts` that cannot be read as an alert
+│   ├── BadRejectedMessage no rejected message is where one was asked for
 │   └── BadQuery           a standing query that cannot be accepted
 ├── RegistryError          the registry of standing queries
 │   ├── RegistryUnavailable    Redis cannot be reached
