@@ -1,27 +1,26 @@
 """From the findings of a frame to alarms, and from alarms to what leaves the worker.
 
-Order of delivery: evidence, then the alerts that refer to it, then the alarm states that say these alerts exist. Each
-is confirmed by the broker before the next is sent, so a worker killed at any point leaves at worst an alert that will
-be sent again with the same id, never a state that hides an alert nobody got. Frames without a transition wait for
-nothing. A transaction around :meth:`Judge.frame` and the frame's offset would make it exactly-once.
+The alarms are stepped here, once and in order; what comes of a frame is one :class:`Work`, which the outbox commits in
+one transaction with the frame's offset. Where an alert's picture lies is known only then: until the alert is over, the
+outbox fills it into every message that names the alert.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from consumers.grounding.alarm import AlarmState, Sighting, Step, close, step
+from consumers.grounding.alarm import AlarmState, Sighting, close, step
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
-from consumers.grounding.outbox import Outbox, Outgoing
+from consumers.grounding.outbox import Outbox
 from consumers.grounding.plan import Look, Plan
-from infra.contracts import Alert, AlertState, Detections, QueryResult
+from consumers.grounding.work import Outgoing, Work
+from infra.contracts import Alert, AlertState, Detections, MessageReference, QueryResult
 from infra.metrics import counter, histogram
 from infra.topics import MAX_MESSAGE_BYTES
 
@@ -30,10 +29,11 @@ logger = logging.getLogger(__name__)
 LATE_SECONDS = 5.0
 """An alert decided longer than this after its frame was captured says so in its reason."""
 
-_ALERTS = counter("simvg_worker_alerts_total", "transitions of alerts, confirmed", ("camera", "state", "mode"))
+_ALERTS = counter("simvg_worker_alerts_total", "transitions of alerts, committed", ("camera", "state", "mode"))
 _LATENCY = histogram(
-    "simvg_worker_alert_latency_seconds", "from the capture of the raising frame to its confirmed alert", ("camera",)
+    "simvg_worker_alert_latency_seconds", "from the capture of the raising frame to its committed alert", ("camera",)
 )
+_VISIBLE = histogram("simvg_worker_alert_commit_seconds", "from the decision on an alert to its commit")
 
 
 class Judge:
@@ -62,11 +62,10 @@ class Judge:
         *,
         revision: int,
         stage_ms: dict[str, float],
-        done: Callable[[], None],
     ) -> None:
-        """Takes in one scored frame; ``done`` runs once everything that came of it is confirmed. Raises Abandoned."""
+        """Takes in one scored frame. Raises Abandoned."""
         header, place = picture.frame.header, picture.frame.place
-        results, changed = [], []
+        results, changed, alerts, evidence = [], [], [], []
         for look in looks:
             found = findings[look.query.id]
             score = None if found.score is None else round(min(max(found.score, 0.0), 1.0), 4)
@@ -81,12 +80,17 @@ class Judge:
                 )
             )
             seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes)
-            state = self._book.state(header.camera, look.query.id)
-            taken = step(look.query, state, seen, camera=header.camera)
-            taken = self._publish(taken, picture)
-            self._book.keep(taken.state)
+            taken = step(look.query, self._book.state(header.camera, look.query.id), seen, camera=header.camera)
+            now = tuple(self._late(alert, picture) for alert in taken.alerts)
+            state = taken.state
+            if now and state.alert is not None:
+                state = state.model_copy(update={"alert": now[-1]})
+            self._book.keep(state)
             if taken.changed:
-                changed.append(taken.state)
+                changed.append(state)
+            alerts += [(alert, state.mode) for alert in now]
+            if state.mode == "live":
+                evidence += [one for alert in now for one in self._pictures(alert, picture)]
         detections = Detections(
             camera=header.camera,
             frame=place,
@@ -95,60 +99,86 @@ class Judge:
             results=tuple(results),
             stage_ms={stage: round(ms, 3) for stage, ms in stage_ms.items()},
         )
-        messages = [_state_message(state) for state in changed]
-        messages.append(
-            Outgoing.json(
-                "detections",
-                key=header.camera,
-                value=detections.model_dump_json(),
-                id=header.id,
-                source=f"/cameras/{header.camera}",
-            )
-        )
-        confirmed = _after(len(messages), done)
-        for message in messages:
-            self._outbox.send(message, lambda _: confirmed())
+        self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, evidence, detections)
 
-    def end(self, plan: Plan) -> int:
+    def end(self, plan: Plan, lease_of: Callable[[int], int]) -> int:
         """Ends the alarms that a new plan has no place for and closes their open alerts. Raises Abandoned."""
         over = self._book.over(plan) if plan.known else []
         for state, reason in over:
             ended = close(state, at=datetime.fromtimestamp(self._clock_ns() / 1e9, tz=UTC), reason=reason)
-            self._publish(ended, None)
-            if ended.changed:
-                self._outbox.send_and_wait([_state_message(ended.state)])
             self._book.forget(state)
+            partition = state.frame.partition
+            alerts = [(alert, state.mode) for alert in ended.alerts]
+            self._put(partition, lease_of(partition), None, alerts, [], [], None, gone=state)
         return len(over)
 
-    def _publish(self, taken: Step, picture: Picture | None) -> Step:
-        """Sends the step's alerts and waits for them. Returns the step with its evidence filled in."""
-        if not taken.alerts:
-            return taken
-        live = taken.state.mode == "live"
-        alerts = tuple(self._with_evidence(alert, picture) if live else alert for alert in taken.alerts)
-        if live:
-            self._outbox.send_and_wait([_alert_message(alert) for alert in alerts])
-        mode = taken.state.mode
-        for alert in alerts:
+    def _put(
+        self,
+        partition: int,
+        lease: int,
+        offset: int | None,
+        alerts: list[tuple[Alert, str]],
+        changed: list[AlarmState],
+        evidence: list[Outgoing],
+        detections: Detections | None,
+        *,
+        gone: AlarmState | None = None,
+    ) -> None:
+        live = [alert for alert, mode in alerts if mode == "live"]
+
+        def messages(places: Mapping[str, MessageReference]) -> list[Outgoing]:
+            found = [_alert_message(_with_evidence(alert, places)) for alert in live]
+            for state in changed:
+                alert = None if state.alert is None else _with_evidence(state.alert, places)
+                found.append(_state_message(state.model_copy(update={"alert": alert})))
+            if gone is not None:
+                found.append(_gone_message(gone))
+            if detections is not None:
+                found.append(_detections_message(detections))
+            return found
+
+        decided_ns = self._clock_ns()
+        work = Work(
+            partition=partition,
+            lease=lease,
+            offset=offset,
+            messages=messages,
+            evidence=tuple(evidence),
+            urgent=bool(live),
+            ended=tuple(alert.id for alert in live if alert.state is AlertState.CLOSED),
+            size=sum(len(one.value or b"") for one in evidence),
+            committed=lambda: self._tell(alerts, decided_ns),
+        )
+        self._outbox.put(work)
+
+    def _tell(self, alerts: Iterable[tuple[Alert, str]], decided_ns: int) -> None:
+        """Alerts that are committed now."""
+        now_ns = self._clock_ns()
+        for alert, mode in alerts:
             _ALERTS.labels(alert.camera, alert.state, mode).inc()
-            if alert.state is AlertState.RAISED and picture is not None and live:
-                _LATENCY.labels(alert.camera).observe((self._clock_ns() - picture.frame.header.captured_ns) / 1e9)
+            if mode == "live":
+                _VISIBLE.observe((now_ns - decided_ns) / 1e9)
+            if alert.state is AlertState.RAISED and mode == "live":
+                _LATENCY.labels(alert.camera).observe(max(0.0, now_ns / 1e9 - alert.frame.captured_at.timestamp()))
             facts = {"camera": alert.camera, "query": alert.query.id, "alert": alert.id, "mode": mode}
             logger.info("alert %s: %s", alert.state, alert.reason, extra=facts)
-        open_alert = alerts[-1] if taken.state.alert is not None else None
-        return Step(taken.state.model_copy(update={"alert": open_alert}), alerts, taken.changed)
 
-    def _with_evidence(self, alert: Alert, picture: Picture | None) -> Alert:
-        if alert.state is not AlertState.RAISED or picture is None:
-            return alert
+    def _late(self, alert: Alert, picture: Picture) -> Alert:
+        """Says in the reason of a raised alert how late it was decided, if it was."""
         late = (self._clock_ns() - picture.frame.header.captured_ns) / 1e9
-        if late > LATE_SECONDS:
-            alert = alert.model_copy(update={"reason": f"{alert.reason}; decided {late:.0f} s after capture"})
+        if alert.state is not AlertState.RAISED or late <= LATE_SECONDS:
+            return alert
+        return alert.model_copy(update={"reason": f"{alert.reason}; decided {late:.0f} s after capture"})
+
+    def _pictures(self, alert: Alert, picture: Picture) -> list[Outgoing]:
+        """The frame, to which the alert refers, and what was found on it."""
+        if alert.state is not AlertState.RAISED:
+            return []
         pictures = {
             "frame": frame_jpeg(picture.frame, picture.pixels, self._quality, MAX_MESSAGE_BYTES),
             "crop": crop_jpeg(picture.pixels, alert.boxes, self._quality),
         }
-        messages = [
+        return [
             Outgoing.image(
                 "evidence",
                 key=alert.id,
@@ -160,7 +190,10 @@ class Judge:
             for part, jpeg in pictures.items()
             if jpeg is not None
         ]
-        return alert.model_copy(update={"evidence": self._outbox.send_and_wait(messages)[0]})
+
+
+def _with_evidence(alert: Alert, places: Mapping[str, MessageReference]) -> Alert:
+    return alert if alert.evidence is not None else alert.model_copy(update={"evidence": places.get(alert.id)})
 
 
 def _alert_message(alert: Alert) -> Outgoing:
@@ -184,17 +217,17 @@ def _state_message(state: AlarmState) -> Outgoing:
     )
 
 
-def _after(count: int, done: Callable[[], None]) -> Callable[[], None]:
-    """Runs ``done`` at the ``count``-th call."""
-    lock = threading.Lock()
-    left = count
+def _gone_message(state: AlarmState) -> Outgoing:
+    key = f"{state.camera}/{state.query_id}"
+    return Outgoing.tombstone("alarm-state", key=key, id=f"{key}/gone", source=f"/cameras/{state.camera}")
 
-    def one() -> None:
-        nonlocal left
-        with lock:
-            left -= 1
-            last = left == 0
-        if last:
-            done()
 
-    return one
+def _detections_message(detections: Detections) -> Outgoing:
+    frame = detections.frame
+    return Outgoing.json(
+        "detections",
+        key=detections.camera,
+        value=detections.model_dump_json(),
+        id=f"{frame.topic}/{frame.partition}/{frame.offset}",
+        source=f"/cameras/{detections.camera}",
+    )

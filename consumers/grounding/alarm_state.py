@@ -1,0 +1,87 @@
+"""What an alarm remembers between two frames, and what one step of it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from consumers.grounding.episode import Episode, Phase, Shelf
+from consumers.grounding.tracks import Track, Vector
+from infra.contracts import Alert, Contract, FrameReference, Identifier, Time
+
+
+class AlarmState(Contract):
+    """Everything the alarm remembers; the value of `alarm-state`, key `camera/query id`."""
+
+    camera: Identifier
+    query_id: Identifier
+    revision: int = Field(ge=1)
+    mode: Literal["live", "shadow"] = "live"
+    epoch: str
+    frame: FrameReference = Field(description="the last frame this alarm has taken in")
+    captured_ns: int
+    episodes: tuple[Episode, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    flow: Vector | None = Field(default=None, description="how the belt moves objects, shares of the frame per second")
+    next_number: int = 0
+    shelf: Shelf | None = None
+    applied: tuple[str, ...] = Field(default=(), description="ids of the last actions that took effect")
+    applied_until: Time | None = Field(default=None, description="actions up to here are done, whatever their id")
+
+    @property
+    def alert(self) -> Alert | None:
+        """Last transition of the newest open alert."""
+        return next((e.alert for e in reversed(self.episodes) if e.alert is not None), None)
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """Last transitions of all open alerts."""
+        return tuple(episode.alert for episode in self.episodes if episode.alert is not None)
+
+    @property
+    def phase(self) -> Phase:
+        """The furthest that any of the episodes has come; latched alerts that only wait for a person do not count."""
+        phases = {episode.phase for episode in self.episodes}
+        return next((phase for phase in (Phase.ACTIVE, Phase.PENDING) if phase in phases), Phase.NORMAL)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_episode(cls, value: Any) -> Any:
+        """States written before there were several episodes have their one in the alarm itself."""
+        if not isinstance(value, dict) or "phase" not in value:
+            return value
+        names = ("phase", "onset", "looks", "hits", "held_ns", "judged_ns", "alert")
+        old = {name: value[name] for name in names if name in value}
+        new = {name: field for name, field in value.items() if name not in names}
+        if old["phase"] == Phase.NORMAL:
+            return new
+        raised_ns = value["captured_ns"] if old["phase"] == Phase.ACTIVE else None
+        return new | {"episodes": [old | {"number": 0, "raised_ns": raised_ns}], "next_number": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Result of one step. `changed` says that the state must be written, for another worker to go on from it."""
+
+    state: AlarmState
+    alerts: tuple[Alert, ...] = ()
+    changed: bool = False
+
+
+def with_alerts(state: AlarmState, alerts: Iterable[Alert]) -> AlarmState:
+    """The state with its open alerts as they were sent, evidence filled in; alerts of other ids are left alone."""
+    sent = {alert.id: alert for alert in alerts}
+    episodes = tuple(
+        e.model_copy(update={"alert": sent[e.alert.id]}) if e.alert is not None and e.alert.id in sent else e
+        for e in state.episodes
+    )
+    return state.model_copy(update={"episodes": episodes})
+
+
+def differs(before: AlarmState, after: AlarmState) -> bool:
+    """Whether anything but the place in the stream is different."""
+    place = {"frame": before.frame, "captured_ns": before.captured_ns}
+    return after.model_copy(update=place) != before

@@ -1,0 +1,122 @@
+"""What operators do to an alarm: acknowledge, shelve, unshelve, verdicts and comments (ISA-18.2, OPC UA Part 9). Pure.
+
+Shelving takes an alarm out of annunciation: its transitions go on and are published, marked `suppressed` and with
+`action: none`, so that nobody is called and nothing is stopped. A shelf ends at its time; a one-shot one also when the
+condition has cleared. What is still true then comes back with its action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from consumers.grounding.alarm_state import AlarmState, Step, differs
+from consumers.grounding.episode import Episode, Phase, Shelf, announced, transition
+from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, OperatorAction, StandingQuery
+
+MAX_APPLIED = 100
+"""Actions remembered as done per alarm, so that one that comes twice counts once."""
+
+
+def act(query: StandingQuery, state: AlarmState, actions: Sequence[OperatorAction], *, at: datetime) -> Step:
+    """Applies what operators have done up to ``at`` and ends what was shelved until then; also without a frame.
+
+    An action that is about another alarm, or about an alert that is not open, changes nothing here.
+    """
+    begun, alerts = state, []
+    for action in sorted(actions, key=lambda one: (one.at, one.id)):
+        if action.at <= at and not _done(state, action) and _concerns(state, action):
+            state, more = _apply(query, state, action, at)
+            alerts += more
+            state = _noted(state, action)
+    state, more = _unshelved_by(query, state, at)
+    return Step(state, (*alerts, *more), differs(begun, state))
+
+
+def _apply(
+    query: StandingQuery, state: AlarmState, action: OperatorAction, at: datetime
+) -> tuple[AlarmState, list[Alert]]:
+    shelf = None
+    if action.kind is ActionKind.SHELVE:
+        until = action.until or action.at + MAX_SHELF
+        shelf = Shelf(by=action.by, until=until, one_shot=action.until is None) if until > at else None
+    whole = action.query_id is not None
+    if whole and action.kind in (ActionKind.SHELVE, ActionKind.UNSHELVE):
+        state = state.model_copy(update={"shelf": shelf})
+    episodes, alerts = [], []
+    for episode in state.episodes:
+        alert = episode.alert
+        if alert is None or not (whole or alert.id == action.alert_id):
+            episodes.append(episode)
+            continue
+        told, after = _applied_to(query, state, episode, alert, action, shelf, whole, at)
+        alerts += told
+        episodes += [after] if after is not None else []
+    return state.model_copy(update={"episodes": tuple(episodes)}), alerts
+
+
+def _applied_to(
+    query: StandingQuery,
+    state: AlarmState,
+    episode: Episode,
+    alert: Alert,
+    action: OperatorAction,
+    shelf: Shelf | None,
+    whole: bool,
+    at: datetime,
+) -> tuple[list[Alert], Episode | None]:
+    """What one action makes of one open alert: the transitions, and the episode unless it is over."""
+    said = f": {action.comment}" if action.comment else ""
+    if action.kind is ActionKind.ACKNOWLEDGE:
+        if alert.state is AlertState.ACKNOWLEDGED:
+            return [], episode
+        told = transition(alert, AlertState.ACKNOWLEDGED, at, f"acknowledged by {action.by}{said}", by=action.by)
+        if episode.phase is Phase.LATCHED:
+            return [told, transition(told, AlertState.CLOSED, at, "closed with its acknowledgement")], None
+        return [told], episode.model_copy(update={"alert": told})
+    if action.kind in (ActionKind.SHELVE, ActionKind.UNSHELVE):
+        if not whole:
+            episode = episode.model_copy(update={"shelf": shelf})
+        holds = episode.shelf or state.shelf
+        if holds is None and alert.suppressed is None:
+            return [], episode
+        note = "unshelved" if holds is None else f"shelved until {holds.until:%Y-%m-%d %H:%M:%S} UTC"
+        told = transition(alert, alert.state, at, f"{note} by {action.by}{said}", by=action.by, note=note)
+        told = announced(told, query, holds)
+        return [told], episode.model_copy(update={"alert": told})
+    note = f"verdict {action.verdict}{said}" if action.kind is ActionKind.VERDICT else f"comment{said}"
+    told = transition(alert, alert.state, at, f"{note} by {action.by}", by=action.by, note=note)
+    return [told], episode.model_copy(update={"alert": told})
+
+
+def _unshelved_by(query: StandingQuery, state: AlarmState, at: datetime) -> tuple[AlarmState, list[Alert]]:
+    """Shelves that are over. What is still true comes back to those who act."""
+    shelf = state.shelf if state.shelf is not None and state.shelf.until > at else None
+    episodes, alerts = [], []
+    for episode in state.episodes:
+        own = episode.shelf if episode.shelf is not None and episode.shelf.until > at else None
+        episode = episode.model_copy(update={"shelf": own})
+        if episode.alert is not None and episode.alert.suppressed is not None and own is None and shelf is None:
+            reason = "unshelved: the shelving is over"
+            told = announced(transition(episode.alert, episode.alert.state, at, reason, note="unshelved"), query, None)
+            alerts.append(told)
+            episode = episode.model_copy(update={"alert": told})
+        episodes.append(episode)
+    return state.model_copy(update={"shelf": shelf, "episodes": tuple(episodes)}), alerts
+
+
+def _concerns(state: AlarmState, action: OperatorAction) -> bool:
+    if action.query_id is not None:
+        return action.query_id == state.query_id and action.camera in (None, state.camera)
+    return any(alert.id == action.alert_id for alert in state.alerts)
+
+
+def _done(state: AlarmState, action: OperatorAction) -> bool:
+    return action.id in state.applied or (state.applied_until is not None and action.at <= state.applied_until)
+
+
+def _noted(state: AlarmState, action: OperatorAction) -> AlarmState:
+    applied = (*state.applied, action.id)
+    if len(applied) <= MAX_APPLIED:
+        return state.model_copy(update={"applied": applied})
+    return state.model_copy(update={"applied": (), "applied_until": action.at})
