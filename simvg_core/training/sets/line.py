@@ -98,10 +98,17 @@ def write_document(document: LineDocument, folder: Path) -> Path:
     ]
     parts = [f'"info": {_json(asdict(document.info))}']
     for name, records in lists:
-        rows = ",\n".join(_json(asdict(record)) for record in records)
+        rows = ",\n".join(_json(_row(record)) for record in records)
         parts.append(f'"{name}": [\n{rows}\n]' if rows else f'"{name}": []')
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
     return path
+
+
+def _row(record: Any) -> dict[str, Any]:
+    row = asdict(record)
+    if isinstance(record, LineAnnotation):  # whole pixels without a point, so that equal boxes are equal bytes
+        row["bbox"] = [int(value) if float(value).is_integer() else value for value in record.bbox]
+    return row
 
 
 def _json(value: Any) -> str:

@@ -96,7 +96,7 @@ def _take(
     boxes: list[BoxXyxyPx] = []
     wrong = None if image_id in pictures else f"its image {image_id} is not in {INSTANCES}"
     nouns = set()
-    for ann_id in () if nothing else ann_ids:
+    for ann_id in () if nothing or wrong else ann_ids:
         row = instances.boxes.get(ann_id)
         if row is None:
             wrong = f"its annotation {ann_id} is not in {INSTANCES}"
