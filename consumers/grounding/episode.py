@@ -155,7 +155,12 @@ def _before_alert(now: Moment, episode: Episode, glance: Glance) -> Progress:
     if glance.says is not Signal.ON or not _held(now.query.on_delay, episode):
         return Progress(episode)
     alert = _raise(now, episode, glance)
-    active = {"phase": Phase.ACTIVE, "alert": alert, "raised_ns": now.captured_ns, "objects": glance.objects}
+    active = {
+        "phase": Phase.ACTIVE,
+        "alert": alert,
+        "raised_ns": now.captured_ns,
+        "objects": max(glance.objects, len(glance.boxes)),
+    }
     return Progress(_calm(episode).model_copy(update=active), (alert,))
 
 
@@ -190,11 +195,12 @@ def _still_on(now: Moment, episode: Episode, glance: Glance) -> Progress:
     assert episode.alert is not None and episode.raised_ns is not None  # ACTIVE always has its alert
     interval, shelf = now.query.realarm_interval, episode.shelf or now.shelf
     lasted_s = (now.captured_ns - episode.raised_ns) / 1e9
-    facts = {"frame": now.frame, "score": glance.score, "boxes": glance.boxes}
+    facts: dict[str, object] = {"frame": now.frame, "score": glance.score, "boxes": glance.boxes}
+    pictured = facts | {"evidence": None}  # what is raised gets its picture from this frame
     at = now.frame.captured_at
     if interval is not None and lasted_s >= interval and shelf is None:
         alert = transition(
-            episode.alert.model_copy(update=facts),
+            episode.alert.model_copy(update=pictured),
             AlertState.RAISED,
             at,
             f"{RAISED_AGAIN}: still true after {lasted_s:.0f} s (re-alarm interval {interval:g} s)",
@@ -204,8 +210,10 @@ def _still_on(now: Moment, episode: Episode, glance: Glance) -> Progress:
         return Progress(episode.model_copy(update=told), (alert,))
     if glance.objects > episode.objects:
         note = f"{glance.objects} objects instead of {episode.objects}"
+        stays = episode.alert.state
+        grown = episode.alert.model_copy(update=pictured if stays is AlertState.RAISED else facts)
         alert = announced(
-            transition(episode.alert.model_copy(update=facts), episode.alert.state, at, note, note=note),
+            transition(grown, stays, at, note, note=note),
             now.query,
             shelf,
         )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from consumers.grounding.alarm import AlarmState, Sighting, close, step
+from consumers.grounding.alarm import AlarmState, Sighting, close, step, with_alerts
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
@@ -63,7 +63,7 @@ class Judge:
         revision: int,
         stage_ms: dict[str, float],
     ) -> None:
-        """Takes in one scored frame. Raises Abandoned."""
+        """Takes in one scored frame."""
         header, place = picture.frame.header, picture.frame.place
         results, changed, alerts, evidence = [], [], [], []
         for look in looks:
@@ -79,12 +79,10 @@ class Judge:
                     reason=found.reason,
                 )
             )
-            seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes)
+            seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores)
             taken = step(look.query, self._book.state(header.camera, look.query.id), seen, camera=header.camera)
             now = tuple(self._late(alert, picture) for alert in taken.alerts)
-            state = taken.state
-            if now and state.alert is not None:
-                state = state.model_copy(update={"alert": now[-1]})
+            state = with_alerts(taken.state, now)
             self._book.keep(state)
             if taken.changed:
                 changed.append(state)
@@ -99,10 +97,17 @@ class Judge:
             results=tuple(results),
             stage_ms={stage: round(ms, 3) for stage, ms in stage_ms.items()},
         )
-        self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, evidence, detections)
+        message = Outgoing.json(
+            "detections",
+            key=header.camera,
+            value=detections.model_dump_json(),
+            id=header.id,
+            source=f"/cameras/{header.camera}",
+        )
+        self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, evidence, message)
 
     def end(self, plan: Plan, lease_of: Callable[[int], int]) -> int:
-        """Ends the alarms that a new plan has no place for and closes their open alerts. Raises Abandoned."""
+        """Ends the alarms that a new plan has no place for and closes their open alerts."""
         over = self._book.over(plan) if plan.known else []
         for state, reason in over:
             ended = close(state, at=datetime.fromtimestamp(self._clock_ns() / 1e9, tz=UTC), reason=reason)
@@ -120,7 +125,7 @@ class Judge:
         alerts: list[tuple[Alert, str]],
         changed: list[AlarmState],
         evidence: list[Outgoing],
-        detections: Detections | None,
+        detections: Outgoing | None,
         *,
         gone: AlarmState | None = None,
     ) -> None:
@@ -128,13 +133,11 @@ class Judge:
 
         def messages(places: Mapping[str, MessageReference]) -> list[Outgoing]:
             found = [_alert_message(_with_evidence(alert, places)) for alert in live]
-            for state in changed:
-                alert = None if state.alert is None else _with_evidence(state.alert, places)
-                found.append(_state_message(state.model_copy(update={"alert": alert})))
+            found += [_state_message(with_alerts(s, [_with_evidence(a, places) for a in s.alerts])) for s in changed]
             if gone is not None:
                 found.append(_gone_message(gone))
             if detections is not None:
-                found.append(_detections_message(detections))
+                found.append(detections)
             return found
 
         decided_ns = self._clock_ns()
@@ -183,7 +186,7 @@ class Judge:
                 "evidence",
                 key=alert.id,
                 value=jpeg,
-                id=f"{alert.id}/{part}",
+                id=f"{alert.id}/{alert.number}/{part}",
                 source=f"/cameras/{alert.camera}",
                 part=part,
             )
@@ -201,7 +204,7 @@ def _alert_message(alert: Alert) -> Outgoing:
         "alerts",
         key=alert.id,
         value=alert.model_dump_json(),
-        id=f"{alert.id}/{alert.state}",
+        id=f"{alert.id}/{alert.number}",
         source=f"/cameras/{alert.camera}",
     )
 
@@ -220,14 +223,3 @@ def _state_message(state: AlarmState) -> Outgoing:
 def _gone_message(state: AlarmState) -> Outgoing:
     key = f"{state.camera}/{state.query_id}"
     return Outgoing.tombstone("alarm-state", key=key, id=f"{key}/gone", source=f"/cameras/{state.camera}")
-
-
-def _detections_message(detections: Detections) -> Outgoing:
-    frame = detections.frame
-    return Outgoing.json(
-        "detections",
-        key=detections.camera,
-        value=detections.model_dump_json(),
-        id=f"{frame.topic}/{frame.partition}/{frame.offset}",
-        source=f"/cameras/{detections.camera}",
-    )

@@ -83,7 +83,7 @@ def belt(
     ("fps", "speed"), [(10, 0.017), (10, 0.05), (5, 0.1), (5, 0.2), (2, 0.3)], ids=lambda value: str(value)
 )
 def test_each_plate_raises_once(fps: float, speed: float) -> None:
-    """Objects 0.7 apart, so that there is hardly a frame without one, raise one alert each, at any speed of the belt."""
+    """Objects 0.7 apart, with hardly a frame without one, raise one alert each at any speed."""
     starts = [(-0.7 * n, 0.5) for n in range(6)]
     query = QUERY.model_copy(update={"on_delay": Delay(value=2)})
     alerts = run(belt(starts, speed, round((0.7 * 5 + 1.2) / speed)), fps=fps, query=query)
