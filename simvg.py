@@ -24,6 +24,7 @@ from producers.cli import camera
 from simvg_core.errors import SimVGError
 from simvg_core.lineworld.cli import app as line_app
 from simvg_core.training.cli import app as training_app
+from simvg_core.training.sets.cli import app as data_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +41,7 @@ app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
 app.add_typer(rejected_app, name="rejected")
 app.add_typer(line_app, name="line")
+app.add_typer(data_app, name="data")
 for own in (stack_app, training_app):
     app.registered_commands.extend(own.registered_commands)
 

@@ -135,21 +135,6 @@ def tokenizer(folder: Annotated[Path, typer.Argument(help="Where tokenizer.json 
 
 
 @app.command()
-def check(folder: Annotated[Path, typer.Argument(help="Rendered set.")]) -> None:
-    """Check a rendered set and name every broken record.
-
-    Example: simvg check-set data/line-train
-    """
-    from simvg_core.training.data import LineSet
-
-    problems = LineSet(folder).check()
-    for problem in problems:
-        typer.echo(problem)
-    typer.echo(f"{len(problems)} broken records")
-    raise typer.Exit(1 if problems else 0)
-
-
-@app.command()
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
