@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 # The published losses and metrics add this to every denominator.
@@ -54,25 +52,3 @@ def generalized_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
     size = (high - low).clamp(min=0)
     hull = size[..., 0] * size[..., 1]
     return shared / (union + EPSILON) - (hull - union) / (hull + EPSILON)
-
-
-def suppress(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float) -> list[int]:
-    """Greedy non-maximum suppression of a handful of boxes.
-
-    Args:
-        boxes_xyxy: (n, 4) corners.
-        scores: (n,).
-        max_iou: a box that overlaps a better one by more than this is dropped.
-
-    Returns:
-        Indices of the kept boxes, best first.
-    """
-    order: list[int] = np.argsort(-scores, kind="stable").tolist()
-    if len(order) < 2:
-        return order
-    overlaps = iou(torch.from_numpy(boxes_xyxy)[:, None], torch.from_numpy(boxes_xyxy)[None]).numpy()
-    kept: list[int] = []
-    for index in order:
-        if all(overlaps[index, other] <= max_iou for other in kept):
-            kept.append(index)
-    return kept

@@ -6,39 +6,23 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from simvg_core.answers import UNKNOWN, Answer, Grounding
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, QueryIndexError
 from simvg_core.images import as_bgr
 from simvg_core.model import SimVGForGrounding, SimVGOutput
-from simvg_core.processing import Answer, SimVGProcessor
+from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
 from simvg_core.standing import CompiledTexts, StandingQueries
 
-PRESENT, ABSENT, UNKNOWN = "present", "absent", "unknown"
 # Pairs of frame and text that a joint model runs at once; a standing model batches frames only.
 _JOINT_PAIRS = 8
-
-
-@dataclass(frozen=True)
-class Grounding:
-    """What is known about one text in one frame.
-
-    `state` is "present" (a box reaches the threshold), "absent", or "unknown" (the frame cannot be judged; `reason`
-    says why, `score` is None). `boxes_xyxy_px` are corners in pixels of the frame, best first, with `scores`.
-    """
-
-    state: str
-    score: float | None
-    boxes_xyxy_px: tuple[tuple[float, float, float, float], ...] = ()
-    scores: tuple[float, ...] = ()
-    reason: str | None = None
 
 
 class CompiledQueries:
@@ -215,7 +199,7 @@ class Grounder:
         for start in range(0, len(usable), self.max_batch):
             chosen = usable[start : start + self.max_batch]
             for index, answers in zip(chosen, self._run([frames[i] for i in chosen], ready, thresholds), strict=True):
-                result[index] = [_grounding(answer) for answer in answers]
+                result[index] = [Grounding.of(answer) for answer in answers]
         return result
 
     def _run(
@@ -240,13 +224,13 @@ class Grounder:
         for start in range(0, len(pairs), _JOINT_PAIRS):
             index = torch.tensor(pairs[start : start + _JOINT_PAIRS], device=self.device)
             ids, mask = input_ids[index[:, 1]], attention_mask[index[:, 1]]
-            out = self.model(pixels, ids, mask, image_index=index[:, 0], branches=("token",))
-            logits.append(out.token_logits)
-            boxes.append(out.token_boxes)
-        shape = (frames, count)
-        return SimVGOutput(
-            token_logits=torch.cat(logits).unflatten(0, shape), token_boxes=torch.cat(boxes).unflatten(0, shape)
-        )
+            out = self.model(pixels, ids, mask, image_index=index[:, 0], branches=(self.config.answer_branch,))
+            logits.append(out.token_logits if out.decoder_logits is None else out.decoder_logits[-1])
+            boxes.append(out.token_boxes if out.decoder_boxes is None else out.decoder_boxes[-1])
+        joined = [torch.cat(parts).unflatten(0, (frames, count)) for parts in (logits, boxes)]
+        if self.config.answer_branch == "decoder":
+            return SimVGOutput(decoder_logits=joined[0][None], decoder_boxes=joined[1][None])
+        return SimVGOutput(token_logits=joined[0], token_boxes=joined[1])
 
     def _prepare(self, texts: Sequence[str]) -> StandingQueries | tuple[Tensor, Tensor]:
         batch = self.processor.texts(texts)
@@ -261,11 +245,6 @@ class Grounder:
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def _grounding(answer: Answer) -> Grounding:
-    boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
-    return Grounding(PRESENT if boxes else ABSENT, answer.score, boxes, tuple(answer.scores.tolist()))
 
 
 def fingerprint_of_folder(folder: Path) -> str:

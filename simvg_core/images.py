@@ -1,4 +1,4 @@
-"""From camera frames to network input."""
+"""Camera frames as arrays: any kind to BGR, and to the model's size. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError
 
 Frame = NDArray[np.uint8]
@@ -47,12 +44,3 @@ def resize(frame_bgr: Frame, size: int, how: str) -> Frame:
     method = cv2.INTER_AREA if how == "area" and smaller else cv2.INTER_LINEAR
     resized: Any = cv2.resize(np.ascontiguousarray(frame_bgr), (size, size), interpolation=method)
     return cast(Frame, resized)
-
-
-def to_pixels(frames_bgr: list[Frame], config: SimVGConfig) -> Tensor:
-    """(H, W, 3) uint8 BGR frames of any sizes → normalised RGB (B, 3, S, S) float32."""
-    small = np.stack([resize(frame, config.image_size, config.resize) for frame in frames_bgr])
-    pixels = torch.from_numpy(small).flip(-1).permute(0, 3, 1, 2).float()
-    mean = torch.tensor(config.image_mean)[:, None, None]
-    std = torch.tensor(config.image_std)[:, None, None]
-    return (pixels - mean) / std

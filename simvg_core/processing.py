@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simvg_core.boxes import cxcywh_to_xyxy, suppress
+from simvg_core.answers import assemble
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, InputError
-from simvg_core.images import as_bgr, to_pixels
+from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.model import SimVGOutput
-from simvg_core.text import Pieces, TextBatch, TextPacker, read_pieces
+from simvg_core.text import TextBatch, TextPacker, read_pieces
+from simvg_core.words import Pieces
 
 
 class Inputs(NamedTuple):
@@ -26,18 +27,19 @@ class Inputs(NamedTuple):
     sizes: list[tuple[int, int]]  # (height, width) per frame
 
 
-class Answer(NamedTuple):
-    """What is said about one text in one frame; no boxes = not there."""
-
-    score: float  # probability that anything fits
-    boxes_xyxy_px: NDArray[np.float32]  # (n, 4) corners in the original frame, best first
-    scores: NDArray[np.float32]  # (n,)
-
-
 def calibrated(logits: Tensor, config: SimVGConfig) -> Tensor:
     """(..., 2) logits (object, no object) → (...) probabilities by the temperature and bias stored with the model."""
     difference = logits[..., 0].float() - logits[..., 1].float()
     return torch.sigmoid(difference / config.score_temperature + config.score_bias)
+
+
+def to_pixels(frames_bgr: list[Frame], config: SimVGConfig) -> Tensor:
+    """(H, W, 3) uint8 BGR frames of any sizes → normalised RGB (B, 3, S, S) float32."""
+    small = np.stack([resize(frame, config.image_size, config.resize) for frame in frames_bgr])
+    pixels = torch.from_numpy(small).flip(-1).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(config.image_mean)[:, None, None]
+    std = torch.tensor(config.image_std)[:, None, None]
+    return (pixels - mean) / std
 
 
 class SimVGProcessor:
@@ -73,7 +75,7 @@ class SimVGProcessor:
 
     def unknown_words(self, text: str) -> list[str]:
         """Words the tokenizer does not know."""
-        return self.text.unknown_words(text)
+        return self.text.words.unknown_words(text)
 
     def frames(self, frames: Sequence[Any]) -> Inputs:
         """Frames of any size (see `as_bgr`) → network input; raises ImageError for what is no frame."""
@@ -88,7 +90,7 @@ class SimVGProcessor:
         target_sizes: Sequence[tuple[int, int]],
         threshold: float | Sequence[float] | None = None,
         nms_iou: float | None = None,
-        branch: str = "token",
+        branch: str | None = None,
     ) -> list[Any]:
         """Answers in pixels of the original frames.
 
@@ -98,13 +100,13 @@ class SimVGProcessor:
             threshold: lowest score of a box, one for all or one per text; None = the model's own. A model with one
                 answer and threshold 0 always answers, as the paper's referring comprehension does.
             nms_iou: overlap above which the worse box of a text is dropped; None = the model's own setting.
-            branch: "token", or "decoder" (its last layer).
+            branch: "token", or "decoder" (its last layer); None = `SimVGConfig.answer_branch`.
 
         Returns:
             `Answer` per text (N), or per frame a list of them, in order. Boxes are clipped to the frame; a box
             without area is dropped.
         """
-        logits, boxes = self._branch(outputs, branch)
+        logits, boxes = self._branch(outputs, branch or self.config.answer_branch)
         per_frame = logits.dim() == 4
         if not per_frame:
             logits, boxes = logits.unsqueeze(1), boxes.unsqueeze(1)
@@ -116,31 +118,8 @@ class SimVGProcessor:
         floor = floor[None, :, None] if per_frame else floor[:, None, None]
         overlap = self.config.nms_iou if nms_iou is None else nms_iou
         scores = calibrated(logits, self.config)
-        size = torch.tensor([[w, h, w, h] for h, w in target_sizes], dtype=torch.float32)[:, None, None]
-        corners = cxcywh_to_xyxy(boxes.float().cpu()) * size
-        pixels: NDArray[np.float32] = torch.minimum(corners.clamp(min=0), size).numpy()
-        score: NDArray[np.float32] = scores.cpu().numpy()
-        solid = np.all(pixels[..., 2:] > pixels[..., :2], axis=-1)
-        kept: NDArray[np.bool_] = np.asarray(solid & (score >= floor))
-        best = score.max(axis=-1, initial=0.0)
-        none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        found: NDArray[np.bool_] = np.asarray(kept.any(axis=-1))
-        result = [
-            [
-                self._answer(best[i, j], pixels[i, j][kept[i, j]], score[i, j][kept[i, j]], overlap)
-                if found[i, j]
-                else Answer(float(best[i, j]), *none)
-                for j in range(texts)
-            ]
-            for i in range(rows)
-        ]
+        result = assemble(scores.cpu().numpy(), boxes.float().cpu().numpy(), target_sizes, floor, overlap)
         return result if per_frame else [row[0] for row in result]
-
-    def _answer(
-        self, best: Any, boxes: NDArray[np.float32], scores: NDArray[np.float32], max_iou: float | None
-    ) -> Answer:
-        order = np.argsort(-scores, kind="stable").tolist() if max_iou is None else suppress(boxes, scores, max_iou)
-        return Answer(float(best), boxes[order], scores[order])
 
     def _thresholds(self, threshold: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
         value = self.config.score_threshold if threshold is None else threshold

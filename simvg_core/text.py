@@ -1,49 +1,18 @@
-"""From words to token ids."""
+"""From words to tensors of token ids."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError, TextError
-
-BEGIN, PAD, END, UNKNOWN = 0, 1, 2, 3
-_SPECIAL = {"<s>": BEGIN, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
-_REMOVED = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
-
-
-def clean_text(text: str) -> str:
-    """Lower case; without . , ' ! ? " ( ) * # : ; and with a space for - and /. Everything else stays as it is."""
-    return text.lower().translate(_REMOVED)
-
-
-class Pieces(Protocol):
-    """A tokenizer: a cleaned text to piece ids, without begin and end."""
-
-    def __call__(self, text: str) -> list[int]: ...
-
-    def save(self, folder: Path) -> None: ...
-
-
-class FastPieces:
-    """A `tokenizer.json` of the tokenizers library with <s>, <pad>, </s>, <unk> as ids 0 to 3."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        wrong = {name: tokenizer.token_to_id(name) for name, want in _SPECIAL.items()}
-        if wrong != _SPECIAL:
-            raise CheckpointError(f"the tokenizer gives its special tokens the ids {wrong}; they must be {_SPECIAL}.")
-
-    def __call__(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
-    def save(self, folder: Path) -> None:
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+from simvg_core.errors import CheckpointError
+from simvg_core.words import PAD, Pieces, WordPacker, read_fast_pieces
 
 
 class XLMRobertaPieces:
@@ -51,6 +20,11 @@ class XLMRobertaPieces:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+
+    @property
+    def size(self) -> int:
+        """Ids it can give, begin, padding, end and unknown included."""
+        return len(self.tokenizer) - 1  # its mask token is no word
 
     def __call__(self, text: str) -> list[int]:
         return list(self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text)))
@@ -66,21 +40,49 @@ def read_pieces(folder: Path, kind: str) -> Pieces:
         CheckpointError: its file is missing or does not fit.
     """
     if kind == "fast":
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise CheckpointError(f"{folder} has no tokenizer.json; copy the one the model was trained with.")
-        try:
-            return FastPieces(Tokenizer.from_file(str(path)))
-        except CheckpointError:
-            raise
-        except Exception as error:  # the library raises bare Exception for a broken file
-            raise CheckpointError(f"{path} is not a readable tokenizer ({error}).") from error
+        return read_fast_pieces(folder)
     from transformers import XLMRobertaTokenizer
 
     # Given a file under another name, transformers silently reads every word as <unk>.
     if not any((folder / name).is_file() for name in ("sentencepiece.bpe.model", "tokenizer.json")):
         raise CheckpointError(f"{folder} has no sentencepiece.bpe.model; copy beit3.spm there under that name.")
     return XLMRobertaPieces(XLMRobertaTokenizer.from_pretrained(folder))
+
+
+def read_sentencepiece(path: Path, vocab_size: int) -> XLMRobertaPieces:
+    """The tokenizer of published weights from its SentencePiece file (`beit3.spm`), every piece of it checked.
+
+    Raises:
+        CheckpointError: no such file, not a SentencePiece model, other special pieces, or more pieces than the model
+            has words.
+    """
+    from sentencepiece import SentencePieceProcessor
+    from transformers import XLMRobertaTokenizer
+
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; give the SentencePiece model, beit3.spm for published weights.")
+    try:
+        model: Any = SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a SentencePiece model ({error}); download beit3.spm again.") from error
+    names = [model.id_to_piece(i) for i in range(model.get_piece_size())]
+    if names[:3] != ["<unk>", "<s>", "</s>"]:
+        raise CheckpointError(
+            f"{path} starts with the pieces {names[:3]}, not <unk>, <s>, </s>: it is the tokenizer of another model. "
+            "Give beit3.spm."
+        )
+    if len(names) >= vocab_size:
+        raise CheckpointError(
+            f"{path} has {len(names)} pieces, the model has words for {vocab_size - 1}: it is the tokenizer of another "
+            "model. Give beit3.spm."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(path, Path(folder) / "sentencepiece.bpe.model")
+        pieces = XLMRobertaPieces(XLMRobertaTokenizer.from_pretrained(folder))
+    ids = pieces.tokenizer.convert_tokens_to_ids(names[3:])
+    if wrong := [name for place, name in enumerate(names[3:], start=4) if ids[place - 4] != place]:
+        raise CheckpointError(f"transformers reads pieces of {path} under other ids, {wrong[0]!r} among them.")
+    return pieces
 
 
 class TextBatch(NamedTuple):
@@ -92,10 +94,11 @@ class TextBatch(NamedTuple):
 
 
 class TextPacker:
-    """Cleaning, tokenizing and packing: [begin, pieces, end, padding …]."""
+    """Texts to tensors: [begin, pieces, end, padding …]."""
 
     def __init__(self, config: SimVGConfig, pieces: Pieces) -> None:
-        self.config, self.pieces = config, pieces
+        self.pieces, self.max_tokens = pieces, config.max_text_tokens
+        self.words = WordPacker(pieces, config.max_text_tokens, config.text_overflow)
 
     def __call__(self, texts: list[str], pad_to_longest: bool = False) -> TextBatch:
         """Packs texts to `max_text_tokens`, or to the longest of them.
@@ -103,45 +106,11 @@ class TextPacker:
         Raises:
             TextError: not a string, nothing left after cleaning, or too long where the config says "error".
         """
-        rows, truncated = [], []
-        for text in texts:
-            row, cut = self._row(text)
-            rows.append(row)
-            truncated.append(cut)
-        length = max(map(len, rows), default=0) if pad_to_longest else self.config.max_text_tokens
+        rows, truncated = self.words.rows(texts)
+        length = max(map(len, rows), default=0) if pad_to_longest else self.max_tokens
         ids = torch.full((len(rows), length), PAD, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
         return TextBatch(ids, mask, truncated)
-
-    def _row(self, text: Any) -> tuple[list[int], str]:
-        if not isinstance(text, str):
-            raise TextError(f"a text is a {type(text).__name__} ({text!r}); pass a string.")
-        cleaned = clean_text(text)
-        pieces = self.pieces(cleaned) if cleaned.strip() else []
-        if not pieces:
-            raise TextError(f'text {text!r} has no words after cleaning; name a thing, for example "missing bolt".')
-        room = self.config.max_text_tokens - 2
-        if len(pieces) <= room:
-            return pack(pieces, self.config.max_text_tokens), ""
-        words = cleaned.split()
-        kept = len(words)
-        while kept and len(self.pieces(" ".join(words[:kept]))) > room:
-            kept -= 1
-        cut = " ".join(words[kept:])
-        if self.config.text_overflow == "error":
-            raise TextError(
-                f"text {text!r} has {len(pieces)} tokens, the model reads {room}; shorten it, {cut!r} would be cut off."
-            )
-        return pack(pieces, self.config.max_text_tokens), cut
-
-    def unknown_words(self, text: str) -> list[str]:
-        """Words of a text that the tokenizer does not know, in order; the model cannot tell them apart."""
-        return [word for word in clean_text(text).split() if UNKNOWN in self.pieces(word)]
-
-
-def pack(pieces: list[int], max_tokens: int) -> list[int]:
-    """Begin, the first `max_tokens` − 2 pieces, end."""
-    return [BEGIN, *pieces[: max_tokens - 2], END]

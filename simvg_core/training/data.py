@@ -24,9 +24,10 @@ from simvg_core.images import Frame
 from simvg_core.lineworld.language import Grammar, Query, rng_of
 from simvg_core.lineworld.truth import ImageTruth, Seen, TruthError, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLORS, DENSE_STATES, KINDS
-from simvg_core.text import FastPieces, Pieces, TextPacker
+from simvg_core.text import TextPacker
 from simvg_core.training.augment import AugmentSettings, augment, plain
 from simvg_core.training.tokenizer import build_tokenizer
+from simvg_core.words import FastPieces, Pieces
 
 _DENSE = {(kind, state): len(KINDS) + number for number, (kind, state) in enumerate(DENSE_STATES)}
 In = TypeVar("In")
@@ -45,9 +46,10 @@ class Batch(NamedTuple):
     attention_mask: NDArray[np.int64]  # (N, T)
     image_index: NDArray[np.int64]  # (N,)
     boxes: list[NDArray[np.float32]]  # N × (n, 4) cxcywh normalised
-    dense: list[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]]  # B × boxes, kinds, colours
-    queries: list[Query]  # N
-    scenes: list[list[Seen]]  # B
+    # Rendered sets only:
+    dense: Sequence[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = ()  # B × boxes, kinds, colours
+    queries: Sequence[Query] = ()  # N
+    scenes: Sequence[list[Seen]] = ()  # B
 
 
 @dataclass(frozen=True)
@@ -193,10 +195,11 @@ def model_inputs(batch: Batch, config: SimVGConfig, device: torch.device, answer
     }
     if answers:
         inputs["labels"] = [{"boxes": _on(boxes, device)} for boxes in batch.boxes]
-        inputs["dense_labels"] = [
-            {"boxes": _on(boxes, device), "kinds": _on(kinds, device), "colors": _on(colors, device)}
-            for boxes, kinds, colors in batch.dense
-        ]
+        if batch.dense:
+            inputs["dense_labels"] = [
+                {"boxes": _on(boxes, device), "kinds": _on(kinds, device), "colors": _on(colors, device)}
+                for boxes, kinds, colors in batch.dense
+            ]
     return inputs
 
 

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from simvg_core.boxes import cxcywh_to_xyxy, suppress
+from simvg_core.answers import suppress
+from simvg_core.boxes import cxcywh_to_xyxy
 from simvg_core.lineworld.language import Grammar, standing_truth
 from simvg_core.lineworld.vocabulary import HOLES
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import calibrated
-from simvg_core.text import Pieces
 from simvg_core.training.data import Batch, BatchMaker, LineSet, boxes_of, make_executor, model_inputs, prefetch
 from simvg_core.training.metrics import Outcome, auc, grouped, summary
+from simvg_core.words import Pieces
 
 STANDING = (
     "missing bolt", "missing screw", "loose bolt", "loose screw", "crooked label", "scratch", "dent", "stain",

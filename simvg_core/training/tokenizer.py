@@ -13,7 +13,7 @@ from tokenizers.models import WordPiece
 
 from simvg_core.lineworld.language import NUMBERS
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, PLAIN_WORDS, SIZE_WORDS
-from simvg_core.text import clean_text
+from simvg_core.words import clean_text
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _ENDINGS = ("s", "es", "ed", "ing", "er", "ers", "ly", "less", "able", "ness", "est", "en", "tion", "al", "y")

@@ -13,7 +13,7 @@ from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
-from simvg_core.text import FastPieces
+from simvg_core.words import FastPieces
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue"]
 

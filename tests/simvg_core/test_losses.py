@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from simvg_core.answers import suppress
 from simvg_core.auxiliary import DenseAnswers, dense_loss, existence_loss, heat_map_loss, pointer_loss
-from simvg_core.boxes import cxcywh_to_xyxy, generalized_iou, iou, suppress, xyxy_to_cxcywh
+from simvg_core.boxes import cxcywh_to_xyxy, generalized_iou, iou, xyxy_to_cxcywh
 from simvg_core.configuration import SimVGConfig
 from simvg_core.losses import branch_losses
 from simvg_core.matching import Matches, Targets, match

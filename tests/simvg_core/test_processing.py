@@ -14,10 +14,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ImageError, InputError, TextError
-from simvg_core.images import as_bgr, resize, to_pixels
+from simvg_core.images import as_bgr, resize
 from simvg_core.model import SimVGOutput
-from simvg_core.processing import SimVGProcessor, calibrated
-from simvg_core.text import FastPieces, TextPacker, clean_text, pack, read_pieces
+from simvg_core.processing import SimVGProcessor, calibrated, to_pixels
+from simvg_core.text import TextPacker, read_pieces
+from simvg_core.words import FastPieces, clean_text, pack
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 TEXT = json.loads((REFERENCE / "text_preprocess.json").read_text())

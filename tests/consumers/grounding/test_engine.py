@@ -20,7 +20,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
-from simvg_core.text import FastPieces
+from simvg_core.words import FastPieces
 from tests.consumers.grounding.conftest import Line
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue"]

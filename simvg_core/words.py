@@ -1,0 +1,108 @@
+"""From words to token ids as plain lists: cleaning, the fast tokenizer, packing. Every engine begins here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tokenizers import Tokenizer
+
+from simvg_core.errors import CheckpointError, TextError
+
+BEGIN, PAD, END, UNKNOWN = 0, 1, 2, 3
+_SPECIAL = {"<s>": BEGIN, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
+_REMOVED = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
+
+
+def clean_text(text: str) -> str:
+    """Lower case; without . , ' ! ? " ( ) * # : ; and with a space for - and /. Everything else stays as it is."""
+    return text.lower().translate(_REMOVED)
+
+
+class Pieces(Protocol):
+    """A tokenizer: a cleaned text to piece ids, without begin and end."""
+
+    def __call__(self, text: str) -> list[int]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+class FastPieces:
+    """A `tokenizer.json` of the tokenizers library with <s>, <pad>, </s>, <unk> as ids 0 to 3."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        wrong = {name: tokenizer.token_to_id(name) for name, want in _SPECIAL.items()}
+        if wrong != _SPECIAL:
+            raise CheckpointError(f"the tokenizer gives its special tokens the ids {wrong}; they must be {_SPECIAL}.")
+
+    def __call__(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def read_fast_pieces(folder: Path) -> FastPieces:
+    """The `tokenizer.json` in a model folder. Raises CheckpointError: it is missing or does not fit."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no tokenizer.json; copy the one the model was trained with.")
+    try:
+        return FastPieces(Tokenizer.from_file(str(path)))
+    except CheckpointError:
+        raise
+    except Exception as error:  # the library raises bare Exception for a broken file
+        raise CheckpointError(f"{path} is not a readable tokenizer ({error}).") from error
+
+
+class WordPacker:
+    """Cleaning, tokenizing and packing: [begin, pieces, end].
+
+    Args:
+        max_tokens: begin and end included.
+        overflow: "truncate" cuts what is too long at a word, "error" refuses it.
+    """
+
+    def __init__(self, pieces: Pieces, max_tokens: int, overflow: str) -> None:
+        self.pieces, self.max_tokens, self.overflow = pieces, max_tokens, overflow
+
+    def rows(self, texts: Sequence[Any]) -> tuple[list[list[int]], list[str]]:
+        """Ids of each text, and the words of each that were cut off ("" if none).
+
+        Raises:
+            TextError: not a string, nothing left after cleaning, or too long.
+        """
+        pairs = [self._row(text) for text in texts]
+        return [row for row, _ in pairs], [cut for _, cut in pairs]
+
+    def _row(self, text: Any) -> tuple[list[int], str]:
+        if not isinstance(text, str):
+            raise TextError(f"a text is a {type(text).__name__} ({text!r}); pass a string.")
+        cleaned = clean_text(text)
+        pieces = self.pieces(cleaned) if cleaned.strip() else []
+        if not pieces:
+            raise TextError(f'text {text!r} has no words after cleaning; name a thing, for example "missing bolt".')
+        room = self.max_tokens - 2
+        if len(pieces) <= room:
+            return pack(pieces, self.max_tokens), ""
+        words = cleaned.split()
+        kept = len(words)
+        while kept and len(self.pieces(" ".join(words[:kept]))) > room:
+            kept -= 1
+        cut = " ".join(words[kept:])
+        if self.overflow == "error":
+            raise TextError(
+                f"text {text!r} has {len(pieces)} tokens, the model reads {room}; shorten it, {cut!r} would be cut off."
+            )
+        return pack(pieces, self.max_tokens), cut
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that the tokenizer does not know, in order; the model cannot tell them apart."""
+        return [word for word in clean_text(text).split() if UNKNOWN in self.pieces(word)]
+
+
+def pack(pieces: list[int], max_tokens: int) -> list[int]:
+    """Begin, the first `max_tokens` − 2 pieces, end."""
+    return [BEGIN, *pieces[: max_tokens - 2], END]
