@@ -5,6 +5,7 @@ SimVGLineError
 ├── ContractError          a message or value breaks its contract
 │   ├── BadFrameMessage    a message on `frames` that cannot be read as a frame
 │   ├── BadAlertMessage    a message on `alerts` that cannot be read as an alert
+│   ├── BadOperatorAction  a message on `operator-actions` that is none, or an action that cannot be carried out
 │   ├── BadRejectedMessage no rejected message is where one was asked for
 │   └── BadQuery           a standing query that cannot be accepted
 ├── RegistryError          the registry of standing queries
@@ -53,6 +54,10 @@ class BadFrameMessage(ContractError):
 
 class BadAlertMessage(ContractError):
     """A message on the alerts topic cannot be read as an alert."""
+
+
+class BadOperatorAction(ContractError):
+    """A message is no operator's action, or an action cannot be carried out."""
 
 
 class BadRejectedMessage(ContractError):
