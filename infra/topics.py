@@ -93,7 +93,12 @@ TOPICS: dict[TopicName, TopicSpec] = dict(
             "the frame and the crop of each alert",
             _delete(ms=28 * _DAY, bytes_per_partition=2_000_000_000, images=True),
         ),
-        _spec("operator-actions", "what operators said of alerts", _compact(and_delete_after_ms=365 * _DAY)),
+        _spec(
+            "operator-actions",
+            "what operators said of alerts",
+            # Keyed by alert, so compaction would let a comment replace the verdict before it: not within the retention.
+            _compact(and_delete_after_ms=365 * _DAY) | {"min.compaction.lag.ms": str(365 * _DAY)},
+        ),
         _spec("alarm-state", "changelog of the alarm state machine", _compact(and_delete_after_ms=None)),
         _spec(
             "frames-rejected",
