@@ -21,6 +21,7 @@ from infra.redaction import redact
 from infra.secrecy import refuse_secret_options
 from infra.settings import all_secret_names, environment_name
 from producers.cli import camera
+from simvg_core.convert_cli import app as convert_app
 from simvg_core.errors import SimVGError
 from simvg_core.lineworld.cli import app as line_app
 from simvg_core.training.cli import app as training_app
@@ -40,6 +41,7 @@ app.command("evidence")(evidence)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
 app.add_typer(rejected_app, name="rejected")
+app.add_typer(convert_app, name="convert")
 app.add_typer(line_app, name="line")
 app.add_typer(data_app, name="data")
 for own in (stack_app, training_app):

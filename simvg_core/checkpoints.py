@@ -30,6 +30,7 @@ from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
 
 EMA = "ema_state_dict"
 ENCODER_PREFIX = "vis_enc."
+LISTED = 20  # keys that a message names before it only counts
 HEADS_BY_WIDTH = {768: 12, 1024: 16}
 
 
@@ -244,10 +245,10 @@ def load_official(
     take_over = any(value.is_meta for value in own.values())
     new: dict[str, Tensor] = {}
     used: set[str] = set()
+    taken: set[int] = set()
     for name, sources in official_sources(model.config).items():
         if encoder_only and not sources[0].startswith(ENCODER_PREFIX):
             continue
-        shared = take_over and bool(used.intersection(sources))
         used.update(sources)
         absent = [source for source in sources if source not in tensors]
         if absent:
@@ -264,7 +265,12 @@ def load_official(
             report.mismatched.append(f"{' + '.join(sources)}: {shapes}")
             continue
         value = value.reshape(target.shape).to(target.dtype)
-        new[name] = value.clone() if shared or (take_over and not value.is_contiguous()) else value
+        if take_over and not value.is_meta:
+            # what two weights share, or what is spread out, cannot be saved as it lies
+            shared = value.data_ptr() in taken or not value.is_contiguous()
+            value = value.clone(memory_format=torch.contiguous_format) if shared else value
+            taken.add(value.data_ptr())
+        new[name] = value
         report.loaded += sources
     report.missing = sorted(set(report.missing))
     report.unexpected = sorted(key for key in tensors if key not in used and key not in UNUSED_OFFICIAL_KEYS)
@@ -278,7 +284,8 @@ def load_official(
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names) if names else "none"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (", ".join(names[:LISTED]) or "none") + more
 
 
 def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadReport:

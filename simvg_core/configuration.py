@@ -189,6 +189,11 @@ class SimVGConfig(PreTrainedConfig):
         return self.image_size // self.patch_size
 
     @property
+    def answer_branch(self) -> str:
+        """The branch whose answers count: "token", or "decoder" where it alone was trained (the first stage)."""
+        return "token" if "token" in (self.loss_weights or {}) else "decoder"
+
+    @property
     def num_patches(self) -> int:
         """Image tokens per image."""
         return self.grid_size**2
