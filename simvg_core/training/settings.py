@@ -11,6 +11,7 @@ import yaml
 
 from simvg_core.errors import ConfigurationError
 from simvg_core.training.augment import AugmentSettings
+from simvg_core.training.jitter import JitterSettings
 
 T = TypeVar("T")
 
@@ -23,14 +24,39 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """One run. It ends at `max_steps`, `max_minutes` or `max_epochs`, whichever comes first; a cosine follows all.
+class SetSettings:
+    """A data set of expressions, as `simvg_core.training.sets.open_set` opens it.
 
     Args:
+        path: its folder or file.
+        format: None = found from the files.
+        split: None = all of them.
+        images: folder of the images; None = where the format has them.
+    """
+
+    path: str
+    format: str | None = None
+    split: str | None = None
+    images: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One run, on rendered sets (`data`) or on data sets of expressions (`sets`).
+
+    It ends at `max_steps`, `max_minutes` or `max_epochs`, whichever comes first; a cosine follows them all.
+
+    Args:
+        sets: data sets of expressions to train on.
+        validation_set: one for the periodic evaluation.
+        jitter: large-scale jitter of their pictures; None = none.
+        tokenizer: a folder with the tokenizer; None = that of `start_from` where it has one, else the one that is made
+            from the line's vocabulary.
         data: folders of rendered sets; pictures that appear while training are taken in.
         first_data: drawn or older sets that fill the rounds while less than `first_share` of the run is done, or while
             `data` holds fewer than `first_until` pictures.
         validation: a rendered set for the periodic evaluation.
+        augmentation: of rendered pictures.
         architecture: which of `SimVGConfig`'s sizes the model has.
         model: fields of `SimVGConfig` by name, instead of those of the architecture.
         batch_size: pictures per process and pass, each with `queries` questions.
@@ -47,9 +73,13 @@ class TrainSettings:
         precision: "bf16" (autocast), "fp16" (autocast with loss scaling, on CUDA) or "fp32".
         gradient_checkpointing: encoder layers are computed again in the backward pass instead of being remembered.
         threads: of torch on the CPU.
-        start_from: a model folder whose weights are the start.
+        start_from: whose weights are the start: a model folder, or a file of official SimVG or BEiT-3 weights.
     """
 
+    sets: tuple[SetSettings, ...] = ()
+    validation_set: SetSettings | None = None
+    jitter: JitterSettings | None = None
+    tokenizer: str | None = None
     data: tuple[str, ...] = ()
     first_data: tuple[str, ...] = ()
     first_share: float = 0.1
@@ -95,7 +125,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_minutes is None and self.max_epochs is None:
-            raise ConfigurationError("the run has no end; set max_steps or max_minutes.")
+            raise ConfigurationError("the run has no end; set max_steps or max_minutes, or max_epochs.")
         positive = ("batch_size", "accumulation", "queries", "round_steps", "checkpoint_steps", "log_steps", "threads")
         for name in positive:
             if getattr(self, name) < 1:
@@ -112,8 +142,18 @@ class TrainSettings:
                 "rendered sets may grow, so they have no epochs: leave out schedule: steps, max_epochs and "
                 "warmup_epochs, or train on a grounding set."
             )
-        if not self.data:
-            raise ConfigurationError("data names no folder; give at least one rendered set.")
+        if not self.data and not self.sets:
+            raise ConfigurationError("data names no folder; give at least one rendered set, or a data set in sets.")
+        if self.data and self.sets:
+            raise ConfigurationError("data and sets are trained on apart; give rendered sets or sets of expressions.")
+
+
+_NESTED: dict[str, type[Any]] = {
+    "augmentation": AugmentSettings,
+    "jitter": JitterSettings,
+    "sets": SetSettings,
+    "validation_set": SetSettings,
+}
 
 
 def read_settings(path: Path, **overrides: Any) -> TrainSettings:
@@ -134,6 +174,12 @@ def read_settings(path: Path, **overrides: Any) -> TrainSettings:
     return build(TrainSettings, raw, str(path))
 
 
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: {value!r} must be a mapping of names to values.")
+    return value
+
+
 def build(kind: type[T], raw: dict[str, Any], where: str) -> T:
     """A settings dataclass from plain values; lists become tuples, mappings nested settings."""
     assert is_dataclass(kind)
@@ -144,8 +190,10 @@ def build(kind: type[T], raw: dict[str, Any], where: str) -> T:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}."
             raise ConfigurationError(f"{where} has no setting {key!r}{hint}")
-        if key == "augmentation":
-            value = build(AugmentSettings, value or {}, f"{where}, augmentation")
+        if key in _NESTED and value is not None:
+            nested = value if isinstance(value, list) else [value]
+            parts = [build(_NESTED[key], _mapping(part, f"{where}, {key}"), f"{where}, {key}") for part in nested]
+            value = parts if key == "sets" else parts[0]
         values[key] = tuple(value) if isinstance(value, list) else value
     try:
         return kind(**values)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +25,8 @@ class Source(Protocol):
     make: Callable[[Any], Batch]
     # Steps of one round where a round is an epoch; None where the data may grow.
     epoch_steps: int | None
+    # Records that are not trained on, by reason.
+    left_out: Mapping[str, int]
 
     def round(self, epoch: int, share: float) -> list[Step]:
         """The steps of a round, a function of the seed, `epoch` (from 0) and, while data grow, what there is."""
@@ -42,6 +45,7 @@ class LineSource:
     """
 
     epoch_steps: int | None = None
+    left_out: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
         self.settings, self.step_size = settings, step_size

@@ -13,21 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
-from simvg_core.lineworld.vocabulary import COLORS, NUM_DENSE_KINDS
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
-from simvg_core.text import FastPieces
 from simvg_core.training.data import Batch, LineSet, make_executor, model_inputs, prefetch
 from simvg_core.training.evaluate import outcomes_of
+from simvg_core.training.grounding_source import GroundingSource, open_grounding_set
 from simvg_core.training.metrics import auc, summary
 from simvg_core.training.processes import Processes, make_processes
 from simvg_core.training.runlog import RunLog
 from simvg_core.training.schedule import build_optimizer, learning_rate
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.sources import LineSource, Source
-from simvg_core.training.tokenizer import build_tokenizer
+from simvg_core.training.start import load_start, model_config, read_tokenizer
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -44,16 +42,6 @@ class Progress:
     seconds: float = 0.0
     round_tasks: list[tuple[int, list[str]]] | None = None  # what is left of the current round
     best: float = -1.0
-
-
-def model_config(settings: TrainSettings) -> SimVGConfig:
-    """The small line model with the sizes of our tokenizer and truth."""
-    sizes: dict[str, Any] = {
-        "vocab_size": build_tokenizer().get_vocab_size(),
-        "num_kinds": NUM_DENSE_KINDS,
-        "num_colors": len(COLORS),
-    }
-    return SimVGConfig.line_small(**{**sizes, **settings.model})
 
 
 class Trainer:
@@ -86,11 +74,12 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.folder = Path(settings.output)
         self.config = model_config(settings)
+        self.pieces = read_tokenizer(settings, self.config)
         self.model = SimVGForGrounding(self.config)
         torch.nn.Module.to(self.model, self.device)  # the method of transformers is untyped
-        if settings.start_from is not None:
-            start = SimVGForGrounding.from_pretrained(settings.start_from)
-            self.model.load_state_dict(start.state_dict())
+        self.weights: dict[str, Any] = {}
+        if settings.start_from is not None and not resume:
+            self.weights = load_start(self.model, Path(settings.start_from))
         self.ema = self.model
         if settings.ema:
             self.ema = copy.deepcopy(self.model)
@@ -99,12 +88,14 @@ class Trainer:
         if settings.gradient_checkpointing:
             if self.config.attention == "standing":
                 raise ConfigurationError("gradient_checkpointing works in joint attention; leave it out.")
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+            # transformers renames it in version 6
+            enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         self.optimizer = build_optimizer(self.model, settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.overflows = 0
         self.progress = Progress()
-        self.source: Source = LineSource(settings, self.config, self.step_size)
+        self.source = self._source()
         if resume:
             self._load()
         elif (self.folder / CHECKPOINT).exists():
@@ -117,6 +108,13 @@ class Trainer:
         """Pictures of one step, all processes and passes together."""
         return self.settings.batch_size * self.settings.accumulation * self.processes.count
 
+    def _source(self) -> Source:
+        settings = self.settings
+        if settings.data:
+            return LineSource(settings, self.config, self.step_size)
+        sets = [open_grounding_set(one) for one in settings.sets]
+        return GroundingSource(sets, self.config, self.pieces, settings, self.step_size)
+
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> Path:
@@ -128,7 +126,11 @@ class Trainer:
         evaluated = progress.seconds
         logged = self.clock()
         with RunLog(self.folder, asdict(settings), silent=not self.processes.first) as log:
-            log.note("start", step=progress.step, parameters=sum(p.numel() for p in self.model.parameters()))
+            parameters = sum(parameter.numel() for parameter in self.model.parameters())
+            log.note(
+                "start", step=progress.step, parameters=parameters, processes=self.processes.count,
+                weights=self.weights, left_out=dict(self.source.left_out),
+            )  # fmt: skip
             self.model.train()
             try:
                 for batches in self._steps(executor):
@@ -269,7 +271,7 @@ class Trainer:
         if not self.processes.first:
             return folder
         self.ema.save_pretrained(folder)
-        SimVGProcessor(self.config, FastPieces(build_tokenizer())).save_pretrained(folder)
+        SimVGProcessor(self.config, self.pieces).save_pretrained(folder)
         return folder
 
     def save(self) -> None:

@@ -1,0 +1,145 @@
+"""Data sets of expressions as batches: one picture and one expression per sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import ConfigurationError
+from simvg_core.images import Frame, resize
+from simvg_core.text import TextPacker
+from simvg_core.training.data import Batch, DataError
+from simvg_core.training.jitter import JitterSettings, jitter
+from simvg_core.training.sets.open import open_set
+from simvg_core.training.sets.sample import GroundingSet, Sample
+from simvg_core.training.settings import SetSettings, TrainSettings
+from simvg_core.training.sources import Step
+from simvg_core.words import Pieces
+
+
+@dataclass(frozen=True)
+class SampleBatchMaker:
+    """Turns samples into a batch; picklable, so that it can work in another process.
+
+    Args:
+        config: of the model: picture side, resize method, tokens per text.
+        jitter: None = the pictures as they are at run time.
+        seed: with a sample's id and the epoch it decides everything that is random.
+    """
+
+    config: SimVGConfig
+    pieces: Pieces
+    jitter: JitterSettings | None
+    seed: int
+
+    def __call__(self, item: tuple[Sequence[Sample], int]) -> Batch:
+        """`item` is (samples, epoch)."""
+        samples, epoch = item
+        pictures, boxes = [], []
+        for sample in samples:
+            frame = read_picture(sample)
+            targets = np.array(sample.boxes_xyxy_px, np.float32).reshape(-1, 4)
+            if self.jitter is not None:
+                rng = np.random.default_rng((self.seed, epoch, *sample.id.encode()))
+                frame, targets = jitter(frame, targets, self.config.image_size, self.jitter, rng)
+            pictures.append(resize(frame, self.config.image_size, self.config.resize)[:, :, ::-1])
+            boxes.append(normalised(targets, frame.shape[1], frame.shape[0]))
+        texts = TextPacker(self.config, self.pieces)([sample.text for sample in samples])
+        return Batch(
+            pixels=np.ascontiguousarray(np.stack(pictures)),
+            input_ids=texts.input_ids.numpy(),
+            attention_mask=texts.attention_mask.numpy(),
+            image_index=np.arange(len(samples), dtype=np.int64),
+            boxes=boxes,
+        )
+
+
+def read_picture(sample: Sample) -> Frame:
+    """(H, W, 3) BGR; raises DataError where the file is missing or broken."""
+    frame: Any = cv2.imread(str(sample.image), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise DataError(f"picture {sample.image} of sample {sample.id} is missing or broken; check the set.")
+    return frame  # type: ignore[no-any-return]
+
+
+def normalised(boxes_xyxy_px: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """(n, 4) corners in pixels → cxcywh, normalised to the picture."""
+    corners = boxes_xyxy_px / np.array([width, height, width, height], np.float32)
+    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def open_grounding_set(settings: SetSettings) -> GroundingSet:
+    """Raises SetError where there is no such set."""
+    images = None if settings.images is None else Path(settings.images)
+    return open_set(Path(settings.path), format=settings.format, split=settings.split, images=images)
+
+
+class GroundingSource:
+    """Data sets of expressions; an epoch asks for everything once, in one of its expressions drawn at random.
+
+    Expressions of one image with the same boxes mean the same thing; expressions without a target stand alone. Where
+    a "rec" set has several boxes for an expression, one of them is drawn.
+
+    Args:
+        step_size: samples per step, all processes and passes together.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[GroundingSet],
+        config: SimVGConfig,
+        pieces: Pieces,
+        settings: TrainSettings,
+        step_size: int,
+    ) -> None:
+        self.seed, self.step_size = settings.seed, step_size
+        self.make: Callable[[Any], Batch] = SampleBatchMaker(config, pieces, settings.jitter, settings.seed)
+        left_out: Counter[str] = Counter()
+        groups: dict[Any, list[Sample]] = {}
+        for number, one in enumerate(sets):
+            if one.task == "grec" and config.num_queries == 1:
+                raise ConfigurationError(
+                    f"{one.name} asks for several boxes at once, a model with num_queries=1 gives one; use more."
+                )
+            left_out.update(one.left_out())
+            for sample in one.samples():
+                alone = None if sample.boxes_xyxy_px else sample.id
+                key = (number, one.task, sample.image_id, sample.boxes_xyxy_px, alone)
+                groups.setdefault(key, []).append(sample)
+        self.left_out: Mapping[str, int] = left_out
+        self.things = list(groups.values())
+        self.choose_box = [key[1] == "rec" and len(key[3]) > 1 for key in groups]
+        if not self.things:
+            raise DataError("the training sets hold no usable sample; check their paths and splits.")
+        self.epoch_steps: int | None = max(1, len(self.things) // step_size)
+
+    def round(self, epoch: int, share: float) -> list[Step]:
+        """One epoch; what does not fill a step waits for another epoch. Samples of a small set repeat."""
+        rng = np.random.default_rng((self.seed, epoch))
+        assert self.epoch_steps is not None
+        order = np.resize(rng.permutation(len(self.things)), self.epoch_steps * self.step_size)
+        return [
+            (0, [str(index) for index in order[at : at + self.step_size]])
+            for at in range(0, len(order), self.step_size)
+        ]
+
+    def item(self, place: int, names: list[str], epoch: int) -> tuple[list[Sample], int]:
+        return [self.sample(int(name), epoch) for name in names], epoch
+
+    def sample(self, index: int, epoch: int) -> Sample:
+        """The expression, and of alternatives the box, that a thing has in an epoch."""
+        rng = np.random.default_rng((self.seed, epoch, index))
+        expressions = self.things[index]
+        chosen = expressions[int(rng.integers(len(expressions)))]
+        if not self.choose_box[index]:
+            return chosen
+        box = chosen.boxes_xyxy_px[int(rng.integers(len(chosen.boxes_xyxy_px)))]
+        return replace(chosen, boxes_xyxy_px=(box,))

@@ -1,0 +1,80 @@
+"""What a run starts from: sizes, tokenizer, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simvg_core.checkpoints import load_beit3, load_official, read_tensors
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.lineworld.vocabulary import COLORS, NUM_DENSE_KINDS
+from simvg_core.model import SimVGForGrounding
+from simvg_core.text import read_pieces
+from simvg_core.training.settings import TrainSettings
+from simvg_core.training.tokenizer import build_tokenizer
+from simvg_core.words import FastPieces, Pieces
+
+# Settings that change what the same weights compute, so that a start with others must not pass unseen.
+_MEANING = (
+    "num_attention_heads", "num_head_heads", "attention", "text_pooling", "resize", "image_mean", "image_std",
+    "tokenizer",
+)  # fmt: skip
+
+
+def model_config(settings: TrainSettings) -> SimVGConfig:
+    """The architecture's sizes with those of the tokenizer, and of the rendered truth; `settings.model` wins."""
+    make = getattr(SimVGConfig, settings.architecture)
+    config: SimVGConfig = make(**settings.model)
+    sizes: dict[str, Any] = {}
+    if config.tokenizer == "fast":
+        pieces = read_tokenizer(settings, config)
+        assert isinstance(pieces, FastPieces)
+        sizes["vocab_size"] = pieces.tokenizer.get_vocab_size()
+    if settings.architecture == "line_small":
+        sizes |= {"num_kinds": NUM_DENSE_KINDS, "num_colors": len(COLORS)}
+    return make(**{**sizes, **settings.model})  # type: ignore[no-any-return]
+
+
+def read_tokenizer(settings: TrainSettings, config: SimVGConfig) -> Pieces:
+    """The run's tokenizer, see `TrainSettings.tokenizer`.
+
+    Raises:
+        ConfigurationError: the model reads with the published tokenizer, and no folder has it.
+        CheckpointError: the named folder has none.
+    """
+    if settings.tokenizer is not None:
+        return read_pieces(Path(settings.tokenizer), config.tokenizer)
+    if settings.sets and settings.start_from is not None and Path(settings.start_from).is_dir():
+        return read_pieces(Path(settings.start_from), config.tokenizer)
+    if config.tokenizer == "fast":
+        return FastPieces(build_tokenizer())
+    raise ConfigurationError(
+        f'model: tokenizer="{config.tokenizer}" comes with the published weights; set tokenizer to a folder that holds '
+        "beit3.spm under the name sentencepiece.bpe.model, or start_from to a model folder."
+    )
+
+
+def load_start(model: SimVGForGrounding, path: Path) -> dict[str, Any]:
+    """Fills a model from a model folder, or from a file of official SimVG or BEiT-3 weights; tells what came of it.
+
+    From BEiT-3 weights only the encoder is filled.
+
+    Raises:
+        CheckpointError: nothing readable there, or made for another model.
+    """
+    if path.is_dir():
+        try:
+            start = SimVGForGrounding.from_pretrained(path)
+            model.load_state_dict(start.state_dict())
+        except (RuntimeError, OSError, ValueError) as error:
+            raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
+        own, other = model.config, start.config
+        changed = {key: [getattr(other, key), getattr(own, key)] for key in _MEANING}
+        return {"kind": "model folder", "changed": {key: pair for key, pair in changed.items() if pair[0] != pair[1]}}
+    tensors = read_tensors(path)
+    if any(key.startswith("beit3.") for key in tensors):
+        report = load_beit3(model, tensors)
+        return {"kind": "BEiT-3", "loaded": len(report.loaded), "interpolated": report.interpolated}
+    report = load_official(model, tensors)
+    return {"kind": "SimVG", "loaded": len(report.loaded)}
