@@ -1,4 +1,4 @@
-"""`simvg alerts`: alerts at a terminal, for people or as JSON lines."""
+"""`simvg alerts`: alerts at a terminal, for people or as JSON lines; what people do to them is in `actions_cli`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from infra.contracts import Alert, AlertState
 from infra.settings import RoleSettings, load
 from infra.telemetry import configure_logging
 
+app = typer.Typer()
+
 _COLOURS = {
     AlertState.RAISED: "bold red",
     AlertState.ACKNOWLEDGED: "yellow",
@@ -26,7 +28,9 @@ _COLOURS = {
 }
 
 
+@app.callback(invoke_without_command=True)
 def alerts(
+    context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, as in the topic.")] = False,
     camera: Annotated[str | None, typer.Option("--camera", help="Of this camera only.")] = None,
@@ -48,6 +52,8 @@ def alerts(
 
     Examples: simvg alerts --follow · simvg alerts --json --camera line-1 | jq .reason
     """
+    if context.invoked_subcommand is not None:
+        return
     settings = load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config)
     # The reader itself says what it cannot read; a log line besides would break JSON piped elsewhere.
     configure_logging(settings.telemetry.model_copy(update={"log_level": "ERROR"}), role="alerts")
@@ -96,7 +102,8 @@ def _line(one: Alert | UnreadableAlert) -> str:
         place = f"{one.place.topic} {one.place.partition}:{one.place.offset}"
         return f"[magenta]unreadable[/] {escape(place)} {escape(one.fault)}"
     colour = _COLOURS[one.state]
+    silent = " [dim](shelved)[/]" if one.suppressed else ""
     return (
         f"{one.timeline[-1].at:%H:%M:%S} [{colour}]{one.state:<12}[/] {escape(one.camera)} “{escape(one.query.text)}” "
-        f"{one.severity} [dim]{one.id}[/] {escape(one.reason)}"
+        f"{one.severity} [dim]{one.id}[/] {escape(one.reason)}{silent}"
     )

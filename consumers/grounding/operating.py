@@ -39,7 +39,9 @@ def _apply(
     shelf = None
     if action.kind is ActionKind.SHELVE:
         until = action.until or action.at + MAX_SHELF
-        shelf = Shelf(by=action.by, until=until, one_shot=action.until is None) if until > at else None
+        if until <= at:
+            return state, []  # read long after it was over
+        shelf = Shelf(by=action.by, until=until, one_shot=action.until is None)
     whole = action.query_id is not None
     if whole and action.kind in (ActionKind.SHELVE, ActionKind.UNSHELVE):
         state = state.model_copy(update={"shelf": shelf})

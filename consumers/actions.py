@@ -1,0 +1,48 @@
+"""Operators' actions on Kafka: read as typed values, and published."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from infra.cloudevents import event_headers
+from infra.contracts import EVENT_TYPES, OperatorAction
+from infra.errors import BadOperatorAction, BrokerError, BrokerUnavailable
+from infra.kafka import Publisher
+from infra.settings import KafkaSettings
+from infra.topics import require_topics, topic_name
+
+
+def parse_action(value: bytes | None, headers: object = None) -> OperatorAction:
+    """The value of one message → action. Raises BadOperatorAction naming the field, its value and what is right."""
+    found = dict(headers) if isinstance(headers, list) else {}
+    kind, expected = found.get("ce_type"), EVENT_TYPES["operator-actions"]
+    if kind is not None and kind != expected.encode():
+        raise BadOperatorAction(f"message of type {kind!r} on the operator-actions topic; expected {expected!r}")
+    if not value:
+        raise BadOperatorAction("message has no value")
+    try:
+        return OperatorAction.model_validate_json(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "value"
+        raise BadOperatorAction(f"{where}: {fault['msg']} (got {str(fault.get('input'))[:80]!r})") from error
+
+
+def publish_action(kafka: KafkaSettings, action: OperatorAction, *, seconds: float = 10.0) -> None:
+    """Sends an action and waits until the broker has it. Raises TopicMissing, BrokerUnavailable, BrokerError."""
+    require_topics(kafka, ["operator-actions"])
+    failed: list[BrokerError] = []
+    with Publisher(kafka, client_id="simvg-operator") as publisher:
+        publisher.send(
+            topic_name(kafka.prefix, "operator-actions"),
+            key=action.target.encode(),
+            value=action.model_dump_json().encode(),
+            headers=event_headers("operator-actions", id=action.id, source=f"/operators/{action.target}"),
+            on_delivery=lambda error, place: failed.append(error) if error is not None else None,
+        )
+        if publisher.flush(seconds):
+            raise BrokerUnavailable(
+                f"the action was not taken by Kafka at {kafka.bootstrap} within {seconds:g} s; try again"
+            )
+    if failed:
+        raise failed[0]

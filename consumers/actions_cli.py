@@ -1,0 +1,176 @@
+"""`simvg alerts ack | shelve | unshelve | verdict | comment`: what an operator does to an alert, at a terminal."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from consumers.actions import publish_action
+from consumers.alerts import read_alerts
+from consumers.alerts_cli import app
+from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, Box, OperatorAction
+from infra.errors import BadOperatorAction
+from infra.settings import KafkaSettings, RoleSettings, load
+
+console = Console()
+
+AlertId = Annotated[str, typer.Argument(help="Id of the alert, or how it begins, as `simvg alerts` shows it.")]
+OptionalAlertId = Annotated[
+    str | None, typer.Argument(help="Id of the alert, or how it begins; or give --query instead.")
+]
+Query = Annotated[str | None, typer.Option("--query", help="All alerts of this query id, open and to come.")]
+Camera = Annotated[str | None, typer.Option("--camera", help="With --query: at this camera only.")]
+By = Annotated[str | None, typer.Option("--by", help="Who does it; default: the login name.")]
+Comment = Annotated[str | None, typer.Option("--comment", help="Why, in words; kept with the alert.")]
+Kafka = Annotated[str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")]
+Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+@app.command("ack")
+def acknowledge(
+    alert: OptionalAlertId = None, query: Query = None, camera: Camera = None, by: By = None, comment: Comment = None,
+    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Acknowledges an alert: somebody has seen it and takes care. A latched one that has cleared is closed.
+
+    Example: simvg alerts ack a-3f61 --by mia
+    """
+    _act(ActionKind.ACKNOWLEDGE, alert, query, camera, by, comment, _kafka(kafka, topic_prefix, config))
+
+
+@app.command("shelve")
+def shelve(
+    alert: OptionalAlertId = None, query: Query = None, camera: Camera = None,
+    span: Annotated[
+        str | None,
+        typer.Option("--for", help="How long: '30m', '2h', 24h at most; default: until it has cleared once."),
+    ] = None,
+    by: By = None, comment: Comment = None,
+    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Takes an alert, or a query's alarms, out of annunciation for a while: shown as shelved, without its action.
+
+    Example: simvg alerts shelve --query missing-bolt --camera line-1 --for 30m --comment 'bolts being refilled'
+    """
+    where = _kafka(kafka, topic_prefix, config)
+    _act(ActionKind.SHELVE, alert, query, camera, by, comment, where, span=None if span is None else parse_span(span))
+
+
+@app.command("unshelve")
+def unshelve(
+    alert: OptionalAlertId = None, query: Query = None, camera: Camera = None, by: By = None, comment: Comment = None,
+    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Ends a shelving before its time; what is still true calls for its action again.
+
+    Example: simvg alerts unshelve --query missing-bolt
+    """
+    _act(ActionKind.UNSHELVE, alert, query, camera, by, comment, _kafka(kafka, topic_prefix, config))
+
+
+@app.command("verdict")
+def verdict(
+    alert: AlertId,
+    said: Annotated[str, typer.Argument(metavar="VERDICT", help="true, false or unsure.")],
+    box: Annotated[
+        list[str] | None,
+        typer.Option("--box", help="Where the object really is: 'x0,y0,x1,y1' in 0..1; repeatable."),
+    ] = None,
+    by: By = None, comment: Comment = None,
+    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Says whether an alert was right; kept for a year, to measure and to train by.
+
+    Example: simvg alerts verdict a-3f61 false --comment glare
+    """
+    boxes = None if not box else tuple(_box(text) for text in box)
+    where = _kafka(kafka, topic_prefix, config)
+    _act(ActionKind.VERDICT, alert, None, None, by, comment, where, verdict=said.lower(), boxes=boxes)
+
+
+@app.command("comment")
+def comment_on(
+    alert: AlertId, words: Annotated[str, typer.Argument(help="What to keep with the alert.")], by: By = None,
+    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+) -> None:  # fmt: skip
+    """Adds words to an alert's story.
+
+    Example: simvg alerts comment a-3f61 'lamp replaced'
+    """
+    _act(ActionKind.COMMENT, alert, None, None, by, words, _kafka(kafka, topic_prefix, config))
+
+
+def parse_span(text: str) -> timedelta:
+    """``"30m"`` → half an hour. Raises BadOperatorAction naming the text and the form it should have."""
+    match = _SPAN.fullmatch(text.strip())
+    if not match:
+        raise BadOperatorAction(f"--for {text!r} is no span of time; write '45s', '30m' or '2h'")
+    span = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    if not timedelta(0) < span <= MAX_SHELF:
+        raise BadOperatorAction(f"--for {text!r} is not within 24 hours; `simvg query pause` stops a query for longer")
+    return span
+
+
+def find_alert_id(kafka: KafkaSettings, begin: str) -> Alert:
+    """The one alert whose id begins so, as it stands now. Raises BadOperatorAction if none or several do."""
+    found: dict[str, Alert] = {}
+    for one in read_alerts(kafka, from_beginning=True, to_end=True, client_id="simvg-operator"):
+        if isinstance(one, Alert) and one.id.startswith(begin):
+            found[one.id] = one
+    if begin in found:
+        return found[begin]
+    if not found:
+        raise BadOperatorAction(f"no alert {begin!r} is kept; `simvg alerts` lists those that are")
+    if len(found) > 1:
+        raise BadOperatorAction(f"{len(found)} alerts begin with {begin!r}: {', '.join(sorted(found)[:5])}; write more")
+    return next(iter(found.values()))
+
+
+def _act(
+    kind: ActionKind, alert: str | None, query: str | None, camera: str | None, by: str | None, comment: str | None,
+    kafka: KafkaSettings, *, span: timedelta | None = None, **facts: object,
+) -> None:  # fmt: skip
+    if (alert is None) == (query is None):
+        raise BadOperatorAction("say what it is about: the id of an alert, or --query with the id of a query; not both")
+    about = None if alert is None else find_alert_id(kafka, alert)
+    now = datetime.now(UTC)
+    given = facts | {
+        "id": str(uuid.uuid4()), "kind": kind, "at": now, "by": by or getpass.getuser(), "comment": comment,
+        "alert_id": None if about is None else about.id, "query_id": query, "camera": camera,
+        "until": None if span is None else now + span,
+    }  # fmt: skip
+    try:
+        action = OperatorAction.model_validate(given)
+    except ValidationError as error:
+        faults = (fault["msg"].removeprefix("Value error, ") for fault in error.errors(include_url=False))
+        raise BadOperatorAction("; ".join(faults)) from error
+    publish_action(kafka, action)
+    name = f"query [bold]{query}[/]" if about is None else f"[bold]{about.id}[/] “{about.query.text}” {about.camera}"
+    until = f" until {action.until:%H:%M:%S} UTC" if action.until is not None else ""
+    console.print(f"{kind}{until}: {name}, by {action.by}", highlight=False)
+    if about is not None and about.state is AlertState.CLOSED and kind in (ActionKind.ACKNOWLEDGE, ActionKind.SHELVE):
+        console.print("[yellow]the alert is closed already: nothing is left to do[/]", highlight=False)
+
+
+def _box(text: str) -> Box:
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadOperatorAction(f"--box {text!r}: write four numbers in 0..1, 'x0,y0,x1,y1'") from error
+    return x0, y0, x1, y1
+
+
+def _kafka(kafka: str | None, topic_prefix: str | None, config: Path | None) -> KafkaSettings:
+    return load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config).kafka

@@ -1,0 +1,122 @@
+"""What operators have done, as the alarms of a worker need it: read from the topic, kept by what it is about.
+
+Every worker reads every partition, without a group, from the beginning of what is kept: an acknowledgement may lie in
+any partition, and a worker that takes an alarm over must know what was done to it. An alarm remembers which actions
+took effect, so reading them again changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from confluent_kafka import Message
+
+from consumers.actions import parse_action
+from infra.contracts import OperatorAction
+from infra.errors import BadOperatorAction, BrokerError
+from infra.kafka import follow
+from infra.metrics import counter
+from infra.settings import KafkaSettings
+from infra.topics import topic_name
+
+logger = logging.getLogger(__name__)
+
+MAX_KEPT = 50_000
+"""Actions kept in memory; the oldest go first, which are about alerts that were closed long ago."""
+
+RETRY_SECONDS = 2.0
+
+_READ = counter("simvg_worker_operator_actions_total", "operators' actions read", ("kind",))
+_UNREADABLE = counter(
+    "simvg_worker_operator_actions_unreadable_total", "messages on operator-actions that are none; they are skipped"
+)
+
+
+class ActionBook:
+    """Operators' actions by what they are about. Thread-safe."""
+
+    def __init__(self, max_kept: int = MAX_KEPT) -> None:
+        self._max_kept = max_kept
+        self._lock = threading.Lock()
+        self._by_id: OrderedDict[str, OperatorAction] = OrderedDict()
+        self._by_target: dict[str, dict[str, OperatorAction]] = {}
+
+    def add(self, action: OperatorAction) -> None:
+        """Keeps an action; one of the same id counts once."""
+        with self._lock:
+            if action.id in self._by_id:
+                return
+            self._by_id[action.id] = action
+            self._by_target.setdefault(action.target, {})[action.id] = action
+            if len(self._by_id) > self._max_kept:
+                _, oldest = self._by_id.popitem(last=False)
+                same = self._by_target[oldest.target]
+                del same[oldest.id]
+                if not same:
+                    del self._by_target[oldest.target]
+
+    def about(self, query_id: str, camera: str, alert_ids: Iterable[str]) -> tuple[OperatorAction, ...]:
+        """Actions on the query at this camera and on any of the alerts, in no order."""
+        with self._lock:
+            of_query = self._by_target.get(query_id, {}).values()
+            found = [a for a in of_query if a.query_id is not None and a.camera in (None, camera)]
+            for alert_id in alert_ids:
+                found += [a for a in self._by_target.get(alert_id, {}).values() if a.alert_id is not None]
+        return tuple(found)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._by_id)
+
+
+class ActionReader:
+    """Fills a book from the topic, in a thread. What is no action is counted, logged and skipped."""
+
+    def __init__(self, kafka: KafkaSettings, book: ActionBook, *, client_id: str) -> None:
+        self._kafka = kafka
+        self._book = book
+        self._client_id = client_id
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="operator-actions", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; within a moment."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        topic = topic_name(self._kafka.prefix, "operator-actions")
+        told = ""
+        while not self._stop.is_set():
+            try:
+                with follow(self._kafka, [topic], client_id=self._client_id, from_beginning=True) as consumer:
+                    told = ""
+                    while not self._stop.is_set():
+                        for message in consumer.consume(500, 0.2):
+                            self._take(message)
+            except BrokerError as error:
+                # Acknowledging must wait, monitoring must not.
+                if str(error) != told:
+                    logger.error("operators' actions cannot be read, it is tried again: %s", error)
+                told = str(error)
+                self._stop.wait(RETRY_SECONDS)
+
+    def _take(self, message: Message) -> None:
+        if message.value() is None:
+            return  # a tombstone: compaction has nothing more to say of this alert
+        try:
+            action = parse_action(message.value(), message.headers())
+        except BadOperatorAction as error:
+            _UNREADABLE.inc()
+            place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+            logger.warning("message is no operator's action and is skipped: %s", error, extra=place)
+            return
+        _READ.labels(action.kind).inc()
+        self._book.add(action)
