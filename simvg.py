@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from consumers.alerts_cli import alerts
+from consumers.actions_cli import app as alerts_app
 from consumers.demo.cli import demo
 from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
@@ -36,7 +36,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("camera")(camera)
 app.command("work")(work)
-app.command("alerts")(alerts)
+app.add_typer(alerts_app, name="alerts")
 app.command("evidence")(evidence)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
