@@ -1,0 +1,140 @@
+"""Operators' actions: at a terminal, on the broker, and in a worker's book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from consumers.actions import parse_action, publish_action
+from consumers.actions_cli import parse_span
+from consumers.grounding.actions import ActionBook, ActionReader
+from consumers.reading import read_to_end
+from infra.contracts import ActionKind, OperatorAction
+from infra.errors import BadOperatorAction
+from infra.kafka import Publisher
+from infra.settings import KafkaSettings
+from infra.topics import topic_name
+from simvg import app
+from tests.consumers.test_alerts import make_alert, publish
+
+AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def make_action(number: int, **facts: object) -> OperatorAction:
+    base: dict[str, object] = {"id": str(number), "kind": "acknowledge", "at": AT, "by": "mia"}
+    about: dict[str, object] = {} if {"alert_id", "query_id"} & set(facts) else {"alert_id": "a-1"}
+    return OperatorAction.model_validate(base | about | facts)
+
+
+def published(kafka: KafkaSettings) -> list[OperatorAction]:
+    topic = topic_name(kafka.prefix, "operator-actions")
+    return [parse_action(m.value(), m.headers()) for m in read_to_end(kafka, topic, client_id="test")]
+
+
+def run(kafka: KafkaSettings, *arguments: str) -> str:
+    options = ["--kafka", kafka.bootstrap, "--topic-prefix", kafka.prefix]
+    result = CliRunner().invoke(app, ["alerts", *arguments, *options])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "says"),
+    [
+        (None, None, "no value"),
+        (b"\xff\x00garbage", None, "Invalid JSON"),
+        (b"{}", None, "id: Field required"),
+        (b"{}", [("ce_type", b"line.simvg.alert.v1")], "expected 'line.simvg.operator-action.v1'"),
+    ],
+)
+def test_what_is_no_action_is_refused_with_the_reason(value: bytes | None, headers: object, says: str) -> None:
+    """A message that breaks the contract names what is wrong."""
+    with pytest.raises(BadOperatorAction, match=says):
+        parse_action(value, headers)
+
+
+def test_book_finds_actions_by_what_they_are_about() -> None:
+    """A query's actions hold at their camera or all, an alert's for that alert; the same one counts once."""
+    book = ActionBook()
+    here = make_action(1, query_id="q", camera="c1")
+    everywhere, other = make_action(2, query_id="q"), make_action(3, query_id="q", camera="c2")
+    of_alert = make_action(4, alert_id="a-7")
+    for action in (here, everywhere, other, of_alert, of_alert):
+        book.add(action)
+    assert set(book.about("q", "c1", ["a-7"])) == {here, everywhere, of_alert}
+    assert book.about("p", "c1", ["a-8"]) == ()
+    assert len(book) == 4
+
+
+def test_book_is_bounded() -> None:
+    """Of too many actions the oldest go."""
+    book = ActionBook(max_kept=2)
+    for number in range(3):
+        book.add(make_action(number, alert_id=f"a-{number}"))
+    assert (len(book), book.about("q", "c1", ["a-0"])) == (2, ())
+
+
+def test_reader_skips_garbage_and_goes_on(kafka: KafkaSettings, until: Callable[..., None]) -> None:
+    """Bytes that are no action, on any partition, never stop the reader; what was there before it counts too."""
+    topic = topic_name(kafka.prefix, "operator-actions")
+    publish_action(kafka, make_action(1))
+    with Publisher(kafka, client_id="test") as publisher:
+        for number in range(8):
+            publisher.send(topic, key=str(number).encode(), value=b"\xff\x00\xfe garbage", headers=[])
+        publisher.send(topic, key=b"tombstone", value=b"", headers=[])
+    book = ActionBook()
+    reader = ActionReader(kafka, book, client_id="test")
+    reader.start()
+    try:
+        until(lambda: len(book) == 1)
+        publish_action(kafka, make_action(2, query_id="q"))
+        until(lambda: len(book) == 2)
+    finally:
+        reader.stop()
+
+
+def test_alert_is_acknowledged_by_the_beginning_of_its_id(kafka: KafkaSettings) -> None:
+    """The command finds the alert, publishes who did what, and says so."""
+    alert = make_alert(1)
+    publish(kafka, alert.model_dump_json().encode())
+    assert f"acknowledge: {alert.id}" in run(kafka, "ack", alert.id[:6], "--by", "mia")
+    (action,) = published(kafka)
+    assert (action.kind, action.alert_id, action.by, action.target) == ("acknowledge", alert.id, "mia", alert.id)
+    with pytest.raises(BadOperatorAction, match="no alert 'a-zz' is kept"):
+        run(kafka, "ack", "a-zz")
+
+
+def test_query_is_shelved_for_a_span(kafka: KafkaSettings) -> None:
+    """Shelving by query needs no alert, and ends at its time."""
+    run(kafka, "shelve", "--query", "q", "--camera", "line-1", "--for", "30m", "--by", "mia", "--comment", "refill")
+    (action,) = published(kafka)
+    assert action.until is not None and action.until - action.at == timedelta(minutes=30)
+    assert (action.target, action.camera, action.comment) == ("q", "line-1", "refill")
+
+
+def test_verdict_carries_corrected_boxes(kafka: KafkaSettings) -> None:
+    """A verdict says what was right, with boxes where they were wrong; a word that is none is refused."""
+    alert = make_alert(1)
+    publish(kafka, alert.model_dump_json().encode())
+    run(kafka, "verdict", alert.id, "false", "--box", "0.1,0.2,0.3,0.4", "--by", "mia")
+    (action,) = published(kafka)
+    assert (action.kind, action.verdict, action.boxes) == (ActionKind.VERDICT, "false", ((0.1, 0.2, 0.3, 0.4),))
+    with pytest.raises(BadOperatorAction, match="'true', 'false' or 'unsure'"):
+        run(kafka, "verdict", alert.id, "maybe")
+
+
+@pytest.mark.parametrize("text", ["soon", "0m", "25h", "-3m"])
+def test_span_without_sense_is_refused(text: str) -> None:
+    """A shelving has an end, within a day."""
+    with pytest.raises(BadOperatorAction, match=f"--for '{text}'"):
+        parse_span(text)
+
+
+def test_action_needs_one_target(kafka: KafkaSettings) -> None:
+    """An alert or a query, not both and not none."""
+    with pytest.raises(BadOperatorAction, match="say what it is about"):
+        run(kafka, "ack")
