@@ -35,9 +35,11 @@ ROLES: tuple[tuple[str, type[BaseModel]], ...] = (
 Command = typer.core.TyperCommand | typer.core.TyperGroup
 
 
-def commands(command: Command, name: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+def commands(command: Command, name: str) -> Iterator[tuple[str, Command]]:
     """Every command with its full name, in the order of their names."""
     if isinstance(command, typer.core.TyperGroup):
+        if command.invoke_without_command:
+            yield name, command
         for child in sorted(command.commands):
             yield from commands(command.commands[child], f"{name} {child}")
     else:
