@@ -200,6 +200,10 @@ class Delay(Contract):
         return f"{self.value:g}s" if self.unit == "seconds" else f"{int(self.value)} frames"
 
 
+CAMERA_BLIND: Identifier = "camera-blind"
+"""Id of the built-in query whose alarm says that a camera sees nothing: no frames, or none that can be judged."""
+
+
 class StandingQuery(Contract):
     """What an operator wants watched, for as long as it stands. Written only through the registry."""
 

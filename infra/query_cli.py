@@ -14,13 +14,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.contracts import Delay, StandingQuery
+from infra.contracts import CAMERA_BLIND, Delay, StandingQuery
 from infra.errors import BadQuery
 from infra.queries import QueryRegistry, parse_query
+from infra.schedule import Schedule
 from infra.settings import RoleSettings, load
 
 app = typer.Typer(no_args_is_help=True, help="Standing queries: what is watched on every frame, until you remove it.")
 console = Console()
+
+NO_REALARM = "never"
+NO_SCHEDULE = "always"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
 RedisUrl = Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")]
@@ -35,6 +39,25 @@ OnDelay = Annotated[str | None, typer.Option("--on-delay", help="How long before
 OffDelay = Annotated[str | None, typer.Option("--off-delay", help="How long before clearing: '5' frames or '2s'.")]
 SeverityOption = Annotated[str | None, typer.Option("--severity", help="low, medium, high or critical.")]
 ActionOption = Annotated[str | None, typer.Option("--action", help="none, notify or stop.")]
+Mode = Annotated[
+    str | None, typer.Option("--mode", help="live (default), or shadow: judged and counted, not published.")
+]
+Episodes = Annotated[
+    str | None, typer.Option("--episodes", help="object (default): an alert per object in view; query: one for all.")
+]
+ObjectSize = Annotated[
+    float | None, typer.Option("--object-size", help="Share of the frame that one object (a plate) spans; 0.35.")
+]
+Latch = Annotated[
+    bool | None, typer.Option("--latch/--no-latch", help="A cleared alert stays open until it is acknowledged.")
+]
+Realarm = Annotated[
+    str | None, typer.Option("--realarm", help="Raise again what is still true after '60s', '10m'; 'never' ends that.")
+]
+ScheduleOption = Annotated[
+    str | None,
+    typer.Option("--schedule", help="Hours of duty: 'mon-fri 06:00-22:00 Europe/Berlin'; 'always' ends that."),
+]
 Rate = Annotated[float | None, typer.Option("--rate", help="Frames per second to score at most.")]
 Author = Annotated[str | None, typer.Option("--author", help="Who asks; kept with the query.")]
 
@@ -71,6 +94,15 @@ def _tiles(text: str) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
+def _realarm(text: str) -> float | None:
+    if text == NO_REALARM:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", text)
+    if not match:
+        raise ValueError("write a span such as '60s', '10m' or '1h', or 'never'")
+    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[match[2]]
+
+
 def query_changes(
     *,
     text: str | None = None,
@@ -86,6 +118,12 @@ def query_changes(
     action: str | None = None,
     rate: float | None = None,
     author: str | None = None,
+    mode: str | None = None,
+    episodes: str | None = None,
+    object_size: float | None = None,
+    latch: bool | None = None,
+    realarm: str | None = None,
+    schedule: str | None = None,
 ) -> dict[str, Any]:
     """Flags as an operator writes them → fields of a standing query; flags not given are left out.
 
@@ -105,8 +143,16 @@ def query_changes(
         "action": action,
         "rate": rate,
         "author": author,
+        "mode": mode,
+        "episodes": episodes,
+        "object_size": object_size,
+        "latch": latch,
+        "realarm_interval": _parsed("realarm", realarm, _realarm),
+        "schedule": _parsed("schedule", schedule, Schedule.parse) if schedule != NO_SCHEDULE else None,
     }
-    return {key: value for key, value in changes.items() if value is not None}
+    ended = {"realarm_interval"} if realarm == NO_REALARM else set()
+    ended |= {"schedule"} if schedule == NO_SCHEDULE else set()
+    return {key: value for key, value in changes.items() if value is not None or key in ended}
 
 
 def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
@@ -115,6 +161,10 @@ def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
     Raises BadQuery naming each wrong field and its value.
     """
     now = datetime.now(UTC)
+    if identifier == CAMERA_BLIND:
+        raise BadQuery(
+            f"id {identifier!r} belongs to the system's own alarm of a camera that sees nothing; choose another"
+        )
     slug = re.sub(r"[^a-z0-9]+", "-", str(changes.get("text", "")).lower()).strip("-")[:48].strip("-")
     return parse_query({"id": identifier or slug or "query", "created": now, "changed": now, **changes})
 
@@ -154,6 +204,12 @@ def add(
     severity: SeverityOption = None,
     action: ActionOption = None,
     rate: Rate = None,
+    mode: Mode = None,
+    episodes: Episodes = None,
+    object_size: ObjectSize = None,
+    latch: Latch = None,
+    realarm: Realarm = None,
+    schedule: ScheduleOption = None,
     author: Author = None,
     config: ConfigFile = None,
     redis: RedisUrl = None,
@@ -165,7 +221,8 @@ def add(
     changes = query_changes(
         text=text, camera=camera, region=region, tiles=tiles, expect=expect, threshold=threshold,
         clear_threshold=clear_threshold, on_delay=on_delay, off_delay=off_delay, severity=severity, action=action,
-        rate=rate, author=author,
+        rate=rate, author=author, mode=mode, episodes=episodes, object_size=object_size, latch=latch, realarm=realarm,
+        schedule=schedule,
     )  # fmt: skip
     with _registry(config, redis) as registry:
         added = registry.add(new_query(identifier, changes))
@@ -216,6 +273,12 @@ def edit(
     severity: SeverityOption = None,
     action: ActionOption = None,
     rate: Rate = None,
+    mode: Mode = None,
+    episodes: Episodes = None,
+    object_size: ObjectSize = None,
+    latch: Latch = None,
+    realarm: Realarm = None,
+    schedule: ScheduleOption = None,
     author: Author = None,
     revision: Annotated[
         int | None,
@@ -231,7 +294,8 @@ def edit(
     changes = query_changes(
         text=text, camera=camera, region=region, tiles=tiles, expect=expect, threshold=threshold,
         clear_threshold=clear_threshold, on_delay=on_delay, off_delay=off_delay, severity=severity, action=action,
-        rate=rate, author=author,
+        rate=rate, author=author, mode=mode, episodes=episodes, object_size=object_size, latch=latch, realarm=realarm,
+        schedule=schedule,
     )  # fmt: skip
     if not changes:
         raise BadQuery(f"nothing to change in {query_id!r}: give at least one field, e.g. --threshold 0.8")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
+from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RevisionConflict
 from infra.queries import QueryRegistry
 from infra.settings import RedisSettings
@@ -94,3 +95,46 @@ def test_a_change_by_somebody_else_is_not_overwritten(registry: QueryRegistry) -
     run("edit", "missing-bolt", "--threshold", "0.9")
     with pytest.raises(RevisionConflict, match="missing-bolt"):
         run("edit", "missing-bolt", "--threshold", "0.7", "--revision", str(old))
+
+
+def test_hours_latch_and_realarm_are_set_and_ended(registry: QueryRegistry) -> None:
+    """What makes an alarm fit a shift is written in words, shown in words, and taken back."""
+    run("add", "missing bolt", "--latch", "--realarm", "10m", "--schedule", "mon-fri 06:00-22:00 Europe/Berlin",
+        "--episodes", "query", "--mode", "shadow", "--object-size", "0.5")  # fmt: skip
+    added = registry.get("missing-bolt")
+    assert (added.latch, added.realarm_interval, added.episodes, added.mode) == (True, 600.0, "query", "shadow")
+    assert str(added.schedule) == "mon,tue,wed,thu,fri 06:00-22:00 Europe/Berlin"
+    run("edit", "missing-bolt", "--no-latch", "--realarm", "never", "--schedule", "always")
+    changed = registry.get("missing-bolt")
+    assert (changed.latch, changed.realarm_interval, changed.schedule) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "fault"),
+    [("--realarm", "often", "--realarm 'often'"), ("--schedule", "mo 6-22", "--schedule 'mo 6-22'")],
+)
+def test_spans_and_hours_that_cannot_be_read_are_refused(
+    registry: QueryRegistry, option: str, value: str, fault: str
+) -> None:
+    """A wrong word names its option and the right form."""
+    with pytest.raises(BadQuery, match=fault):
+        run("add", "missing bolt", option, value)
+
+
+def test_id_of_the_system_is_not_given_away(registry: QueryRegistry) -> None:
+    """The alarm of a blind camera cannot be replaced by a query of its name."""
+    with pytest.raises(BadQuery, match="belongs to the system"):
+        run("add", "camera", "--id", "camera-blind")
+
+
+def test_query_stored_without_the_newer_fields_still_loads() -> None:
+    """A registry written by the version before is read, with today's defaults."""
+    former = (
+        '{"id": "q", "text": "missing bolt", "cameras": ["*"], "region": null, "tiles": [1, 1], "expect": "absent",'
+        ' "raise_threshold": 0.5, "clear_threshold": null, "on_delay": {"value": 3, "unit": "frames"},'
+        ' "off_delay": {"value": 5, "unit": "frames"}, "severity": "high", "action": "notify", "mode": "live",'
+        ' "rate": null, "enabled": true, "revision": 4, "author": "mia", "created": "2026-01-01T00:00:00.000Z",'
+        ' "changed": "2026-01-01T00:00:00.000Z"}'
+    )
+    query = StandingQuery.model_validate_json(former)
+    assert (query.latch, query.realarm_interval, query.schedule, query.episodes) == (False, None, None, "object")
