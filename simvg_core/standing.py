@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simvg_core.attention import attend
+from simvg_core.attention import Memory, Part, attend, attend_part
 from simvg_core.encoder import Encoded, MultiwayEncoder, MultiwayLayer, Spans
 from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
@@ -119,47 +119,56 @@ def encode_objects(
         text: per layer, rows = (B or 1, S): one set of texts per image, or one set shared by all images.
         text_mask: (B or 1, S, T), 1 = real token.
     """
-    x = encoder.embed_objects(num_images * num_slots)
+    hidden = F.pad(~text_mask.bool(), (0, encoder.object_tokens.shape[0]))[:, :, None]
+    layers = list(zip(encoder.stack, image, text, strict=True))
+    x = _first_layer(encoder, layers[0], hidden, num_images)
+    for layer in layers[1:]:
+        x = _object_layer(encoder.object_expert, x, layer, hidden)
+    spans: Spans = ((encoder.object_expert, x.shape[2]),)
+    return encoder.norm(x.flatten(0, 1), spans).unflatten(0, (num_images, num_slots))  # type: ignore[no-any-return]
+
+
+_Layer = tuple[MultiwayLayer, KeysValues, KeysValues]
+
+
+def _first_layer(encoder: MultiwayEncoder, parts: _Layer, hidden: Tensor, num_images: int) -> Tensor:
+    """The first layer: object tokens enter it alike, so image and texts are each looked at once, not once per pair.
+
+    `hidden` (B or 1, S, 1, T + K), True = padded text. Returns (B, S, K, D).
+    """
+    layer, image, text = parts
+    x = encoder.embed_objects(1)
     spans: Spans = ((encoder.object_expert, x.shape[1]),)
-    hidden = ~text_mask.bool()[:, None, :, None, :]
-    for layer, image_seen, text_seen in zip(encoder.stack, image, text, strict=True):
-        x = _object_layer(layer, x, spans, (num_images, num_slots), image_seen, text_seen, hidden)
-    return encoder.norm(x, spans).reshape(num_images, num_slots, *x.shape[1:])  # type: ignore[no-any-return]
-
-
-def _object_layer(
-    layer: MultiwayLayer,
-    x: Tensor,
-    spans: Spans,
-    shape: tuple[int, int],
-    image: KeysValues,
-    text: KeysValues,
-    hidden: Tensor,
-) -> Tensor:
-    """One layer for the object tokens (B·S, K, D): one softmax over image, own text and own object tokens."""
-    # (B·S, h, K, d) → (B, h, S, K, d)
-    query, key, value = (part.unflatten(0, shape).transpose(1, 2) for part in layer.heads(x, spans))
+    query, key, value = layer.heads(x, spans)  # (1, h, K, d)
     query = query * query.shape[-1] ** -0.5
-    # Image keys serve all slots of their image in one product.
-    to_image = (query.flatten(2, 3) @ image.keys.transpose(-1, -2)).unflatten(2, query.shape[2:4])
-    to_text = _per_text(query, text.keys.transpose(-1, -2)).masked_fill(hidden, float("-inf"))
-    to_own = query @ key.transpose(-1, -2)
-    weights = torch.cat([to_image, to_text, to_own], dim=-1).softmax(dim=-1).to(value.dtype)
-    on_image, on_text, on_own = weights.split([to_image.shape[-1], to_text.shape[-1], to_own.shape[-1]], dim=-1)
-    attended = (on_image.flatten(2, 3) @ image.values).unflatten(2, query.shape[2:4])
-    attended = attended + _per_text(on_text, text.values) + on_own @ value
-    return layer.update(x, attended.transpose(1, 2).flatten(0, 1), spans)
+    rows = text.keys.shape[:2]
+    on_image = attend_part(query, image.keys, image.values)  # (B, h, K, d)
+    beside = attend_part(query[None], *_with_own(text, key.expand(*rows, -1, -1, -1), value), hidden)
+    attended = Part(on_image.found[:, None], on_image.mass[:, None]).merged(beside)  # (B, S, h, K, d)
+    x = x.expand(num_images * rows[1], -1, -1)
+    return layer.update(x, attended.flatten(0, 1), spans).unflatten(0, (num_images, rows[1]))
 
 
-def _per_text(x: Tensor, text: Tensor) -> Tensor:
-    """(B, h, S, K, a) times the matrices (B or 1, S, h, a, b) of each text → (B, h, S, K, b)."""
-    text = text.transpose(1, 2)
-    if text.shape[0] == x.shape[0]:
-        return x @ text
-    # Shared texts: images join the rows of the product, so that no copy per image is made.
-    images, num_objects = x.shape[0], x.shape[3]
-    joined = x.permute(1, 2, 0, 3, 4).flatten(2, 3) @ text[0]
-    return joined.reshape(*joined.shape[:2], images, num_objects, text.shape[-1]).permute(2, 0, 1, 3, 4)
+def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tensor:
+    """One layer for the object tokens (B, S, K, D): one softmax over image, own text and own object tokens."""
+    layer, image, text = parts
+    images, slots, num_objects = x.shape[:3]
+    spans: Spans = ((expert, num_objects),)
+    pairs = x.flatten(0, 1)
+    query, key, value = (part.unflatten(0, (images, slots)) for part in layer.heads(pairs, spans))  # (B, S, h, K, d)
+    query = query * query.shape[-1] ** -0.5
+    beside = attend_part(query, *_with_own(text, key, value), hidden)
+    by_token = Part(beside.found.transpose(2, 3).flatten(1, 2), beside.mass.transpose(2, 3).flatten(1, 2))
+    attended = Memory(*image).attend(query.transpose(2, 3).flatten(1, 2), by_token)  # (B, S·K, h, d)
+    attended = attended.reshape(images * slots, num_objects, *attended.shape[2:]).transpose(1, 2)
+    return layer.update(pairs, attended, spans).unflatten(0, (images, slots))
+
+
+def _with_own(text: KeysValues, key: Tensor, value: Tensor) -> KeysValues:
+    """Keys and values of each text, (B or 1, S, h, T, d), followed by its object tokens' own (B, S, h, K, d)."""
+    shape = (*key.shape[:3], -1, -1)
+    parts = ((text.keys, key), (text.values, value))
+    return KeysValues(*(torch.cat([seen.expand(shape), own.expand(shape)], dim=3) for seen, own in parts))
 
 
 def encode(

@@ -1,0 +1,61 @@
+"""Timing that holds on a shared machine: cases take turns, and what is compared is compared within one turn."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+Case = Callable[[], object]
+
+
+def interleaved(cases: Mapping[str, Case], rounds: int, *, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds of every case in every round; a round runs each case once, every other round in reverse order."""
+    for case in cases.values():
+        for _ in range(warm_up):
+            case()
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            started = time.perf_counter()
+            cases[name]()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratio(over: list[float], under: list[float]) -> float:
+    """Median of the ratios within each round: load that lasts longer than a round cancels out."""
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def machine() -> str:
+    """What the numbers were measured on, in one line."""
+    name = platform.processor() or platform.machine()
+    try:
+        facts = subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout
+        name = next(line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("Model name"))
+    except (OSError, subprocess.CalledProcessError, StopIteration):
+        pass
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def command() -> str:
+    """The command line that was run, without the folder of the interpreter."""
+    return " ".join(["python", *sys.argv])
+
+
+def write(path: Path, lines: list[str]) -> None:
+    """Writes a page of results and prints it."""
+    text = "\n".join(lines) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)

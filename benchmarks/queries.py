@@ -1,0 +1,113 @@
+"""What standing queries cost: one frame with 0 … 256 of them, beside joint attention; the shipped model and base/32.
+
+    python benchmarks/queries.py                 # both models, writes docs/benchmarks/queries.md
+    python benchmarks/queries.py --model line-small --rounds 30 --out /tmp/queries.md
+
+The cost of one more query is (time with N - time with none) / N, as a share of the time with none (the frame pass).
+Joint attention runs a whole pass per (frame, query): it is measured at `--joint` queries and scaled by their number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+from measure import Case, command, interleaved, machine, ratio, write
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.model import SimVGForGrounding
+
+COUNTS = (1, 4, 16, 64, 256)
+WORDS = (3, 8)
+"""Tokens of a text, begin and end included: "red cap" has 4, "missing bolt at the left edge" 8."""
+
+
+def build(name: str, attention: str) -> SimVGForGrounding:
+    """The shipped model from its folder, or base/32 with random weights; joint twins share the weights' shapes."""
+    torch.manual_seed(0)
+    if name == "base/32":
+        return SimVGForGrounding(SimVGConfig.base(attention=attention)).eval()
+    folder = f"models/{name}"
+    model: SimVGForGrounding = SimVGForGrounding.from_pretrained(folder, attention=attention)
+    return model.eval()
+
+
+def texts(model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(count, T) random ids of line-query lengths, and their mask."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(WORDS[0], WORDS[1] + 1, (count,), generator=generator)
+    ids = torch.randint(4, model.config.vocab_size, (count, WORDS[1]), generator=generator)
+    return ids, (torch.arange(WORDS[1]) < lengths[:, None]).long()
+
+
+def measure(name: str, rounds: int, joint_queries: int, dtype: str) -> list[str]:
+    """The table of one model."""
+    standing, joint = build(name, "standing"), build(name, "joint")
+    pixels = torch.randn(1, 3, standing.config.image_size, standing.config.image_size)
+    precision = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+    def with_queries(count: int) -> Case:
+        compiled = standing.compile_queries(*texts(standing, count)) if count else None
+        if compiled is None:
+            compiled = standing.compile_queries(*texts(standing, 1)).remove(0)
+        return lambda: standing.ground_frames(pixels, compiled)
+
+    def jointly() -> object:
+        ids, mask = texts(joint, joint_queries)
+        return joint(pixels, ids, mask, image_index=torch.zeros(joint_queries, dtype=torch.long), branches=("token",))
+
+    cases = {str(count): with_queries(count) for count in (0, *COUNTS)}
+    with torch.inference_mode(), torch.autocast("cpu", precision, enabled=dtype == "bfloat16"):
+        seconds = interleaved({**cases, "joint": jointly}, rounds)
+    frame = seconds["0"]
+    per_pair = [second / joint_queries for second in seconds["joint"]]
+    lines = [
+        f"## {name}, {dtype}",
+        "",
+        f"Frame pass {statistics.median(frame) * 1e3:.1f} ms; joint attention "
+        f"{statistics.median(per_pair) * 1e3:.1f} ms per query (measured at {joint_queries}, scaled).",
+        "",
+        "| queries | ms per frame | one more query, ms | % of a frame pass | joint, ms | times faster |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for count in COUNTS:
+        own = seconds[str(count)]
+        share = (ratio(own, frame) - 1) / count
+        more = (statistics.median(own) - statistics.median(frame)) / count
+        lines.append(
+            f"| {count} | {statistics.median(own) * 1e3:.1f} | {more * 1e3:.3f} | {share * 100:.2f} | "
+            f"{statistics.median(per_pair) * count * 1e3:,.0f} | {ratio(per_pair, own) * count:.1f} |"
+        )
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", help="line-small or base/32; repeatable; default both")
+    parser.add_argument("--dtype", action="append", help="float32 or bfloat16; repeatable; default both")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--joint", type=int, default=2, help="queries that joint attention is measured at")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/queries.md"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    lines = [
+        "# What standing queries cost",
+        "",
+        f"{machine()}. Medians of {arguments.rounds} interleaved rounds, one frame; ratios are taken within a round. "
+        "Text lengths 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend on them.",
+        "",
+        f"`{command()}`",
+        "",
+    ]
+    for name in arguments.model or ("line-small", "base/32"):
+        for dtype in arguments.dtype or ("float32", "bfloat16"):
+            lines += measure(name, arguments.rounds, arguments.joint, dtype)
+    write(arguments.out, lines)
+
+
+if __name__ == "__main__":
+    main()
