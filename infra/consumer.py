@@ -8,8 +8,17 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from infra.kafka_client import AWAY, client_config, translate
@@ -21,6 +30,9 @@ ResultT = TypeVar("ResultT")
 OnPartitions = Callable[["Consumer", list[TopicPartition]], None]
 
 _METADATA_TIMEOUT_S = 10.0
+
+FOLLOWER_GROUPS = "simvg-follower-"
+"""How the names of the groups begin that :func:`follow` makes up."""
 
 _NO_LEADER_YET = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -50,6 +62,12 @@ class Consumer:
     def __init__(self, kafka: KafkaSettings, consumer: KafkaConsumer) -> None:
         self._kafka = kafka
         self._consumer = consumer
+        self._ends: dict[tuple[str, int], int] = {}
+
+    def reached_end(self, partition: TopicPartition) -> bool:
+        """Whether reading has come to ``partition.offset``, or to the end, if later messages are of no transaction
+        that was committed. Of :func:`follow` only."""
+        return self._ends.get((partition.topic, partition.partition), -1) >= partition.offset
 
     def poll(self, seconds: float) -> Message | None:
         """The next message, or None after ``seconds``. The broker being away for a while is also None.
@@ -90,8 +108,15 @@ class Consumer:
             raise translate(error, self._kafka) from error
 
     def committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Committed offsets of the group. Raises BrokerUnavailable."""
-        return self._call(lambda: self._consumer.committed(list(partitions), timeout=_METADATA_TIMEOUT_S))
+        """Committed offsets of the group, with their metadata; waits for transactions that are about to change them.
+
+        Raises BrokerUnavailable, BrokerError.
+        """
+        found = self._call(lambda: self._consumer.committed(list(partitions), timeout=_METADATA_TIMEOUT_S))
+        for part in found:
+            if part.error is not None:
+                raise translate(part.error, self._kafka, topic=part.topic)
+        return found
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Fetch nothing more of these partitions until :meth:`resume`; go on polling meanwhile."""
@@ -119,6 +144,10 @@ class Consumer:
             lambda: self._consumer.get_watermark_offsets(partition, timeout=_METADATA_TIMEOUT_S, cached=cached)
         )
         return found if found is not None else (0, 0)
+
+    def assign_more(self, partitions: Sequence[TopicPartition]) -> None:
+        """Within ``on_assign``: takes the partitions from these offsets on instead of the committed ones."""
+        self._call(lambda: self._consumer.incremental_assign(list(partitions)))
 
     def group_metadata(self) -> Any:
         """What a transactional producer needs to commit offsets on behalf of this group."""
@@ -148,13 +177,20 @@ class Consumer:
     def _usable(self, message: Message) -> bool:
         error = message.error()
         if error is None:
+            self._came_to(message, 1)
             return True
         if error.code() == KafkaError._PARTITION_EOF:
+            self._came_to(message, 0)
             return False
         if error.code() in _PASSING and not error.fatal():
             logger.warning("kafka consumer: %s (%s)", error.str(), error.name())
             return False
         raise translate(error, self._kafka, topic=message.topic())
+
+    def _came_to(self, message: Message, more: int) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        if topic is not None and partition is not None and offset is not None:
+            self._ends[topic, partition] = offset + more
 
 
 def subscribe(
@@ -169,6 +205,7 @@ def subscribe(
     on_lost: OnPartitions | None = None,
     instance_id: str | None = None,
     max_poll_interval_s: float = 300,
+    session_timeout_s: float = 10,
     fetch_queue_bytes: int = 64_000_000,
     read_committed: bool = True,
 ) -> Consumer:
@@ -178,6 +215,8 @@ def subscribe(
     the partitions that come and go (not all that are held) from within :meth:`Consumer.poll`; commit what is done in
     ``on_revoke``. ``on_lost``: taken away without asking, nothing can be committed; default: ``on_revoke``.
     ``instance_id``: static membership, a restart within the session time-out moves no partitions.
+    ``session_timeout_s``: a member that is silent for so long has lost its partitions (protocol "classic" only; with
+    "consumer" the broker says it, see :func:`infra.topics.set_session_timeout`).
 
     With the protocol "consumer" a topic that does not exist is simply waited for: call
     :func:`infra.topics.require_topics` first. Connects when it is first polled; raises BrokerError if the client
@@ -196,7 +235,7 @@ def subscribe(
     }
     if kafka.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
-        config["session.timeout.ms"] = 10_000  # as the local stack's brokers set it for the newer protocol
+        config["session.timeout.ms"] = int(session_timeout_s * 1000)
         config["heartbeat.interval.ms"] = 1_000
     if instance_id is not None:
         config["group.instance.id"] = instance_id
@@ -216,6 +255,19 @@ def subscribe(
     return wrapped
 
 
+def last_offsets(kafka: KafkaSettings, topic: str, *, client_id: str) -> dict[int, int]:
+    """Next offset to be written, by partition, open transactions included. Raises TopicMissing, BrokerUnavailable."""
+    admin = AdminClient(client_config(kafka, client_id=client_id))
+    try:
+        metadata = admin.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
+        if metadata.error is not None:
+            raise translate(metadata.error, kafka, topic=topic)
+        latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in metadata.partitions}
+        return _latest(admin, latest)
+    except KafkaException as error:
+        raise translate(error, kafka, topic=topic) from error
+
+
 def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_beginning: bool) -> Consumer:
     """All partitions of the topics, read outside of any group: nothing is committed, every follower sees everything.
 
@@ -225,11 +277,13 @@ def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_
         kafka,
         client_config(kafka, client_id=client_id)
         | {
-            "group.id": f"{client_id}-{uuid.uuid4().hex[:8]}",  # a client needs one, the broker never hears of it
+            # A client needs one, and looks for its coordinator; nothing is ever committed for it.
+            "group.id": f"{FOLLOWER_GROUPS}{client_id}-{uuid.uuid4().hex[:8]}",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
+            "enable.partition.eof": True,
             "fetch.wait.max.ms": 100,
         },
     )
@@ -267,6 +321,21 @@ def _end_of(consumer: KafkaConsumer, partition: TopicPartition) -> int:
     consumer.list_topics(partition.topic, timeout=_METADATA_TIMEOUT_S)  # asks anew who leads it
     _, end = consumer.get_watermark_offsets(partition, timeout=_METADATA_TIMEOUT_S)
     return int(end)
+
+
+@retry(
+    retry=retry_if_exception(
+        lambda error: isinstance(error, KafkaException) and error.args[0].code() in _NO_LEADER_YET
+    ),
+    stop=stop_after_delay(_METADATA_TIMEOUT_S),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+def _latest(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> dict[int, int]:
+    futures = admin.list_offsets(
+        wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_METADATA_TIMEOUT_S
+    )
+    return {part.partition: future.result().offset for part, future in futures.items()}
 
 
 def _create(kafka: KafkaSettings, config: dict[str, Any]) -> KafkaConsumer:

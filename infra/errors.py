@@ -125,7 +125,14 @@ class TransactionAborted(BrokerError):
 
 
 class ProducerFenced(BrokerError):
-    """The broker takes nothing more from this producer: a newer one has its name, or its time ran out."""
+    """The broker takes nothing more from this producer.
+
+    ``by_namesake``: because a newer one has its name, or because a transaction of its own took too long.
+    """
+
+    def __init__(self, message: str, *, by_namesake: bool) -> None:
+        super().__init__(message)
+        self.by_namesake = by_namesake
 
 
 class StackError(SimVGLineError):

@@ -5,6 +5,7 @@ Retention follows what a topic is for: frames are many and soon worthless, alert
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,6 +13,8 @@ from typing import Literal, get_args
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported there, not marked as re-exported
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -29,6 +32,7 @@ MAX_MESSAGE_BYTES = 4_000_000
 
 _MINUTE, _DAY = 60_000, 86_400_000
 _ADMIN_TIMEOUT_S = 15.0
+_SPREAD_S = 1.0  # a topic that was created this long ago is known to every broker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +151,7 @@ def create_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster: fine
                     raise translate(error, kafka, topic=topic) from error
+        _await(admin, kafka, list(new))
     return [
         TopicState(
             name=state.name,
@@ -208,13 +213,60 @@ def _configs(admin: AdminClient, topics: list[str]) -> dict[str, dict[str, str]]
 
 
 def require_topics(kafka: KafkaSettings, names: Iterable[TopicName]) -> None:
-    """Raises TopicMissing, naming every missing topic and the remedy; BrokerUnavailable when no broker answers."""
-    missing = [state.topic for state in describe_topics(kafka, names) if not state.exists]
+    """Looks at each by its name, which needs no more than the right to read or write it.
+
+    Raises TopicMissing, naming every missing topic and the remedy; AccessDenied, naming the first that is hidden from
+    us; BrokerUnavailable when no broker answers.
+    """
+    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    missing = _await(admin, kafka, [topic_name(kafka.prefix, name) for name in names], _SPREAD_S)
     if missing:
         raise TopicMissing(
             f"topic {', '.join(missing)} does not exist on {kafka.bootstrap}; create it with `simvg topics create`"
             + (f" (topic prefix {kafka.prefix!r})" if kafka.prefix else "")
         )
+
+
+def set_session_timeout(kafka: KafkaSettings, group: str, seconds: float) -> None:
+    """After how long a silent member of the group has lost its partitions; for the group protocol "consumer".
+
+    Raises BrokerError when the broker does not take it, with its reason; BrokerUnavailable.
+    """
+    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    entry = ConfigEntry(
+        "consumer.session.timeout.ms", str(round(seconds * 1000)), incremental_operation=AlterConfigOpType.SET
+    )
+    resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([resource], request_timeout=_ADMIN_TIMEOUT_S).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise translate(error, kafka) from error
+
+
+def _await(admin: AdminClient, kafka: KafkaSettings, topics: list[str], seconds: float = _ADMIN_TIMEOUT_S) -> list[str]:
+    """Waits until the broker shows the topics: it hears of a new one a moment after the controller has made it.
+
+    Returns those that it does not know after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        topics = [topic for topic in topics if not _exists(admin, kafka, topic)]
+        if not topics or time.monotonic() > deadline:
+            return topics
+        time.sleep(0.1)
+
+
+def _exists(admin: AdminClient, kafka: KafkaSettings, topic: str) -> bool:
+    try:
+        error = admin.list_topics(topic, timeout=_ADMIN_TIMEOUT_S).topics[topic].error
+    except KafkaException as failed:
+        raise translate(failed, kafka, topic=topic) from failed
+    if error is None or error.code() == KafkaError.LEADER_NOT_AVAILABLE:  # it exists, and was made just now
+        return True
+    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        return False
+    raise translate(error, kafka, topic=topic)
 
 
 def delete_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES) -> None:
@@ -241,5 +293,6 @@ __all__ = [
     "delete_topics",
     "describe_topics",
     "require_topics",
+    "set_session_timeout",
     "topic_name",
 ]

@@ -1,23 +1,26 @@
-"""Reading frames: polls Kafka, checks headers, fills the mailbox, pauses and resumes, commits what is done."""
+"""Reading frames: polls Kafka, checks headers, fills the mailbox, takes partitions over and hands them over."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Message, TopicPartition
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.frames import Frame
 from consumers.grounding.ledger import Ledger, SkipReason
 from consumers.grounding.mailbox import Mailbox
+from consumers.grounding.offsets import WINDOW, Mark
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.work import Outgoing, Work
 from infra.cloudevents import frame_headers, read_frame
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
-from infra.errors import BadFrameMessage, BrokerError
+from infra.errors import BadFrameMessage, BrokerUnavailable
 from infra.kafka import Consumer, subscribe
 from infra.metrics import counter, gauge
 from infra.topics import topic_name
@@ -27,12 +30,16 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 FETCH_AT_ONCE = 256
 UNKNOWN_CAMERA = "unknown"
+TAKE_OVER_SECONDS = 120.0
 
 _ASSIGNED = gauge("simvg_worker_partitions_assigned", "partitions of frames that this worker holds")
 _PAUSED = gauge("simvg_worker_partitions_paused", "partitions not fetched now because their frames cannot be taken in")
-_FAILED_COMMITS = counter("simvg_worker_commits_failed_total", "commits of offsets that the broker did not take")
+_UNREADABLE_COMMITS = counter(
+    "simvg_worker_commits_unreadable_total", "commits of others whose metadata say nothing; frames may be done again"
+)
 
-OnPartitions = Callable[[set[int]], None]
+OnAssigned = Callable[[set[int]], Callable[[], object]]
+OnRevoked = Callable[[set[int]], None]
 
 
 class Fetcher:
@@ -46,22 +53,28 @@ class Fetcher:
         commits: CommitBook,
         outbox: Outbox,
         *,
-        on_assigned: OnPartitions,
-        on_revoked: OnPartitions,
+        turn: threading.Lock,
+        given_up: threading.Event,
+        on_assigned: OnAssigned,
+        on_revoked: OnRevoked,
     ) -> None:
+        """``turn``: held while a frame is judged, and here while partitions come and go. ``on_assigned`` prepares for
+        partitions before they are taken; ``on_revoked`` runs in turn."""
         self._settings = settings
         self._topic = topic_name(settings.kafka.prefix, "frames")
         self._mailbox = mailbox
         self._ledger = ledger
         self._commits = commits
         self._outbox = outbox
+        self._turn = turn
+        self._given_up = given_up
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._consumer: Consumer | None = None
         self._next: dict[int, int] = {}
         self._behind: set[int] = set()
         self._paused: set[int] = set()
-        self._commit_at = 0.0
+        self._joining = False
 
     def open(self) -> None:
         """Joins the group; connects at the first :meth:`step`."""
@@ -74,42 +87,40 @@ class Fetcher:
             on_assign=self._assigned,
             on_revoke=self._revoked,
             on_lost=self._lost,
+            instance_id=self._settings.worker_id if self._settings.static_member else None,
+            session_timeout_s=self._settings.session_timeout_s,
         )
 
     def step(self) -> None:
         """Reads what there is, waiting a moment for the first message. Raises BrokerError, Abandoned."""
         consumer = self._consumer
         assert consumer is not None, "open() comes first"
+        # Asked before the polling: should these partitions be lost by then, polling tells us before it is used.
+        group = consumer.group_metadata()
         first = consumer.poll(POLL_SECONDS)
+        drained = first is None
         if first is not None:
             self._accept(first)
-            for message in consumer.consume(FETCH_AT_ONCE, 0.0):
+            following = consumer.consume(FETCH_AT_ONCE, 0.0)
+            drained = len(following) < FETCH_AT_ONCE
+            for message in following:
                 self._accept(message)
+        if drained and self._commits.partitions and not self._joining:
+            self._outbox.join_group(group)
+        self._joining = False
         self._look_ahead(consumer)
         self._back_pressure(consumer)
-        if time.monotonic() >= self._commit_at:
-            self.commit(wait=False)
-
-    def commit(self, *, wait: bool) -> None:
-        """Commits what is done since the last time. A refusal is counted: the frames will be read again."""
-        self._commit_at = time.monotonic() + self._settings.commit_interval_s
-        due = self._commits.due()
-        if not due or self._consumer is None:
-            return
-        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in due.items()]
-        try:
-            self._consumer.commit(offsets, wait=wait)
-        except BrokerError as error:
-            _FAILED_COMMITS.inc()
-            logger.warning("offsets were not committed: %s", error)
-        else:
-            self._commits.committed(due)
 
     def close(self) -> None:
-        """Commits and leaves the group."""
+        """Leaves the group, when what is done is committed."""
         if self._consumer is not None:
-            self.commit(wait=True)
             self._consumer.close()
+
+    def committed_metadata(self, partitions: Collection[int]) -> dict[int, str | None]:
+        """What stands beside the committed offsets. Any thread. Raises BrokerError."""
+        consumer = self._consumer
+        assert consumer is not None, "open() comes first"
+        return {part.partition: part.metadata for part in consumer.committed(self._parts(partitions))}
 
     def skip(self, frame: Frame, reason: SkipReason) -> None:
         """A frame will not be scored and its offset may be committed. Any thread."""
@@ -122,20 +133,15 @@ class Fetcher:
         self._commits.abandon(*_place(frame))
 
     def reject(self, frame: Frame, reason: str, error: Exception) -> None:
-        """A frame whose image is of no use goes to frames-rejected. Any thread. Raises Abandoned."""
+        """A frame whose image is of no use goes to frames-rejected. Any thread."""
         original = MessageReference(topic=frame.place.topic, partition=frame.place.partition, offset=frame.place.offset)
         facts = {"camera": frame.camera, "partition": original.partition, "offset": original.offset, "reason": reason}
         logger.warning("frame rejected: %s", error, extra=facts)
-        self._outbox.reject(
-            original,
-            frame.camera.encode(),
-            frame.image,
-            reason=reason,
-            error=error,
-            content_type=frame.header.content_type,
-            headers=frame_headers(frame.header),
-            confirmed=lambda _: self._commits.finish(*_place(frame)),
+        kind, headers = frame.header.content_type, frame_headers(frame.header)
+        message = Outgoing.rejected(
+            original, frame.camera.encode(), frame.image, reason=reason, error=error, kind=kind, headers=headers
         )
+        self._put(original, frame.lease, message)
         self._ledger.rejected(frame.camera, _place(frame), reason)
 
     def _accept(self, message: Message) -> None:
@@ -144,6 +150,7 @@ class Fetcher:
         self._next[partition] = offset + 1
         if not self._commits.start(partition, offset):
             return
+        lease = self._commits.lease(partition)
         key, value, headers = message.key(), message.value() or b"", message.headers()
         original = MessageReference(topic=self._topic, partition=partition, offset=offset)
         try:
@@ -153,22 +160,33 @@ class Fetcher:
             self._ledger.fetched(UNKNOWN_CAMERA, (partition, offset))
             facts = {"partition": partition, "offset": offset, "reason": error.reason}
             logger.warning("message rejected: %s", error, extra=facts)
-            self._outbox.reject(
+            rejected = Outgoing.rejected(
                 original,
                 _bytes(key),
                 value,
                 reason=error.reason,
                 error=error,
-                content_type=None,
+                kind=None,
                 headers=_headers(headers) or [],
-                confirmed=lambda _: self._commits.finish(partition, offset),
             )
+            self._put(original, lease, rejected)
             self._ledger.rejected(UNKNOWN_CAMERA, (partition, offset), error.reason)
             return
         place = FrameReference(**original.model_dump(), sequence=header.sequence, captured_at=captured_at)
         self._ledger.fetched(header.camera, (partition, offset))
-        for replaced in self._mailbox.offer(Frame(header, place, value, time.time_ns())):
+        for replaced in self._mailbox.offer(Frame(header, place, value, time.time_ns(), lease)):
             self.skip(replaced, "behind")
+
+    def _put(self, original: MessageReference, lease: int, message: Outgoing) -> None:
+        self._outbox.put(
+            Work(
+                partition=original.partition,
+                lease=lease,
+                offset=original.offset,
+                messages=lambda _: [message],
+                size=len(message.value or b""),
+            )
+        )
 
     def _look_ahead(self, consumer: Consumer) -> None:
         """Tells the mailbox which partitions have more to read, by the broker's last word."""
@@ -178,43 +196,93 @@ class Fetcher:
             self._mailbox.hold(partition, behind=following < end, now=now)
 
     def _back_pressure(self, consumer: Consumer) -> None:
-        full = (self._mailbox.full() - self._paused) & self._commits.partitions
+        crowded = self._outbox.full
+        wide = self._commits.partitions if crowded else self._commits.wide(WINDOW)
+        full = ((self._mailbox.full() | wide) - self._paused) & self._commits.partitions
         if full:
-            consumer.pause([TopicPartition(self._topic, partition) for partition in full])
-        roomy = {partition for partition in self._paused if self._mailbox.roomy(partition)}
+            consumer.pause(self._parts(full))
+        narrow = self._paused - self._commits.wide(WINDOW // 2) if not crowded else set()
+        roomy = {partition for partition in narrow if self._mailbox.roomy(partition)} - full
         if roomy:
-            consumer.resume([TopicPartition(self._topic, partition) for partition in roomy])
+            consumer.resume(self._parts(roomy))
         if full or roomy:
             self._paused = (self._paused | full) - roomy
             _PAUSED.set(len(self._paused))
 
+    def _parts(self, partitions: Collection[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions}
         logger.info("partitions assigned: %s", sorted(numbers))
-        self._on_assigned(numbers)
-        self._commits.assign(numbers)
+        # The old membership does not cover the new partitions; nothing of them is written before the next step.
+        self._outbox.join_group(None)
+        self._joining = True
+        if not numbers:
+            return
+        adopt = self._on_assigned(numbers)
+        marks = self._marks(consumer, numbers)
+        with self._turn:
+            adopt()
+            self._commits.assign(marks)
+        # From what the marks say, not from what is committed later: the two must not differ.
+        consumer.assign_more(
+            [
+                TopicPartition(self._topic, partition, OFFSET_INVALID if mark is None else mark.offset)
+                for partition, mark in marks.items()
+            ]
+        )
         _ASSIGNED.set(len(self._commits.partitions))
+
+    def _marks(self, consumer: Consumer, partitions: set[int]) -> dict[int, Mark | None]:
+        """Where the last owners stopped; waits for their transactions to be settled."""
+        marks: dict[int, Mark | None] = {}
+        for part in self._committed(consumer, partitions):
+            if part.offset < 0:
+                marks[part.partition] = None
+                continue
+            try:
+                marks[part.partition] = Mark.read(part.offset, part.metadata)
+            except ValueError as error:
+                _UNREADABLE_COMMITS.inc()
+                logger.error("frames may be done again: %s", error, extra={"partition": part.partition})
+                marks[part.partition] = Mark(part.offset)
+        return marks
+
+    def _committed(self, consumer: Consumer, partitions: set[int]) -> list[TopicPartition]:
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while True:
+            try:
+                return consumer.committed(self._parts(partitions))
+            except BrokerUnavailable as error:
+                if time.monotonic() > deadline or self._given_up.is_set():
+                    raise
+                logger.warning("committed offsets cannot be read yet: %s", error)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions
-        self._release(numbers, commit=True)
+        self._release(numbers, ours=True)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions
         logger.warning("partitions lost: %s; their frames are done again by their next owner", sorted(numbers))
-        self._release(numbers, commit=False)
+        self._release(numbers, ours=False)
 
-    def _release(self, numbers: set[int], *, commit: bool) -> None:
+    def _release(self, numbers: set[int], *, ours: bool) -> None:
+        if not ours:
+            # Whatever membership comes next is not to be used for the frames of the last.
+            self._outbox.join_group(None)
+            self._joining = True
         if not numbers:
             return
         for frame in self._mailbox.drop(numbers):
             self.leave(frame, "handed_over")
-        if not self._commits.wait_idle(numbers, self._settings.drain_s):
+        if ours and not self._outbox.drain(numbers, self._settings.drain_s):
             logger.warning("partitions %s are handed over with frames in flight; these are done again", sorted(numbers))
-        if commit:
-            self.commit(wait=True)
-        self._on_revoked(numbers)
-        self._commits.revoke(numbers)
+        with self._turn:
+            self._on_revoked(numbers)
+            self._commits.revoke(numbers)
+        self._outbox.forget(numbers)
         self._paused -= numbers
         for number in numbers:
             self._next.pop(number, None)

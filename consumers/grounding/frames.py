@@ -15,12 +15,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One message of `frames` whose headers could be read; `image` is still encoded."""
+    """One message of `frames` whose headers could be read; `image` is still encoded.
+
+    ``lease``: number of the assignment under which its partition was read.
+    """
 
     header: FrameHeader
     place: FrameReference
     image: bytes = field(repr=False)
     fetched_ns: int
+    lease: int = 0
 
     @property
     def camera(self) -> str:

@@ -1,7 +1,10 @@
-"""Everything that leaves a worker: sent until the broker has confirmed it, however long that takes.
+"""Everything that leaves a worker, written in Kafka transactions together with the offsets of the frames it came of.
 
-The idempotent producer writes each message once and in order per key. What cannot be delivered now is sent again; it
-is given up only when the worker is told to stop, and then its frame's offset is not committed, so it is done again.
+What came of one frame is one :class:`Work`. A thread of its own takes what has gathered and writes it as one
+transaction: evidence first, then, as its places are known now, the alerts and states that refer to it, then the
+offsets. A transaction that fails is aborted and the same works are written again from memory, in the same order; so
+the alarms need not be turned back. A work whose partition has gone to another worker is dropped: that worker goes on
+from the last commit.
 """
 
 from __future__ import annotations
@@ -9,173 +12,349 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
-from infra.cloudevents import Headers, event_headers, rejected_headers
+from confluent_kafka import TopicPartition
+
+from consumers.grounding.commits import CommitBook
+from consumers.grounding.offsets import Mark
+from consumers.grounding.work import Outgoing, Work, reduced
 from infra.contracts import MessageReference
-from infra.errors import BrokerError, BufferFull, MessageTooLarge
-from infra.kafka import Publisher
-from infra.metrics import counter
-from infra.topics import TopicName, topic_name
+from infra.errors import BrokerError, BrokerUnavailable, ProducerFenced, TransactionAborted
+from infra.metrics import counter, gauge, histogram
+from infra.topics import topic_name
+from infra.transactions import Sent, TransactionalPublisher
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.5
+QUEUE_WORKS = 2_000
+QUEUE_BYTES = 128_000_000
+"""What waits for Kafka at most; the worker takes in no more frames until there is room."""
 
-_RETRIES = counter(
-    "simvg_worker_delivery_retries_total", "messages sent again after the broker did not take them", ("topic",)
+TICK_SECONDS = 0.1
+REPEAT_SECONDS = 0.1
+
+_TRANSACTIONS = counter("simvg_worker_transactions_total", "transactions, committed or aborted", ("outcome",))
+_COMMIT = histogram("simvg_worker_commit_seconds", "from the beginning of a transaction to its commit")
+_DELIVERED = counter("simvg_worker_messages_committed_total", "messages in committed transactions", ("topic",))
+_REDUCED = counter(
+    "simvg_worker_messages_reduced_total", "messages cut down because the broker refused them as they were", ("topic",)
 )
-_DELIVERED = counter("simvg_worker_messages_delivered_total", "messages that the broker confirmed", ("topic",))
+_WAITING = gauge("simvg_worker_outbox_works", "frames whose results wait for their transaction")
+
+_Slot = tuple[int, str, int]
+"""A message's place: its work, evidence or other, number; the same whenever the work is written again."""
+
+ReadMarks = Callable[[Collection[int]], dict[int, str | None]]
 
 
 class Abandoned(Exception):
-    """The worker stops before the broker confirmed a message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One message; `id` is its CloudEvents id, equal for equal content on every worker."""
-
-    topic: TopicName
-    key: bytes
-    value: bytes
-    headers: Headers
-
-    @classmethod
-    def json(cls, topic: TopicName, *, key: str, value: str, id: str, source: str) -> Outgoing:
-        return cls(topic, key.encode(), value.encode(), event_headers(topic, id=id, source=source))
-
-    @classmethod
-    def image(cls, topic: TopicName, *, key: str, value: bytes, id: str, source: str, part: str) -> Outgoing:
-        """A JPEG; the extension attribute ``part`` says what it shows."""
-        headers = event_headers(topic, id=id, source=source, content_type="image/jpeg")
-        return cls(topic, key.encode(), value, [*headers, ("ce_part", part.encode())])
-
-
-OnConfirmed = Callable[[MessageReference], None]
+    """The worker stops before a work was committed."""
 
 
 class Outbox:
-    """Sends through one publisher. A thread of its own runs the confirmations; :meth:`start` it first."""
+    """Writes works through one transactional publisher. :meth:`start` it first.
 
-    def __init__(self, publisher: Publisher, prefix: str) -> None:
+    A transaction begins ``interval_s`` after its first work has come, at ``works`` of them, or at once when one of
+    them holds an alert. ``read_metadata`` gives the metadata that is committed for partitions: asked after a failure
+    that leaves open whether the last transaction counts.
+    """
+
+    def __init__(
+        self,
+        publisher: TransactionalPublisher,
+        commits: CommitBook,
+        *,
+        prefix: str,
+        name: str,
+        interval_s: float,
+        works: int,
+        read_metadata: ReadMarks,
+        given_up: threading.Event,
+    ) -> None:
         self._publisher = publisher
+        self._commits = commits
         self._prefix = prefix
-        self._again: deque[tuple[float, Outgoing, OnConfirmed]] = deque()
-        self._abort = threading.Event()
-        self._failure: BrokerError | None = None
+        self._name = name
+        self._interval_s = interval_s
+        self._works = works
+        self._read_metadata = read_metadata
+        self._given_up = given_up
+        self._frames = topic_name(prefix, "frames")
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[float, Work]] = deque()
+        self._bytes = 0
+        self._group: Any = None
+        self._hurried = 0
+        self._closing = False
+        self._failure: Exception | None = None
+        self._evidence: dict[str, tuple[int, MessageReference]] = {}
+        self._number = 0
+        self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     @property
-    def failure(self) -> BrokerError | None:
-        """What cannot be cured by sending again; the worker must stop."""
+    def failure(self) -> Exception | None:
+        """What cannot be cured by writing again; the worker must stop."""
         return self._failure
 
-    def abort(self) -> None:
-        """Lets everyone who waits for a confirmation go, with Abandoned."""
-        self._abort.set()
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for Kafka that no more frames should be fetched."""
+        with self._changed:
+            return len(self._queue) > QUEUE_WORKS // 2 or self._bytes > QUEUE_BYTES // 2
 
-    def close(self, seconds: float) -> int:
-        """Waits for what is on its way, then ends. Returns how many messages were not confirmed."""
-        self._abort.set()
+    def join_group(self, group: Any) -> None:
+        """Membership under which offsets are committed from now on; None: not known, nothing is written."""
+        with self._changed:
+            self._group = group
+            self._changed.notify_all()
+
+    def wait_for_room(self) -> None:
+        """Returns when more may be :meth:`put`. Raises Abandoned when the worker stops before."""
+        with self._changed:
+            while len(self._queue) >= QUEUE_WORKS or self._bytes >= QUEUE_BYTES:
+                if self._given_up.is_set() or self._failure is not None:
+                    raise Abandoned("worker stops: results were not written, their frames are done again")
+                self._changed.wait(TICK_SECONDS)
+
+    def put(self, work: Work) -> None:
+        """Takes a work in, to be written in its turn."""
+        with self._changed:
+            self._queue.append((time.monotonic(), work))
+            self._bytes += work.size
+            _WAITING.set(len(self._queue))
+            if work.urgent or self._hurried or len(self._queue) in (1, self._works):
+                self._changed.notify_all()
+
+    def drain(self, partitions: Collection[int], seconds: float) -> bool:
+        """Commits what there is of these partitions as soon as it comes; False when some is open after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._hurried += 1
+            self._changed.notify_all()
+        try:
+            while not self._idle(partitions):
+                stopped = self._given_up.is_set() or self._failure is not None or not self._thread.is_alive()
+                if stopped or time.monotonic() > deadline:
+                    return False
+                self._commits.wait_idle(partitions, TICK_SECONDS)
+            return True
+        finally:
+            with self._changed:
+                self._hurried -= 1
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drops what waits of partitions that went to another worker."""
+        with self._changed:
+            kept = [(at, work) for at, work in self._queue if work.partition not in partitions]
+            self._queue = deque(kept)
+            self._bytes = sum(work.size for _, work in kept)
+            self._evidence = {id: one for id, one in self._evidence.items() if one[0] not in partitions}
+            _WAITING.set(len(self._queue))
+            self._changed.notify_all()
+
+    def close(self) -> int:
+        """Ends at once. Returns how many works were not written."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-        return self._publisher.close(seconds) + len(self._again)
+        self._publisher.discard()
+        return len(self._queue)
 
-    def send(self, message: Outgoing, confirmed: OnConfirmed) -> None:
-        """Sends without waiting for the broker, only for room in the local queue.
-
-        ``confirmed`` runs in the delivery thread.
-
-        Raises MessageTooLarge; Abandoned when the worker stops before there is room.
-        """
-        while True:
-            try:
-                return self._send_now(message, confirmed)
-            except MessageTooLarge:
-                raise
-            except BrokerError as error:
-                pause = 0.05 if isinstance(error, BufferFull) else RETRY_SECONDS
-                if pause == RETRY_SECONDS:
-                    logger.warning("message is sent again: %s", error, extra={"topic": message.topic})
-                if self._abort.wait(pause):
-                    raise Abandoned(f"message for {message.topic} was not sent: {error}") from error
-
-    def _send_now(self, message: Outgoing, confirmed: OnConfirmed) -> None:
-        topic = topic_name(self._prefix, message.topic)
-
-        def delivered(error: BrokerError | None, place: MessageReference | None) -> None:
-            if error is None and place is not None:
-                _DELIVERED.labels(message.topic).inc()
-                confirmed(place)
-            elif isinstance(error, MessageTooLarge):
-                self._failure = error
-            else:
-                _RETRIES.labels(message.topic).inc()
-                logger.warning("message is sent again: %s", error, extra={"topic": topic})
-                self._again.append((time.monotonic() + RETRY_SECONDS, message, confirmed))
-
-        self._publisher.send(
-            topic, key=message.key, value=message.value, headers=message.headers, on_delivery=delivered
-        )
-
-    def send_and_wait(self, messages: list[Outgoing]) -> list[MessageReference]:
-        """Sends and waits until all are confirmed; their places, in order. Raises MessageTooLarge, Abandoned."""
-        places: list[MessageReference | None] = [None] * len(messages)
-        left = threading.Semaphore(0)
-
-        def keep(number: int) -> OnConfirmed:
-            def confirmed(place: MessageReference) -> None:
-                places[number] = place
-                left.release()
-
-            return confirmed
-
-        for number, message in enumerate(messages):
-            self.send(message, keep(number))
-        for message in messages:
-            while not left.acquire(timeout=0.1):
-                if self._abort.is_set() or self._failure is not None:
-                    raise Abandoned(f"message for {message.topic} was not confirmed in time")
-        return [place for place in places if place is not None]
-
-    def reject(
-        self,
-        original: MessageReference,
-        key: bytes | None,
-        value: bytes,
-        *,
-        reason: str,
-        error: BaseException,
-        content_type: str | None,
-        headers: Headers,
-        confirmed: OnConfirmed,
-    ) -> None:
-        """Keeps a message that is no usable frame, byte for byte, with what is wrong with it."""
-        told = rejected_headers(
-            original, reason=reason, error=error, source="/workers", content_type=content_type, headers=headers
-        )
-        try:
-            self.send(Outgoing("frames-rejected", key or b"", value, told), confirmed)
-        except MessageTooLarge:
-            logger.error("rejected message of %d bytes is too large to be kept; its place and reason are", len(value))
-            self.send(Outgoing("frames-rejected", key or b"", b"", told), confirmed)
+    def _idle(self, partitions: Collection[int]) -> bool:
+        with self._changed:
+            waiting = any(work.partition in partitions for _, work in self._queue)
+        return not waiting and self._commits.wait_idle(partitions, 0.0)
 
     def _run(self) -> None:
-        while not self._abort.is_set():
-            started = time.monotonic()
-            if self._publisher.poll(0.05) == 0 and time.monotonic() - started < 0.001:
-                self._abort.wait(0.01)  # nothing was ever sent: there is no connection to wait on
-            while self._again and self._again[0][0] <= time.monotonic():
-                _, message, confirmed = self._again.popleft()
-                try:
-                    self._send_now(message, confirmed)
-                except MessageTooLarge as error:
-                    self._failure = error
-                except BrokerError:
-                    self._again.append((time.monotonic() + RETRY_SECONDS, message, confirmed))
+        try:
+            while self._wait_for_work():
+                self._write()
+        except BrokerUnavailable as error:
+            logger.warning("worker stops with results that were not written: %s", error)
+        except Exception as error:
+            logger.exception("results cannot be written")
+            self._failure = error
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _wait_for_work(self) -> bool:
+        """Until a transaction is due; False at the end."""
+        with self._changed:
+            while not self._closing and not self._due(time.monotonic()):
+                first = self._queue[0][0] if self._queue else self._last
+                left = first + self._interval_s - time.monotonic()
+                self._changed.wait(min(max(left, 0.001), TICK_SECONDS) if self._group is not None else TICK_SECONDS)
+            return not self._closing
+
+    def _due(self, now: float) -> bool:
+        if self._group is None:
+            return False
+        if not self._queue:
+            return (self._hurried > 0 or now - self._last >= self._interval_s) and bool(self._commits.marks({}))
+        if self._hurried or len(self._queue) >= self._works or now - self._queue[0][0] >= self._interval_s:
+            return True
+        return any(work.urgent for _, work in self._queue)
+
+    def _write(self) -> None:
+        """One transaction, tried until it is committed or nothing of it is ours any more."""
+        began = time.monotonic()
+        with self._changed:
+            works = [work for _, work in list(self._queue)[: self._works]]
+        cuts: Counter[_Slot] = Counter()
+        while True:
+            with self._changed:
+                # Read before the leases: of a partition taken away in between, the broker takes no commit under it.
+                group = self._group
+            if group is None:
+                return None
+            works = [work for work in works if self._commits.lease(work.partition) == work.lease]
+            finishing = _finishing(works)
+            marks = self._commits.marks(finishing)
+            if not works and not marks:
+                return self._remove(works)
+            self._number += 1
+            try:
+                self._attempt(works, marks, group, cuts)
+            except TransactionAborted as error:
+                logger.warning("transaction is written again: %s", error)
+            except ProducerFenced as error:
+                if self._counts_all_the_same(error, marks):
+                    return self._succeed(works, finishing, marks, began)
+            else:
+                return self._succeed(works, finishing, marks, began)
+            _TRANSACTIONS.labels("aborted").inc()
+            if self._given_up.wait(REPEAT_SECONDS) or self._closing:
+                raise BrokerUnavailable("the worker was told to stop")
+
+    def _attempt(self, works: list[Work], marks: Mapping[int, Mark], group: Any, cuts: Counter[_Slot]) -> None:
+        """Raises TransactionAborted, with nothing written and the transaction closed; ProducerFenced; BrokerError."""
+        self._publisher.begin()
+        sent: dict[_Slot, tuple[Outgoing, Sent]] = {}
+        try:
+            for work in works:
+                self._send(work, "evidence", work.evidence, cuts, sent)
+            if sent:
+                self._publisher.flush()
+                self._note_evidence(works, sent)
+            places = {alert: place for alert, (_, place) in self._evidence.items()}
+            for work in works:
+                self._send(work, "messages", work.messages(places), cuts, sent)
+            offsets = [
+                TopicPartition(self._frames, partition, mark.offset, mark.metadata(self._transaction))
+                for partition, mark in marks.items()
+            ]
+            self._publisher.commit(offsets, group)
+        except TransactionAborted:
+            self._publisher.abort()
+            for slot, (message, one) in sent.items():
+                if one.refused is not None:
+                    cuts[slot] += 1
+                    self._tell(message, one.refused)
+            raise
+        for message, _ in sent.values():
+            _DELIVERED.labels(message.topic).inc()
+
+    def _send(
+        self,
+        work: Work,
+        part: str,
+        messages: Collection[Outgoing],
+        cuts: Counter[_Slot],
+        sent: dict[_Slot, tuple[Outgoing, Sent]],
+    ) -> None:
+        for number, original in enumerate(messages):
+            slot = (id(work), part, number)
+            message: Outgoing | None = original
+            for _ in range(cuts[slot]):
+                message = None if message is None else reduced(message)
+            if message is None:
+                continue
+            one = Sent()
+            sent[slot] = message, one
+            topic = topic_name(self._prefix, message.topic)
+            self._publisher.send(one, topic, key=message.key, value=message.value, headers=message.headers)
+
+    def _tell(self, message: Outgoing, error: BrokerError) -> None:
+        _REDUCED.labels(message.topic).inc()
+        less = reduced(message)
+        then = "left out" if less is None else f"cut down to {len(less.value or b'')} bytes"
+        key, size = message.key.decode(errors="replace"), len(message.value or b"")
+        logger.error("message is %s: %s", then, error, extra={"topic": message.topic, "key": key, "bytes": size})
+
+    def _note_evidence(self, works: list[Work], sent: Mapping[_Slot, tuple[Outgoing, Sent]]) -> None:
+        """Remembers where each alert's picture lies, for as long as this worker has the alert."""
+        partitions = {message.key: work.partition for work in works for message in work.evidence}
+        found: dict[str, tuple[int, MessageReference]] = {}
+        for message, one in sent.values():
+            assert one.place is not None, "flush() has waited for it"
+            found.setdefault(message.key.decode(), (partitions[message.key], one.place))
+        self._evidence |= found
+
+    def _counts_all_the_same(self, error: ProducerFenced, marks: Mapping[int, Mark]) -> bool:
+        """After the producer failed for good: whether the broker has committed its last transaction.
+
+        Raises ProducerFenced when another process has taken over this worker's name.
+        """
+        overdue = self._publisher.overdue
+        self._publisher.discard()
+        if not overdue and error.by_namesake:
+            raise ProducerFenced(
+                f"another worker with the id {self._name!r} was started and has taken over its name; "
+                "give every worker an id of its own (--id)",
+                by_namesake=True,
+            ) from error
+        logger.warning("the worker was held up or its producer failed; it goes on with a new one: %s", error)
+        self._publisher.connect()  # the broker ends what the old one left open: now it is settled
+        if self._given_up.is_set() or not marks:
+            return False
+        committed = self._read_metadata(marks)
+        return any((text or "").partition(" ")[0] == self._transaction for text in committed.values())
+
+    @property
+    def _transaction(self) -> str:
+        return f"{self._name}-{self._number}"
+
+    def _succeed(
+        self, works: list[Work], finishing: Mapping[int, list[int]], marks: Mapping[int, Mark], began: float
+    ) -> None:
+        _TRANSACTIONS.labels("committed").inc()
+        _COMMIT.observe(time.monotonic() - began)
+        for work in works:
+            work.committed()
+            for alert in work.ended:
+                self._evidence.pop(alert, None)
+        self._remove(works)
+        self._commits.committed(finishing, marks)
+
+    def _remove(self, works: list[Work]) -> None:
+        """Takes written works, and those that are not ours any more, out of the queue."""
+        written = {id(work) for work in works}
+        with self._changed:
+            kept = [
+                (at, work)
+                for at, work in self._queue
+                if id(work) not in written and self._commits.lease(work.partition) == work.lease
+            ]
+            self._queue = deque(kept)
+            self._bytes = sum(work.size for _, work in kept)
+            self._last = time.monotonic()
+            _WAITING.set(len(self._queue))
+            self._changed.notify_all()
+
+
+def _finishing(works: list[Work]) -> dict[int, list[int]]:
+    """Offsets of the frames that the works came of, by partition; empty for works that came of no frame."""
+    found: dict[int, list[int]] = {}
+    for work in works:
+        found.setdefault(work.partition, []).extend([] if work.offset is None else [work.offset])
+    return found

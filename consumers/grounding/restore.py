@@ -18,12 +18,14 @@ _UNREADABLE = counter("simvg_worker_alarm_states_unreadable_total", "stored alar
 
 
 def read_alarm_states(kafka: KafkaSettings, *, client_id: str) -> list[AlarmState]:
-    """The last state of every alarm in the changelog. What cannot be read is counted, logged and skipped.
+    """The last committed state of every alarm in the changelog. What cannot be read is counted, logged and skipped.
+
+    Waits until the transaction of a worker that was killed in mid-commit is undone, or done.
 
     Raises BrokerUnavailable, TopicMissing.
     """
     states: dict[bytes | str | None, AlarmState] = {}
-    for message in read_to_end(kafka, topic_name(kafka.prefix, "alarm-state"), client_id=client_id):
+    for message in read_to_end(kafka, topic_name(kafka.prefix, "alarm-state"), client_id=client_id, settled=True):
         key, value = message.key(), message.value()
         if value is None:
             states.pop(key, None)

@@ -76,7 +76,23 @@ class WorkerSettings(RoleSettings):
     evidence_quality: int = Field(
         default=90, ge=50, le=100, description="JPEG quality of evidence that must be encoded"
     )
-    commit_interval_s: float = Field(default=0.5, gt=0, le=60, description="seconds between commits of offsets")
+    commit_interval_s: float = Field(
+        default=0.2,
+        gt=0,
+        le=5,
+        description="results are committed in one transaction after so many seconds; those with an alert at once",
+    )
+    commit_frames: int = Field(default=200, ge=1, le=1000, description="frames in one transaction, at most")
+    transaction_timeout_s: float = Field(
+        default=10.0, ge=2, le=300, description="Kafka undoes a transaction that a killed worker left open after this"
+    )
+    session_timeout_s: float = Field(
+        default=6.0, ge=2, le=300, description="a silent worker's cameras go to the others after this time"
+    )
+    static_member: bool = Field(
+        default=False,
+        description="keep the cameras for a worker that restarts under the same id within the session time-out",
+    )
     drain_s: float = Field(default=8.0, gt=0, le=60, description="seconds to finish what is in flight at a stop")
     report_ttl_s: float = Field(
         default=15.0, ge=1, le=3600, description="the registry forgets a silent worker after this time"

@@ -1,7 +1,7 @@
 """The worker: fetch, decode, batch, ground, judge, deliver. One place puts the parts together.
 
 Threads: the caller's (:meth:`Worker.run`) polls Kafka; ``feeder`` takes the next frame from the mailbox and has it
-decoded; ``grounder`` batches, asks the model and runs the alarms; ``deliveries`` hears the broker's confirmations;
+decoded; ``grounder`` batches, asks the model and runs the alarms; ``deliveries`` writes the results in transactions;
 ``query-follower`` compiles query changes; ``reporter`` tells the registry what runs here.
 """
 
@@ -32,12 +32,13 @@ from consumers.grounding.plan import Look, Plan, make_plan
 from consumers.grounding.restore import read_alarm_states
 from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.settings import WorkerSettings
-from infra.errors import BadFrameMessage, BrokerUnavailable, RegistryError, TopicMissing
+from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable, RegistryError, TopicMissing
 from infra.follower import QueryFollower
-from infra.kafka import Publisher, wait_for_broker
+from infra.kafka import wait_for_broker
 from infra.metrics import counter, gauge, histogram
 from infra.queries import QueryRegistry, QuerySet
-from infra.topics import TopicName, require_topics
+from infra.topics import TopicName, require_topics, set_session_timeout
+from infra.transactions import TransactionalPublisher
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +74,26 @@ class Worker:
         self._ledger = Ledger()
         self._commits = CommitBook()
         self._mailbox = Mailbox(settings.freshness_of, settings.queue_frames)
-        self._outbox = Outbox(Publisher(settings.kafka, client_id=settings.worker_id), settings.kafka.prefix)
+        self._given_up = threading.Event()
+        self._turn = threading.Lock()
+        self._outbox = Outbox(
+            self._publisher(),
+            self._commits,
+            prefix=settings.kafka.prefix,
+            name=settings.worker_id,
+            interval_s=settings.commit_interval_s,
+            works=settings.commit_frames,
+            read_metadata=lambda partitions: self._fetcher.committed_metadata(partitions),
+            given_up=self._given_up,
+        )
         self._fetcher = Fetcher(
             settings,
             self._mailbox,
             self._ledger,
             self._commits,
             self._outbox,
+            turn=self._turn,
+            given_up=self._given_up,
             on_assigned=self._take_over,
             on_revoked=self._hand_over,
         )
@@ -103,6 +117,17 @@ class Worker:
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._started = False
+
+    def _publisher(self) -> TransactionalPublisher:
+        settings = self._settings
+        return TransactionalPublisher(
+            settings.kafka,
+            # Of a worker's name there is one at a time, in one group of one plant.
+            transactional_id="/".join(("simvg", settings.kafka.prefix, settings.group, settings.worker_id)),
+            client_id=settings.worker_id,
+            given_up=self._given_up.is_set,
+            timeout_s=settings.transaction_timeout_s,
+        )
 
     @property
     def totals(self) -> Totals:
@@ -169,6 +194,7 @@ class Worker:
             try:
                 wait_for_broker(self._settings.kafka, 1.0)
                 require_topics(self._settings.kafka, NEEDED)
+                self._set_session_timeout()
                 return True
             except BrokerUnavailable as error:
                 if not told:
@@ -182,23 +208,34 @@ class Worker:
                 self._stop.wait(IDLE_SECONDS)
         return False
 
+    def _set_session_timeout(self) -> None:
+        settings = self._settings
+        if settings.kafka.group_protocol == "classic":
+            return  # the consumer says it itself
+        try:
+            set_session_timeout(settings.kafka, settings.group, settings.session_timeout_s)
+        except BrokerUnavailable:
+            raise
+        except BrokerError as error:
+            logger.warning("session time-out stays as the broker has it: %s", error, extra={"group": settings.group})
+
     def _shut_down(self, threads: list[threading.Thread]) -> None:
         self._feeding.clear()
         for frame in self._mailbox.drop(self._commits.partitions):
             self._fetcher.leave(frame, "stopped")
         healthy = self._failure is None and self._outbox.failure is None
-        if healthy and not self._commits.wait_idle(self._commits.partitions, self._settings.drain_s):
+        if healthy and not self._outbox.drain(self._commits.partitions, self._settings.drain_s):
             logger.warning("stopping with frames in flight; they are done again by the next worker")
         self._grounding.clear()
-        self._outbox.abort()
+        self._given_up.set()
         for thread in threads:
             thread.join(self._settings.drain_s)
         self._decoder.close()
         self._follower.stop()
-        left = self._outbox.close(self._settings.drain_s if healthy else 1.0)
+        left = self._outbox.close()
         self._fetcher.close()
         if left:
-            logger.error("%d messages were not confirmed; their frames are done again by the next worker", left)
+            logger.error("results of %d frames were not committed; they are done again by the next worker", left)
         t = self.totals
         logger.info("worker stopped", extra={"fetched": t.fetched, "scored": t.scored, "left": t.in_flight})
         self._registry.close()
@@ -232,7 +269,8 @@ class Worker:
             logger.info("queries active", extra={"revision": plan.revision, "queries": len(plan.active)})
         if plan is not None or self._recheck.is_set():
             self._recheck.clear()
-            self._judge.end(self._plan)
+            with self._turn:
+                self._judge.end(self._plan, self._commits.lease)
 
     def _report(self) -> None:
         """Tells the registry which revision runs here. Redis being away is the follower's to log."""
@@ -247,8 +285,8 @@ class Worker:
 
     # Partitions
 
-    def _take_over(self, partitions: set[int]) -> None:
-        """Goes on with the alarms of these partitions where their last worker stopped.
+    def _take_over(self, partitions: set[int]) -> Callable[[], None]:
+        """Reads how the alarms of these partitions stand. What it returns, called in turn, goes on with them.
 
         Without the states, raised alerts would be raised again and never closed: no frame is taken before.
         """
@@ -261,9 +299,13 @@ class Worker:
                 if time.monotonic() > deadline or self._stop.is_set():
                     raise
                 logger.warning("alarm states cannot be read yet: %s", error)
-        adopted = self._book.adopt(states, partitions)
-        logger.info("alarm states restored: %d", adopted, extra={"partitions": sorted(partitions)})
-        self._recheck.set()
+
+        def adopt() -> None:
+            adopted = self._book.adopt(states, partitions)
+            logger.info("alarm states restored: %d", adopted, extra={"partitions": sorted(partitions)})
+            self._recheck.set()
+
+        return adopt
 
     def _hand_over(self, partitions: set[int]) -> None:
         self._book.drop(partitions)
@@ -366,15 +408,15 @@ class Worker:
                 self._fetcher.reject(frame, "model_failed", answer)
                 continue
             stages = _stage_ms(frame, picture, started_ns, ended_ns)
-            self._judge.frame(
-                picture, looks, answer, revision=plan.revision, stage_ms=stages, done=self._finisher(frame)
-            )
+            self._outbox.wait_for_room()
+            with self._turn:
+                if self._commits.lease(frame.place.partition) != frame.lease:
+                    self._fetcher.leave(frame, "handed_over")
+                    continue
+                self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages)
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             for stage, ms in stages.items():
                 _STAGE.labels(frame.camera, stage).observe(ms / 1e3)
-
-    def _finisher(self, frame: Frame) -> Callable[[], None]:
-        return lambda: self._commits.finish(frame.place.partition, frame.place.offset)
 
 
 def _stage_ms(frame: Frame, picture: Picture, started_ns: int, ended_ns: int) -> dict[str, float]:

@@ -15,9 +15,10 @@ import pytest
 
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.worker import Worker
+from consumers.reading import read_to_end
 from infra.cloudevents import frame_headers
 from infra.contracts import Alert, Delay, Detections, FrameHeader, MessageReference, StandingQuery
-from infra.kafka import Publisher, follow
+from infra.kafka import Publisher
 from infra.queries import QueryRegistry
 from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import TopicName, topic_name
@@ -132,6 +133,7 @@ class Line:
             "cache_dir": self.folder / "cache",
             "worker_id": f"w{len(self._running)}",
             "commit_interval_s": 0.1,
+            "transaction_timeout_s": 5.0,
             "freshness": "every",
             "drain_s": 5.0,
         }
@@ -177,17 +179,12 @@ class Line:
         """All messages of a topic by now: place, key, value, headers."""
         name = topic_name(self.kafka.prefix, topic)
         found = []
-        with follow(self.kafka, [name], client_id="test-reader", from_beginning=True) as consumer:
-            ends = {part.partition: consumer.watermarks(part, cached=False)[1] for part in consumer.assignment()}
-            got = dict.fromkeys(ends, 0)
-            while any(got[partition] < end for partition, end in ends.items()):
-                for message in consumer.consume(500, 0.1):
-                    partition, offset = message.partition(), message.offset()
-                    assert partition is not None and offset is not None
-                    got[partition] = offset + 1
-                    place = MessageReference(topic=name, partition=partition, offset=offset)
-                    headers = dict(message.headers() or [])
-                    found.append((place, message.key(), message.value() or b"", headers))
+        for message in read_to_end(self.kafka, name, client_id="test-reader"):
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None and offset is not None
+            place = MessageReference(topic=name, partition=partition, offset=offset)
+            headers = dict(message.headers() or [])
+            found.append((place, message.key(), message.value() or b"", headers))
         return found
 
     def alerts(self, camera: str | None = None) -> list[Alert]:

@@ -1,0 +1,114 @@
+"""What one frame, or one event from outside, gives to be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from infra.cloudevents import Headers, event_headers, rejected_headers
+from infra.contracts import MessageReference
+from infra.topics import TopicName
+
+KEPT = 10
+"""Boxes, and entries of a timeline, that a message keeps when the broker refuses it for its size."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outgoing:
+    """One message; `id` is its CloudEvents id, equal for equal content on every worker. No value: a tombstone."""
+
+    topic: TopicName
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+    @classmethod
+    def json(cls, topic: TopicName, *, key: str, value: str, id: str, source: str) -> Outgoing:
+        return cls(topic, key.encode(), value.encode(), event_headers(topic, id=id, source=source))
+
+    @classmethod
+    def image(cls, topic: TopicName, *, key: str, value: bytes, id: str, source: str, part: str) -> Outgoing:
+        """A JPEG; the extension attribute ``part`` says what it shows."""
+        headers = event_headers(topic, id=id, source=source, content_type="image/jpeg")
+        return cls(topic, key.encode(), value, [*headers, ("ce_part", part.encode())])
+
+    @classmethod
+    def tombstone(cls, topic: TopicName, *, key: str, id: str, source: str) -> Outgoing:
+        """Says of a compacted topic that the key's value is no more."""
+        return cls(topic, key.encode(), None, event_headers(topic, id=id, source=source))
+
+    @classmethod
+    def rejected(
+        cls,
+        original: MessageReference,
+        key: bytes | None,
+        value: bytes,
+        *,
+        reason: str,
+        error: Exception,
+        kind: str | None,
+        headers: Headers,
+    ) -> Outgoing:
+        """A message that is no usable frame, byte for byte, with what is wrong with it; ``kind``: its content type."""
+        told = rejected_headers(
+            original, reason=reason, error=error, source="/workers", content_type=kind, headers=headers
+        )
+        return cls("frames-rejected", key or b"", value, told)
+
+
+Compose = Callable[[Mapping[str, MessageReference]], list[Outgoing]]
+
+
+def _nothing() -> None:
+    """Nobody waits for the commit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Work:
+    """Written as a whole in one transaction, or not at all.
+
+    ``partition`` of the frames and the ``lease`` under which they were read; ``offset`` of the frame that it came of
+    and that is done with it, None for an event from outside. ``messages`` gets, by alert id, where the pictures lie
+    and may be asked more than once. ``urgent``: someone waits for it. ``ended``: ids of alerts that are over with it.
+    ``committed`` runs once it is visible.
+    """
+
+    partition: int
+    lease: int
+    offset: int | None
+    messages: Compose
+    evidence: tuple[Outgoing, ...] = ()
+    urgent: bool = False
+    ended: tuple[str, ...] = ()
+    size: int = 0
+    committed: Callable[[], None] = _nothing
+
+
+def reduced(message: Outgoing) -> Outgoing | None:
+    """A message that the broker refused, with less in it; None when nothing is left that could be taken away."""
+    if message.value is None:
+        return None
+    if message.topic == "frames-rejected":
+        return replace(message, value=b"") if message.value else None
+    try:
+        content = json.loads(message.value)
+    except ValueError:
+        return None
+    value = json.dumps(_shortened(content), separators=(",", ":")).encode()
+    return replace(message, value=value) if len(value) < len(message.value) else None
+
+
+def _shortened(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {
+            name: _ends(part) if name in ("boxes", "timeline") and isinstance(part, list) else _shortened(part)
+            for name, part in content.items()
+        }
+    return [_shortened(part) for part in content] if isinstance(content, list) else content
+
+
+def _ends(entries: list[Any]) -> list[Any]:
+    """The first and the last: the best boxes; how an alert began and where it stands."""
+    return entries if len(entries) <= KEPT else entries[: KEPT // 2] + entries[-KEPT // 2 :]

@@ -1,0 +1,197 @@
+"""Writing to Kafka in transactions: all messages of one, with the offsets they stand for, become visible, or none."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from infra.contracts import MessageReference
+from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, ProducerFenced, TransactionAborted
+from infra.kafka_client import AWAY, client_config, translate
+from infra.settings import KafkaSettings
+from infra.topics import MAX_MESSAGE_BYTES
+
+logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+Headers = list[tuple[str, bytes]]
+
+STEP_SECONDS = 0.5
+"""Longest time in one call of the library; between two, the caller may give up."""
+
+# What waiting does not cure: the message itself is refused.
+_REFUSED = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
+
+
+@dataclass(slots=True)
+class Sent:
+    """One message of the open transaction: where it lies once the broker has it, or why it was refused."""
+
+    place: MessageReference | None = None
+    refused: BrokerError | None = None
+
+
+class TransactionalPublisher:
+    """A producer whose messages belong to transactions. Used by one thread; connects at the first :meth:`begin`.
+
+    A newer publisher with the same ``transactional_id`` fences this one: nothing that it sends afterwards counts. The
+    broker does the same with a transaction that is open for longer than ``timeout_s``. ``given_up()`` is asked
+    whenever the broker lets us wait.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        transactional_id: str,
+        client_id: str,
+        given_up: Callable[[], bool],
+        timeout_s: float = 10.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self._kafka = kafka
+        self._given_up = given_up
+        self._max_message_bytes = max_message_bytes
+        self._config = client_config(kafka, client_id=client_id) | {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(timeout_s * 1000),
+            "message.max.bytes": max_message_bytes + 64_000,
+            "queue.buffering.max.kbytes": 512_000,
+            # The next transaction may begin before the markers of the last one are written; the broker then asks to
+            # come back, and the default of 100 ms would be most of a commit's time.
+            "retry.backoff.ms": 10,
+            "linger.ms": 0,
+        }
+        self._producer: Producer | None = None
+        self._sent: list[Sent] = []
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Opens a transaction. Raises as :meth:`connect`."""
+        self.connect()
+        self._sent = []
+        self._began = _clock()
+        self._call(self._open().begin_transaction)
+
+    def connect(self) -> None:
+        """Connects, unless that is done; ends what a namesake has left open.
+
+        Raises BrokerUnavailable when given up, ProducerFenced, BrokerError.
+        """
+        if self._producer is None:
+            producer = Producer(self._config)
+            self._call(lambda: producer.init_transactions(STEP_SECONDS))
+            self._producer = producer
+
+    def send(self, sent: Sent, topic: str, *, key: bytes, value: bytes | None, headers: Headers | None = None) -> None:
+        """Adds a message; its fate goes to ``sent``. ``value`` None is a tombstone.
+
+        Raises TransactionAborted, ProducerFenced, BrokerUnavailable when given up, BrokerError.
+        """
+        self._sent.append(sent)
+        if value is not None and len(value) > self._max_message_bytes:
+            sent.refused = MessageTooLarge(f"message of {len(value)} bytes is over {self._max_message_bytes} bytes")
+            raise TransactionAborted(f"topic {topic}: {sent.refused}")
+
+        def delivered(error: KafkaError | None, message: KafkaMessage) -> None:
+            if error is None:
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None and offset is not None, "a confirmed message has a place"
+                sent.place = MessageReference(topic=topic, partition=partition, offset=offset)
+            elif error.code() in _REFUSED:
+                sent.refused = translate(error, self._kafka, topic=topic)
+
+        producer = self._open()
+
+        def produce() -> None:
+            producer.produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
+
+        while True:
+            try:
+                return self._call(produce)
+            except BufferError:
+                producer.poll(0.05)
+                self._check()
+
+    def flush(self) -> None:
+        """Waits until the broker has all messages so far and their places are known.
+
+        Raises TransactionAborted, ProducerFenced, BrokerUnavailable when given up.
+        """
+        producer = self._open()
+        while producer.flush(STEP_SECONDS):
+            self._check()
+        if any(sent.place is None for sent in self._sent):
+            raise TransactionAborted(next((str(s.refused) for s in self._sent if s.refused), "messages were lost"))
+
+    def commit(self, offsets: Sequence[TopicPartition], group: Any) -> None:
+        """Makes all of it visible, and ``offsets`` (the next to read) those of the consumer's group.
+
+        ``group``: the consumer's :meth:`~infra.consumer.Consumer.group_metadata`; when the group has moved on since,
+        the transaction is refused. Raises as :meth:`flush`.
+        """
+        producer = self._open()
+        self.flush()
+        if offsets:
+            self._call(lambda: producer.send_offsets_to_transaction(list(offsets), group, STEP_SECONDS))
+        self._call(lambda: producer.commit_transaction(STEP_SECONDS))
+        self._sent = []
+
+    def abort(self) -> None:
+        """Undoes the open transaction. Raises ProducerFenced, BrokerUnavailable when given up."""
+        producer = self._open()
+        self._call(lambda: producer.abort_transaction(STEP_SECONDS))
+        self._sent = []
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the transaction was open for so long (the process was paused) that the broker has ended it."""
+        return _clock() - self._began >= self.timeout_s
+
+    def discard(self) -> None:
+        """Lets go of a producer that failed for good, without waiting; the next :meth:`begin` makes a new one."""
+        producer, self._producer, self._sent = self._producer, None, []
+        if producer is not None:
+            producer.purge()
+            producer.poll(0)
+
+    def _open(self) -> Producer:
+        assert self._producer is not None, "begin() comes first"
+        return self._producer
+
+    def _check(self) -> None:
+        if self._given_up():
+            raise BrokerUnavailable(f"Kafka at {self._kafka.bootstrap} did not finish the transaction in time")
+
+    def _call(self, action: Callable[[], ResultT]) -> ResultT:
+        """Again and again while the library says that this helps."""
+        while True:
+            try:
+                return action()
+            except KafkaException as error:
+                inner = error.args[0]
+                if inner.fatal():
+                    by_namesake = inner.code() == KafkaError._FENCED
+                    raise ProducerFenced(
+                        f"Kafka at {self._kafka.bootstrap}: {inner.str()}", by_namesake=by_namesake
+                    ) from error
+                if inner.txn_requires_abort():
+                    raise TransactionAborted(f"Kafka at {self._kafka.bootstrap}: {inner.str()}") from error
+                if not inner.retriable() and inner.code() not in AWAY:
+                    raise translate(error, self._kafka) from error
+                logger.debug("transaction goes on: %s", inner.str())
+                self._check()
+                if inner.code() != KafkaError._TIMED_OUT:
+                    time.sleep(0.02)
+
+
+def _clock() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
