@@ -46,7 +46,13 @@ def read_pieces(folder: Path, kind: str) -> Pieces:
     # Given a file under another name, transformers silently reads every word as <unk>.
     if not any((folder / name).is_file() for name in ("sentencepiece.bpe.model", "tokenizer.json")):
         raise CheckpointError(f"{folder} has no sentencepiece.bpe.model; copy beit3.spm there under that name.")
-    return XLMRobertaPieces(XLMRobertaTokenizer.from_pretrained(folder))
+    try:
+        return XLMRobertaPieces(XLMRobertaTokenizer.from_pretrained(folder))
+    except Exception as error:  # transformers raises many kinds for a broken file
+        raise CheckpointError(
+            f"the tokenizer in {folder} cannot be read ({str(error).splitlines()[0]}); make the folder anew with "
+            "`simvg convert`."
+        ) from error
 
 
 def read_sentencepiece(path: Path, vocab_size: int) -> XLMRobertaPieces:
