@@ -13,6 +13,7 @@ from consumers.demo.cli import demo
 from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
 from consumers.rejected_cli import app as rejected_app
+from infra.acl_cli import app as acl_app
 from infra.cli import app as stack_app
 from infra.cli import topics_app
 from infra.errors import SimVGLineError
@@ -40,6 +41,7 @@ app.add_typer(alerts_app, name="alerts")
 app.command("evidence")(evidence)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
+app.add_typer(acl_app, name="acl")
 app.add_typer(rejected_app, name="rejected")
 app.add_typer(convert_app, name="convert")
 app.add_typer(line_app, name="line")

@@ -146,6 +146,11 @@ class ClientErrors:
             self._unsaid += 1
 
 
+def is_refusal(error: KafkaError) -> bool:
+    """Whether one side does not believe the other; a broker that misses our certificate says so as a TLS alert."""
+    return error.code() in REFUSED or (error.code() in AWAY and "tls alert" in error.str())
+
+
 def translate(
     error: KafkaException | KafkaError, kafka: KafkaSettings, *, topic: str | None = None, group: str | None = None
 ) -> BrokerError:
@@ -155,16 +160,16 @@ def translate(
         return BrokerError(f"Kafka client: {inner}")
     on_topic = f" (topic {topic})" if topic else ""
     code = inner.code()
-    if code in AWAY:
-        return BrokerUnavailable(
-            f"no Kafka broker answers at {kafka.bootstrap}{on_topic}: {inner.str()}; start one with `simvg up`, or set "
-            "SIMVG_KAFKA__BOOTSTRAP"
-        )
-    if code in REFUSED:
+    if is_refusal(inner):
         return CredentialsRefused(
             f"Kafka at {kafka.bootstrap} and this client ({kafka.principal}) do not trust each other: "
             f"{redact(inner.str())}; check SIMVG_KAFKA__SECURITY_PROTOCOL ({kafka.security_protocol}), the credentials "
             "and SIMVG_KAFKA__SSL_CA"
+        )
+    if code in AWAY:
+        return BrokerUnavailable(
+            f"no Kafka broker answers at {kafka.bootstrap}{on_topic}: {inner.str()}; start one with `simvg up`, or set "
+            "SIMVG_KAFKA__BOOTSTRAP (and SIMVG_KAFKA__SECURITY_PROTOCOL, if it wants TLS or a login)"
         )
     if code in _DENIED:
         name = {"topic": topic, "consumer group": group}.get(_DENIED[code])
@@ -196,7 +201,7 @@ def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:
 
     def note(error: KafkaError) -> None:
         # Knocking often is the point here, so librdkafka's complaints about each knock are not worth a line.
-        if error.code() in REFUSED:
+        if is_refusal(error):
             refused.append(error)
 
     admin = AdminClient(client_config(kafka, client_id="simvg-wait") | {"error_cb": note, "log_level": 0})

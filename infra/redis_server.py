@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import redis
@@ -29,10 +29,18 @@ def find_redis() -> Path:
 
 
 class LocalRedis:
-    """Redis with its append-only file in ``state_dir/redis``. Start and stop as often as needed."""
+    """Redis with its append-only file in ``state_dir/redis``. Start and stop as often as needed.
 
-    def __init__(self, state_dir: Path, *, port: int) -> None:
+    ``options`` stand over its own, for example ``{"--tls-port": "6380", …}``; ``program``: another Redis than the one
+    that is found.
+    """
+
+    def __init__(
+        self, state_dir: Path, *, port: int, options: Mapping[str, str] | None = None, program: Path | None = None
+    ) -> None:
         self.port = port
+        self._options = dict(options or {})
+        self._program = program
         self._state_dir = state_dir.absolute()
         self._data_dir = self._state_dir / "redis"
         self.process = ServerProcess("redis", self._state_dir)
@@ -55,7 +63,7 @@ class LocalRedis:
                 )
             self.process.wait_until(self._answers, _START_S)
             return False
-        program = find_redis()
+        program = self._program or find_redis()
         self.check_ports()
         report(f"starting Redis on port {self.port}")
         self._data_dir.mkdir(parents=True, exist_ok=True)
@@ -67,7 +75,7 @@ class LocalRedis:
             "--save": "",
             "--daemonize": "no",
             "--loglevel": "notice",
-        }
+        } | self._options
         arguments = [part for option in options.items() for part in option]
         self.process.start([str(program), *arguments], port=self.port, cwd=self._data_dir)
         try:
@@ -93,5 +101,7 @@ class LocalRedis:
         try:
             with redis.Redis(port=self.port, socket_timeout=1.0, socket_connect_timeout=1.0) as client:
                 return bool(client.ping())
+        except redis.AuthenticationError:
+            return True  # it answers, and wants to know who asks
         except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
             return False

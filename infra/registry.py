@@ -18,13 +18,11 @@ from typing import Any, TypeVar
 
 import redis
 from pydantic import ValidationError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from infra.contracts import IDENTIFIER, StandingQuery
-from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RegistryUnavailable, RevisionConflict
+from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
 from infra.metrics import counter
-from infra.redaction import redact
+from infra.redis_client import connect, translated
 from infra.settings import RedisSettings
 
 logger = logging.getLogger(__name__)
@@ -100,12 +98,7 @@ class QueryRegistry:
         self._settings = settings
         self._now = now
         # Any: the library types every answer as bytes or text or a future, whatever the client is.
-        self._client: Any = redis.Redis.from_url(
-            settings.url,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=Retry(NoBackoff(), 1),  # once more, for a connection that died while idle
-        )
+        self._client: Any = connect(settings)
         self._hash = f"{settings.prefix}:queries"
         self._counter = f"{settings.prefix}:queries:revision"
         self._stream = f"{settings.prefix}:queries:changes"
@@ -297,18 +290,5 @@ class QueryRegistry:
         return query
 
     def _call(self, action: Callable[[], ResultT]) -> ResultT:
-        try:
+        with translated(self._settings):
             return action()
-        except redis.WatchError:
-            raise
-        except redis.AuthenticationError as error:
-            raise RegistryUnavailable(
-                f"Redis at {self.address} refuses the credentials; check SIMVG_REDIS__URL"
-            ) from error
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            raise RegistryUnavailable(
-                f"Redis cannot be reached at {self.address}: {redact(str(error))}; start it with `simvg up`, or set "
-                "SIMVG_REDIS__URL"
-            ) from error
-        except redis.RedisError as error:
-            raise RegistryError(f"Redis at {self.address}: {redact(str(error))}") from error

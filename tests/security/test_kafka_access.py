@@ -1,0 +1,179 @@
+"""Each role does its work with the rights of `simvg acl kafka`, and is refused what is not its."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import TopicPartition
+from typer.testing import CliRunner
+
+from infra.acl import ROLES, commands, grants
+from infra.acl_cli import app
+from infra.errors import AccessDenied, BrokerError
+from infra.kafka import Publisher, follow, subscribe
+from infra.settings import KafkaSettings
+from infra.topics import TOPIC_NAMES, TopicName, create_topics, describe_topics, require_topics, topic_name
+from infra.transactions import TransactionalPublisher
+from tests.security.conftest import SecuredBroker
+
+GROUPS = {"worker": "simvg-workers", "console": "simvg-console", "line-control": "simvg-line-control"}
+READS: dict[str, set[TopicName]] = {
+    "camera": set(),
+    "worker": {"frames", "alarm-state", "operator-actions"},
+    "console": set(TOPIC_NAMES),
+    "line-control": {"alerts"},
+    "viewer": {"detections", "alerts", "evidence", "frames-rejected"},
+    "rejected": {"frames-rejected"},
+    "topics": set(),
+}
+WRITES: dict[str, set[TopicName]] = {
+    "camera": {"frames"},
+    "worker": {"detections", "alerts", "evidence", "alarm-state", "frames-rejected"},
+    "console": {"operator-actions"},
+    "line-control": set(),
+    "viewer": set(),
+    "rejected": {"frames"},
+    "topics": set(),
+}
+
+Grant = Callable[[str], KafkaSettings]
+
+
+@pytest.fixture(scope="module")
+def granted(secured: SecuredBroker) -> Grant:
+    """``granted(role)``: a user with the role's rights under a prefix of these tests' own, by the command."""
+    prefix = f"p{uuid.uuid4().hex[:8]}"
+    create_topics(secured.admin.model_copy(update={"prefix": prefix}))
+    made: dict[str, KafkaSettings] = {}
+
+    def grant(role: str) -> KafkaSettings:
+        if role not in made:
+            user = secured.user(f"{role}-1").model_copy(update={"prefix": prefix})
+            arguments = ["--role", role, "--principal", user.principal, "--topic-prefix", prefix, "--apply"]
+            done = CliRunner().invoke(app, ["kafka", *arguments, "--kafka", secured.admin.bootstrap])
+            assert done.exit_code == 0, done.output or done.exception
+            made[role] = user
+        return made[role]
+
+    return grant
+
+
+def _write(kafka: KafkaSettings, name: TopicName) -> BrokerError | None:
+    """One message; what the broker said against it."""
+    said: list[BrokerError | None] = []
+    publisher = Publisher(kafka, client_id="test", delivery_timeout_s=30.0)
+    publisher.send(
+        topic_name(kafka.prefix, name), key=b"k", value=b"v", on_delivery=lambda error, place: said.append(error)
+    )
+    publisher.flush(30.0)
+    publisher.close()
+    assert len(said) == 1, "a message is confirmed or refused"
+    return said[0]
+
+
+def _read(kafka: KafkaSettings, name: TopicName) -> BrokerError | None:
+    """Follows the topic from its beginning for a moment; what the broker said against it."""
+    try:
+        with follow(kafka, [topic_name(kafka.prefix, name)], client_id="test", from_beginning=True) as consumer:
+            for _ in range(10):
+                if consumer.poll(0.1) is not None:
+                    break
+    except BrokerError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "topics"])
+def test_role_reads_and_writes_its_topics_and_no_others(granted: Grant, role: str) -> None:
+    """Every topic is tried both ways; a refusal names user, topic and the command that grants."""
+    kafka = granted(role)
+    for name in TOPIC_NAMES:
+        for allowed, said in ((WRITES[role], _write(kafka, name)), (READS[role], _read(kafka, name))):
+            if name in allowed:
+                assert said is None, f"{role} and {name}: {said}"
+                continue
+            assert type(said) is AccessDenied, f"{role} and {name}: {said!r}"
+            assert f"User:{role}-1 to use topic {topic_name(kafka.prefix, name)}" in str(said)
+            assert f"--principal User:{role}-1 --apply" in str(said)
+
+
+@pytest.mark.parametrize("role", ["worker", "console", "line-control"])
+def test_role_reads_in_its_own_group_only(granted: Grant, role: str) -> None:
+    """It joins its group and commits there; another group is refused by name."""
+    kafka = granted(role)
+    topic = topic_name(kafka.prefix, sorted(READS[role])[0])
+    assigned = threading.Event()
+    with subscribe(
+        kafka,
+        GROUPS[role],
+        [topic],
+        client_id="test",
+        from_beginning=True,
+        on_assign=lambda consumer, partitions: assigned.set(),
+    ) as consumer:
+        for _ in range(300):
+            consumer.poll(0.1)
+            if assigned.is_set():
+                break
+        assert assigned.is_set()
+        consumer.commit([TopicPartition(topic, 0, 0)])
+    with (
+        subscribe(kafka, "somebody-elses", [topic], client_id="test", from_beginning=True) as stranger,
+        pytest.raises(AccessDenied, match=rf"User:{role}-1 to use consumer group somebody-elses"),
+    ):
+        for _ in range(300):
+            stranger.poll(0.1)
+
+
+def test_worker_writes_in_transactions_of_its_group(granted: Grant) -> None:
+    """Transactional ids that begin with the group are the worker's; others and those of other roles are refused."""
+    kafka = granted("worker")
+
+    def open_transaction(kafka: KafkaSettings, transactional_id: str) -> None:
+        publisher = TransactionalPublisher(
+            kafka, transactional_id=transactional_id, client_id="test", given_up=lambda: False
+        )
+        publisher.begin()
+
+    open_transaction(kafka, "simvg-workers-0")
+    with pytest.raises(AccessDenied, match="User:worker-1 to use transactional id"):
+        open_transaction(kafka, "somebody-elses")
+    with pytest.raises(AccessDenied, match="User:camera-1 to use transactional id"):
+        open_transaction(granted("camera"), "simvg-workers-0")
+
+
+def test_topics_role_creates_topics_of_its_plant(secured: SecuredBroker, granted: Grant) -> None:
+    """It creates and describes them; topics of another plant it cannot create."""
+    kafka = granted("topics")
+    assert all(state.exists for state in describe_topics(kafka))
+    with pytest.raises(AccessDenied, match=r"User:topics-1 to use topic other\.frames"):
+        create_topics(kafka.model_copy(update={"prefix": "other"}))
+
+
+def test_missing_right_is_not_taken_for_a_missing_topic(granted: Grant) -> None:
+    """A camera that may not see a topic is told so, not to create it."""
+    with pytest.raises(AccessDenied, match="User:camera-1 to use topic"):
+        require_topics(granted("camera"), ["alerts"])
+
+
+def test_only_an_administrator_grants(granted: Grant) -> None:
+    """A worker cannot give itself more."""
+    from infra import acl
+
+    kafka = granted("worker")
+    with pytest.raises(AccessDenied, match="User:worker-1 to use the cluster"):
+        acl.apply(kafka, grants("console", kafka, group="simvg-console"), principal=kafka.principal)
+
+
+def test_rights_as_commands() -> None:
+    """What is shown are calls of Kafka's own tool, quoted for a shell."""
+    kafka = KafkaSettings(bootstrap="k:9092", prefix="plant-a")
+    found = list(commands(grants("camera", kafka, group="x"), principal="User:CN=cam 1", bootstrap="k:9092"))
+    start = "kafka-acls.sh --bootstrap-server k:9092 --add --allow-principal 'User:CN=cam 1'"
+    assert found == [
+        f"{start} --operation Write --topic plant-a.frames",
+        f"{start} --operation IdempotentWrite --cluster",
+    ]
