@@ -53,18 +53,18 @@ def step(
     was true under the old text, or before the camera was away, is not known to be the same episode.
     """
     if state is None:
-        return _taken_in(query, _fresh(query, seen, camera), seen, actions)
-    if _taken_in_before(state, seen):
+        return take_in(query, _fresh(query, seen, camera), seen, actions)
+    if taken_in_before(state, seen):
         return Step(state)
     if state.revision != query.revision:
         reason = f"the query was edited (revision {state.revision} to {query.revision})"
     elif state.epoch != seen.epoch:
         reason = "the camera was restarted and numbers its frames anew"
     else:
-        return _taken_in(query, state, seen, actions)
+        return take_in(query, state, seen, actions)
     ended = close(state, at=seen.frame.captured_at, reason=reason)
     kept = {"shelf": state.shelf, "applied": state.applied, "applied_until": state.applied_until}
-    begun = _taken_in(query, _fresh(query, seen, camera).model_copy(update=kept), seen, actions)
+    begun = take_in(query, _fresh(query, seen, camera).model_copy(update=kept), seen, actions)
     return Step(begun.state, ended.alerts + begun.alerts, True)
 
 
@@ -75,7 +75,8 @@ def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
     return Step(ended, closed, differs(state, ended))
 
 
-def _taken_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Sequence[OperatorAction]) -> Step:
+def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Sequence[OperatorAction]) -> Step:
+    """As :func:`step`, for a sighting that is known to be new and of the same episode."""
     at = seen.frame.captured_at
     acted = act(query, state, actions, at=at)
     before = acted.state
@@ -149,7 +150,8 @@ def _settled(
     return state, tuple(alerts)
 
 
-def _taken_in_before(state: AlarmState, seen: Sighting) -> bool:
+def taken_in_before(state: AlarmState, seen: Sighting) -> bool:
+    """Whether the alarm has had this frame already."""
     if state.epoch == seen.epoch:
         return seen.frame.sequence <= state.frame.sequence
     # A frame from before a camera's restart, read again after ours. Offsets alone do not tell: a topic may have been

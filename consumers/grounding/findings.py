@@ -21,6 +21,20 @@ class Finding:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureLimits:
+    """From where a single frame cannot be judged; grey levels are 0 … 255. See docs/benchmarks/unknown.md.
+
+    `black`: nearly all pixels are darker. `white`: nearly all are brighter. `flat`: their deviation is less. `blur`:
+    the share of fine edges is smaller.
+    """
+
+    black: float = 16.0
+    white: float = 250.0
+    flat: float = 3.0
+    blur: float = 0.0003
+
+
 class Engine(Protocol):
     """A model that grounds texts in pictures.
 
@@ -31,8 +45,11 @@ class Engine(Protocol):
     def fingerprint(self) -> str:
         """Identity of weights and configuration; it stands in every message of `detections`."""
 
-    def problem(self, frame: Pixels) -> str | None:
-        """Why a whole frame cannot be judged (black, blurred, ...), in words, or None if it can."""
+    def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
+        """Why a whole frame cannot be judged (black, blurred, ...), in words, or None if it can.
+
+        ``limits`` are its camera's; None stands for the defaults.
+        """
 
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Prepares texts, so that the next frames do not pay for it. Returns those it cannot take, with the reason."""
