@@ -60,7 +60,7 @@ schemas: setup-check ## write infra/schemas/*.json anew from the types
 
 constraints: setup-check ## resolve constraints.txt anew
 	@echo '# Exact versions of every dependency; renewed by `make constraints`.' > constraints.txt.new
-	@.venv/bin/uv pip compile pyproject.toml --extra dev --extra render --extra train --python-version 3.11 \
+	@.venv/bin/uv pip compile pyproject.toml --all-extras --python-version 3.11 \
 	  --universal --no-header --no-annotate --quiet >> constraints.txt.new
 	@mv constraints.txt.new constraints.txt
 

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Prepares this machine and this folder for one level of work: run (the product), test, or check (everything).
-# Usage: scripts/setup.sh [run|test|check]      Done once per level; afterwards it returns at once.
+# Prepares this machine and this folder for one level of work: edge (the product without torch), run (the product),
+# test, or check (everything).
+# Usage: scripts/setup.sh [edge|run|test|check]      Done once per level; afterwards it returns at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 level="${1:-run}"
 case "$level" in
-  run) extras="" ;;
-  test | check) extras="[dev,render,train]" ;;
+  edge) extras="[edge]" ;;
+  run) extras="[edge,torch]" ;;
+  test | check) extras="[dev,edge,export,openvino,render,torch,train]" ;;
   *)
-    echo "setup: '$level' is no level; use run, test or check" >&2
+    echo "setup: '$level' is no level; use edge, run, test or check" >&2
     exit 2
     ;;
 esac
@@ -23,6 +25,7 @@ done_already() {
   return 1
 }
 case "$level" in
+  edge) done_already edge run test check && exit 0 ;;
   run) done_already run test check && exit 0 ;;
   test) done_already test check && exit 0 ;;
   check) done_already check && exit 0 ;;
@@ -40,7 +43,7 @@ missing=()
 need() { installed "$1" || missing+=("$1"); }
 java_is_new_enough 2>/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
-if [ "$level" != run ]; then
+if [ "$level" = test ] || [ "$level" = check ]; then
   # A real RTSP server for the tests (GStreamer's, run by the system's Python), and LLVM for the renderer.
   for package in python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav; do

@@ -15,6 +15,7 @@ from torch import Tensor
 from simvg_core.answers import UNKNOWN, Answer, Grounding
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, QueryIndexError
+from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import as_bgr
 from simvg_core.model import SimVGForGrounding, SimVGOutput
 from simvg_core.processing import SimVGProcessor
@@ -169,6 +170,10 @@ class Grounder:
         """Words of a text that the model has never seen."""
         return self.processor.unknown_words(text)
 
+    def cut_words(self, text: str) -> str:
+        """The words of a text that are too many for the model, "" if none. Raises TextError."""
+        return self.processor.text.words.rows([text])[1][0]
+
     def ground(
         self,
         frames_bgr: Sequence[Any],
@@ -247,18 +252,6 @@ class Grounder:
         return torch.autocast(self.device.type, torch.bfloat16)
 
 
-def fingerprint_of_folder(folder: Path) -> str:
-    """Twelve hex digits of the SHA-256 over a model folder's config, tokenizer and weights."""
-    digest = hashlib.sha256()
-    kept = (".safetensors", ".json", ".model")
-    for path in sorted(path for path in folder.iterdir() if path.suffix in kept):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:12]
-
-
 def _fingerprint_of_weights(model: SimVGForGrounding) -> str:
     digest = hashlib.sha256(model.config.to_json_string().encode())
     for name, value in sorted(model.state_dict().items()):
@@ -267,4 +260,4 @@ def _fingerprint_of_weights(model: SimVGForGrounding) -> str:
     return digest.hexdigest()[:12]
 
 
-__all__ = ["CompiledQueries", "CompiledTexts", "Grounder", "Grounding", "fingerprint_of_folder"]
+__all__ = ["CompiledQueries", "CompiledTexts", "Grounder", "Grounding"]

@@ -1,40 +1,79 @@
-"""The model behind a worker. The only file of this room that imports the model's package."""
+"""The model behind a worker. The only file of this room that imports the model's package.
+
+On a CPU the exported graphs run in ONNX Runtime, without torch; on a GPU, or where nothing was exported, torch runs
+the model itself. Both give the same answers.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-import torch
 
 from consumers.grounding.findings import Engine, Finding
 from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 from infra.errors import SettingsError
+from simvg_core.answers import Grounding
+from simvg_core.edge.graphs import FOLDER, Runtime
+from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
-from simvg_core.grounder import CompiledQueries, Grounder, Grounding
 from simvg_core.quality import frame_problem
 
-__all__ = ["Engine", "Finding", "GrounderEngine", "load_engine"]
+__all__ = ["Engine", "EngineName", "Finding", "GrounderEngine", "load_engine"]
+
+logger = logging.getLogger(__name__)
+
+EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
 
 MIN_BOX_SCORE = 0.02
 """Boxes of a lower score are never shown; above it the query's own thresholds decide."""
 
 
+class Compiled(Protocol):
+    """Texts made ready for many frames."""
+
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
+    def copy(self) -> Any: ...
+
+    def add(self, texts: str) -> Any: ...
+
+    def remove(self, texts: Sequence[str]) -> Any: ...
+
+
+class AnyGrounder(Protocol):
+    """What `simvg_core.grounder.Grounder` and `simvg_core.edge.EdgeGrounder` have in common."""
+
+    @property
+    def model_fingerprint(self) -> str: ...
+
+    def compile(self, texts: Sequence[str]) -> Any: ...
+
+    def unknown_words(self, text: str) -> list[str]: ...
+
+    def cut_words(self, text: str) -> str: ...
+
+    def ground(self, frames_bgr: Sequence[Any], texts: Any, thresholds: float) -> list[list[Grounding]]: ...
+
+
 class GrounderEngine:
-    """An :class:`Engine` on a :class:`Grounder`.
+    """An :class:`Engine` on a grounder, with torch or without.
 
     All texts are compiled once, in one set. What a view is asked is a selection from it, which costs no model pass.
     """
 
-    def __init__(self, grounder: Grounder) -> None:
+    def __init__(self, grounder: AnyGrounder) -> None:
         self._grounder = grounder
         self._lock = threading.Lock()
-        self._all: CompiledQueries = grounder.compile([])
-        self._selections: dict[tuple[str, ...], CompiledQueries] = {}
+        self._all: Compiled = grounder.compile([])
+        self._selections: dict[tuple[str, ...], Compiled] = {}
         self._last: frozenset[str] = frozenset()
 
     @property
@@ -75,7 +114,7 @@ class GrounderEngine:
     def _refusal(self, text: str) -> str | None:
         """Why a text cannot be asked. One that the model would cut is refused: it would be another question."""
         try:
-            (cut,) = self._grounder.processor.texts([text]).truncated
+            cut = self._grounder.cut_words(text)
         except TextError as error:
             return str(error)
         if cut:
@@ -83,7 +122,7 @@ class GrounderEngine:
         unknown = self._grounder.unknown_words(text)
         return f"the model does not know {', '.join(map(repr, unknown))}; use other words" if unknown else None
 
-    def _selected(self, words: tuple[str, ...]) -> CompiledQueries:
+    def _selected(self, words: tuple[str, ...]) -> Compiled:
         with self._lock:
             compiled, selections = self._all, self._selections
         if words not in selections:
@@ -109,19 +148,68 @@ def _normalised(box_xyxy_px: tuple[float, float, float, float], width: int, heig
 
 
 def load_engine(
-    model: Path, *, device: str, precision: Literal["float32", "bfloat16"], batch_size: int, threads: int | None
+    model: Path,
+    *,
+    engine: EngineName = "auto",
+    device: str,
+    precision: Literal["float32", "bfloat16"],
+    batch_size: int,
+    threads: int | None,
 ) -> GrounderEngine:
-    """Reads a model folder onto a device. Raises SettingsError naming the folder or device and the remedy."""
+    """Reads a model folder. Raises SettingsError naming the folder, device or engine and the remedy.
+
+    "auto": ONNX Runtime where the model was exported and no GPU is asked for or found, else torch.
+    """
+    if engine == "auto":
+        engine = _choose(model, device, precision)
+    elif engine != "torch" and (device.startswith("cuda") or precision != "float32"):
+        raise SettingsError(
+            f"engine {engine!r} runs on the CPU in float32, not on {device!r} in {precision}; choose --engine torch"
+        )
+    try:
+        if engine == "torch":
+            return GrounderEngine(_with_torch(model, device, precision, batch_size, threads))
+        assert engine in get_args(Runtime), "the settings allow no other engine"
+        edge = EdgeGrounder(model, runtime=engine, threads=threads, max_batch=batch_size, check_quality=False)
+    except SimVGError as error:
+        raise SettingsError(f"model {model} cannot be loaded: {error}") from error
+    return GrounderEngine(edge)
+
+
+def _choose(model: Path, device: str, precision: str) -> Literal["torch", "onnxruntime"]:
+    exported = (model / FOLDER).is_dir()
+    has_torch = importlib.util.find_spec("torch") is not None
+    if not has_torch:
+        if device.startswith("cuda"):
+            raise SettingsError(f"device {device!r} needs torch, which is not installed here; choose --device cpu")
+        return "onnxruntime"
+    if not exported:
+        logger.info("model runs in torch: it has no exported graphs", extra={"model": str(model)})
+        return "torch"
+    if precision != "float32" or device.startswith("cuda"):
+        return "torch"
+    if device == "auto":
+        import torch
+
+        if torch.cuda.is_available():
+            return "torch"
+    return "onnxruntime"
+
+
+def _with_torch(model: Path, device: str, precision: str, batch_size: int, threads: int | None) -> AnyGrounder:
+    try:
+        import torch
+
+        from simvg_core.grounder import Grounder
+    except ImportError as error:
+        raise SettingsError(
+            f"engine 'torch' needs what is not installed here ({error}); pip install 'simvg-line[torch]', or export "
+            "the model elsewhere and choose --engine onnxruntime"
+        ) from error
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError(f"device {device!r}: no CUDA device is usable here; choose --device cpu")
-    try:
-        grounder = Grounder.from_pretrained(
-            model, device=device, dtype=precision, max_batch=batch_size, check_quality=False
-        )
-    except SimVGError as error:
-        raise SettingsError(f"model {model} cannot be loaded: {error}") from error
-    return GrounderEngine(grounder)
+    return Grounder.from_pretrained(model, device=device, dtype=precision, max_batch=batch_size, check_quality=False)

@@ -1,0 +1,1 @@
+"""The exported model without torch: ONNX graphs run by ONNX Runtime or OpenVINO."""

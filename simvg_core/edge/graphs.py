@@ -1,0 +1,100 @@
+"""ONNX graphs of an exported model, and the runtimes that run them.
+
+An exported model folder holds `onnx/frame.onnx`, `onnx/text.onnx` and `onnx/query.onnx`; the names of their inputs and
+outputs are the field names used here and in `simvg_core.onnx_export`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simvg_core.errors import CheckpointError, ConfigurationError
+
+FOLDER = "onnx"
+CARD = "export.json"
+"""Beside the graphs: what they were made from."""
+FRAME, TEXT, QUERY = "frame", "text", "query"
+
+FRAME_OUTPUTS = ("image", "keys", "values", "fine")
+TEXT_OUTPUTS = ("text_keys", "text_values", "queries", "pooled")
+QUERY_OUTPUTS = ("logits", "boxes")
+
+Runtime = Literal["onnxruntime", "openvino"]
+RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
+Arrays = dict[str, NDArray[Any]]
+
+
+class Graph(Protocol):
+    """One graph, ready to run. Thread-safe."""
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Outputs by name; inputs that the graph does not have are left out."""
+        ...
+
+
+class OnnxRuntimeGraph:
+    """A graph in ONNX Runtime on the CPU."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        # The arena never gives memory back: an edge box has other uses for it.
+        options.enable_cpu_mem_arena = False
+        # Waiting threads that spin take the cores from decoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._inputs = {entry.name for entry in self._session.get_inputs()}
+        self._outputs = [entry.name for entry in self._session.get_outputs()]
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        given = {name: array for name, array in inputs.items() if name in self._inputs}
+        return dict(zip(self._outputs, self._session.run(self._outputs, given), strict=True))
+
+
+class OpenVinoGraph:
+    """A graph in OpenVINO on the CPU."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        import openvino
+
+        core = openvino.Core()
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        self._inputs = {entry.get_any_name() for entry in self._model.inputs}
+        self._outputs = [(entry, entry.get_any_name()) for entry in self._model.outputs]
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        given = {name: array for name, array in inputs.items() if name in self._inputs}
+        found = self._model.create_infer_request().infer(given)
+        return {name: np.asarray(found[entry]) for entry, name in self._outputs}
+
+
+def load_graph(folder: Path, name: str, runtime: Runtime, threads: int | None) -> Graph:
+    """Graph `name` of an exported model folder.
+
+    Raises:
+        CheckpointError: there is no such file, or the runtime cannot read it.
+        ConfigurationError: the runtime is unknown or not installed.
+    """
+    if runtime not in RUNTIMES:
+        raise ConfigurationError(f"runtime={runtime!r} is not offered; use one of {', '.join(RUNTIMES)}.")
+    path = folder / FOLDER / f"{name}.onnx"
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; write it with `simvg export {folder}` where torch is installed.")
+    make = OnnxRuntimeGraph if runtime == "onnxruntime" else OpenVinoGraph
+    try:
+        return make(path, threads)
+    except ImportError as error:
+        raise ConfigurationError(f"{runtime} is not installed here; pip install {runtime}.") from error
+    except Exception as error:  # each runtime has errors of its own for a broken file
+        raise CheckpointError(f"{path} cannot be read by {runtime} ({error}); export the model again.") from error

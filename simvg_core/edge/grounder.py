@@ -1,0 +1,225 @@
+"""The face for users without torch: the same calls and the same answers as `simvg_core.grounder.Grounder`."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simvg_core.answers import UNKNOWN, Answer, Grounding, assemble
+from simvg_core.edge.graphs import CARD, FOLDER, FRAME, QUERY, TEXT, Arrays, Graph, Runtime, load_graph
+from simvg_core.edge.queries import EdgeTexts
+from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError
+from simvg_core.fingerprint import fingerprint_of_folder
+from simvg_core.images import Frame, as_bgr, resize
+from simvg_core.quality import frame_problem
+from simvg_core.words import PAD, WordPacker, read_fast_pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeConfig:
+    """The settings of a model that matter outside its graphs, by their names in `SimVGConfig`."""
+
+    image_size: int
+    resize: str
+    max_text_tokens: int
+    text_overflow: str
+    score_temperature: float
+    score_bias: float
+    score_threshold: float
+    nms_iou: float | None
+
+    @classmethod
+    def read(cls, folder: Path) -> EdgeConfig:
+        """From a model folder's config.json. Raises CheckpointError, ConfigurationError."""
+        path = folder / "config.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}); copy the whole model folder.") from error
+        if raw.get("tokenizer") != "fast":
+            raise ConfigurationError(
+                f"{folder} uses the tokenizer {raw.get('tokenizer')!r}, which needs transformers; without torch only "
+                'models with tokenizer="fast" run.'
+            )
+        if lacking := [name for name in cls.__dataclass_fields__ if name not in raw]:
+            raise CheckpointError(f"{path} lacks {', '.join(lacking)}; export the model again.")
+        return cls(**{name: raw[name] for name in cls.__dataclass_fields__})
+
+
+class EdgeQueries:
+    """Texts made ready for many frames; the face of `simvg_core.grounder.CompiledQueries`."""
+
+    def __init__(self, grounder: EdgeGrounder, names: tuple[str, ...], texts: EdgeTexts | None) -> None:
+        self._grounder = grounder
+        self._lock = threading.Lock()
+        self._state = (names, texts)
+
+    def __len__(self) -> int:
+        return len(self._state[0])
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts, in the order of the answers."""
+        return self._state[0]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of what is compiled."""
+        texts = self._state[1]
+        return 0 if texts is None else texts.num_bytes
+
+    def copy(self) -> EdgeQueries:
+        """The same texts, independent of later changes here; nothing is compiled again."""
+        return EdgeQueries(self._grounder, *self._state)
+
+    def add(self, texts: str | Sequence[str]) -> EdgeQueries:
+        """Compiles and appends texts; returns self. Raises TextError and then changes nothing."""
+        new = [texts] if isinstance(texts, str) else list(texts)
+        compiled = self._grounder._prepare(new)
+        with self._lock:
+            names, before = self._state
+            joined = before if compiled is None else compiled if before is None else before.joined(compiled)
+            self._state = ((*names, *new), joined)
+        return self
+
+    def remove(self, texts: str | int | Iterable[str | int]) -> EdgeQueries:
+        """Removes texts by name or place; returns self. Raises QueryIndexError: there is no such text or place."""
+        wanted = [texts] if isinstance(texts, str | int) else list(texts)
+        with self._lock:
+            names, before = self._state
+            gone = {_place(item, names) for item in wanted}
+            kept = [place for place in range(len(names)) if place not in gone]
+            left = before.select(kept) if before is not None and kept else None
+            self._state = (tuple(names[place] for place in kept), left)
+        return self
+
+
+class EdgeGrounder:
+    """An exported model. `ground` may be called from several threads.
+
+    Args:
+        folder: a model folder that `simvg export` has written graphs into.
+        runtime: "onnxruntime" or "openvino".
+        threads: of the runtime; None = its own choice.
+        max_batch: frames per pass.
+        check_quality: say "unknown" of frames that cannot be judged (`quality.frame_problem`).
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        runtime: Runtime = "onnxruntime",
+        threads: int | None = None,
+        max_batch: int = 8,
+        check_quality: bool = True,
+    ) -> None:
+        if max_batch < 1:
+            raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
+        folder = Path(folder)
+        self.config = EdgeConfig.read(folder)
+        self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
+        self._frame: Graph = load_graph(folder, FRAME, runtime, threads)
+        self._text: Graph = load_graph(folder, TEXT, runtime, threads)
+        self._query: Graph = load_graph(folder, QUERY, runtime, threads)
+        self.max_batch, self.check_quality = max_batch, check_quality
+        self.model_fingerprint = _fingerprint(folder)
+
+    def compile(self, texts: Sequence[str]) -> EdgeQueries:
+        """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
+        return EdgeQueries(self, tuple(texts), self._prepare(list(texts)))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a text that the model has never seen."""
+        return self.words.unknown_words(text)
+
+    def cut_words(self, text: str) -> str:
+        """The words of a text that are too many for the model, "" if none. Raises TextError."""
+        return self.words.rows([text])[1][0]
+
+    def ground(
+        self,
+        frames_bgr: Sequence[Any],
+        texts: Sequence[str] | EdgeQueries,
+        thresholds: float | Sequence[float] | None = None,
+    ) -> list[list[Grounding]]:
+        """Looks for every text in every frame; arguments, results and errors as `Grounder.ground`."""
+        queries = texts if isinstance(texts, EdgeQueries) else self.compile(texts)
+        names, ready = queries._state
+        floor = self._floor(thresholds, len(names))
+        frames = [as_bgr(frame) for frame in frames_bgr]
+        problems = [frame_problem(frame) if self.check_quality else None for frame in frames]
+        result: list[list[Grounding]] = [
+            [Grounding(UNKNOWN, None, reason=problem)] * len(names) if problem else [] for problem in problems
+        ]
+        usable = [place for place, problem in enumerate(problems) if problem is None] if ready is not None else []
+        for start in range(0, len(usable), self.max_batch):
+            chosen = usable[start : start + self.max_batch]
+            assert ready is not None
+            for place, answers in zip(chosen, self._run([frames[i] for i in chosen], ready, floor), strict=True):
+                result[place] = [Grounding.of(answer) for answer in answers]
+        return result
+
+    def encode_frames(self, frames_bgr: Sequence[Frame]) -> Arrays:
+        """The frame pass alone: outputs of the frame graph by name."""
+        size = self.config.image_size
+        return self._frame({"frames": np.stack([resize(frame, size, self.config.resize) for frame in frames_bgr])})
+
+    def _run(self, frames: list[Frame], texts: EdgeTexts, floor: NDArray[np.float32]) -> list[list[Answer]]:
+        out = self._query({**self.encode_frames(frames), **texts.arrays()})
+        logits, boxes = out["logits"], out["boxes"]
+        difference = (logits[..., 0] - logits[..., 1]) / self.config.score_temperature + self.config.score_bias
+        scores = (1 / (1 + np.exp(-difference))).astype(np.float32)
+        sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+        return assemble(scores, boxes.astype(np.float32), sizes, floor[None, :, None], self.config.nms_iou)
+
+    def _floor(self, thresholds: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
+        values = np.asarray(self.config.score_threshold if thresholds is None else thresholds, np.float32)
+        if values.ndim and values.shape != (count,):
+            raise InputError(f"{values.size} thresholds for {count} texts; pass one for all or one per text.")
+        if values.size and not ((values >= 0) & (values <= 1)).all():
+            raise InputError(f"threshold {thresholds} must lie in 0 … 1.")
+        return np.broadcast_to(values, (count,))
+
+    def _prepare(self, texts: Sequence[str]) -> EdgeTexts | None:
+        rows, _ = self.words.rows(texts)
+        if not rows:
+            return None
+        ids = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = row
+        mask = (np.arange(ids.shape[1]) < np.array([[len(row)] for row in rows])).astype(np.int64)
+        found = self._text({"input_ids": ids, "attention_mask": mask})
+        return EdgeTexts(attention_mask=mask, **found)
+
+
+def _fingerprint(folder: Path) -> str:
+    """That of the weights the graphs were made from; refuses graphs that lie beside other weights."""
+    card = folder / FOLDER / CARD
+    try:
+        made_from = str(json.loads(card.read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{card} cannot be read ({error}); export the model again.") from error
+    if list(folder.glob("*.safetensors")) and (present := fingerprint_of_folder(folder)) != made_from:
+        raise CheckpointError(
+            f"the graphs in {folder / FOLDER} were made from a model with the fingerprint {made_from}, but {folder} "
+            f"now holds {present}; run `simvg export {folder}`."
+        )
+    return made_from
+
+
+def _place(item: str | int, names: tuple[str, ...]) -> int:
+    if isinstance(item, str):
+        if item not in names:
+            raise QueryIndexError(f"no compiled query {item!r}; there are {len(names)}.")
+        return names.index(item)
+    if not 0 <= item < len(names):
+        raise QueryIndexError(f"no compiled query at {item}; there are {len(names)} (from 0).")
+    return item

@@ -1,0 +1,19 @@
+"""Telling models apart by their files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_KEPT = (".safetensors", ".json", ".model")
+
+
+def fingerprint_of_folder(folder: Path) -> str:
+    """Twelve hex digits of the SHA-256 over a model folder's config, tokenizer and weights."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _KEPT):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:12]

@@ -1,0 +1,160 @@
+"""Writing a standing model as three ONNX graphs: frame pass, text pass, query pass.
+
+Shapes: B frames, N texts, T tokens, S image side, P image tokens, L layers, h heads, d head width, Q answers, E head
+width. Sizes that vary are free in the graphs: B, N and T.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simvg_core import standing
+from simvg_core.edge.graphs import CARD, FOLDER, FRAME, FRAME_OUTPUTS, QUERY, QUERY_OUTPUTS, TEXT, TEXT_OUTPUTS
+from simvg_core.errors import ConfigurationError
+from simvg_core.fingerprint import fingerprint_of_folder
+from simvg_core.model import SimVGForGrounding
+
+OPSET = 20
+"""The first with a general GridSample."""
+
+Shapes = dict[str, dict[int, Any]]
+
+
+class FramePass(nn.Module):
+    """(B, S, S, 3) uint8 BGR → image (B, P, E), keys and values (L, B, h, P, d), and the fine map if there is one."""
+
+    def __init__(self, model: SimVGForGrounding) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(model.config.image_mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(model.config.image_std)[:, None, None])
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        pixels = (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
+        tokens, seen, fine = standing.encode_image(self.model.encoder, pixels)
+        keys = torch.stack([layer.keys for layer in seen])
+        values = torch.stack([layer.values for layer in seen])
+        image = self.model.image_projection(tokens)
+        return (image, keys, values) if fine is None else (image, keys, values, fine)
+
+
+class TextPass(nn.Module):
+    """Ids and mask (N, T) → text keys and values (L, N, h, T, d), queries (N, Q, E), pooled texts (N, E)."""
+
+    def __init__(self, model: SimVGForGrounding) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        text, seen = standing.encode_text(self.model.encoder, input_ids, attention_mask)
+        queries, pooled = self.model.query_generator(text, attention_mask)
+        keys = torch.stack([layer.keys for layer in seen])
+        return keys, torch.stack([layer.values for layer in seen]), queries, pooled
+
+
+class QueryPass(nn.Module):
+    """What the other two gave → logits (B, N, Q, 2) and boxes (B, N, Q, 4), cxcywh."""
+
+    def __init__(self, model: SimVGForGrounding) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        image: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        text_keys: Tensor,
+        text_values: Tensor,
+        attention_mask: Tensor,
+        queries: Tensor,
+        pooled: Tensor,
+        fine: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        frames, count = image.shape[0], queries.shape[0]
+        of_image = [standing.KeysValues(*layer) for layer in zip(keys.unbind(0), values.unbind(0), strict=True)]
+        of_text = [
+            standing.KeysValues(key.unsqueeze(0), value.unsqueeze(0))
+            for key, value in zip(text_keys.unbind(0), text_values.unbind(0), strict=True)
+        ]
+        mask = attention_mask.unsqueeze(0)
+        objects = standing.encode_objects(self.model.encoder, frames, count, of_image, of_text, mask)
+        auxiliary = self.model.auxiliary
+        heat = None if auxiliary is None else auxiliary.heat_map(pooled, image)
+        asked = queries.expand(frames, -1, -1, -1)
+        answers, _ = self.model.token_branch(objects, asked, image, None, heat, fine)
+        return answers.logits, answers.boxes_cxcywh
+
+
+def export(model: SimVGForGrounding, folder: Path) -> Path:
+    """Writes the graphs of a model into its folder; returns the folder they lie in.
+
+    Raises:
+        ConfigurationError: the model is not in standing attention.
+    """
+    if model.config.attention != "standing":
+        raise ConfigurationError(
+            f'attention="{model.config.attention}" has no separate frame and query passes to export; use a model with '
+            'attention="standing".'
+        )
+    out = folder / FOLDER
+    out.mkdir(parents=True, exist_ok=True)
+    model = model.float().cpu().train(False)
+    frames, texts, tokens = (torch.export.Dim(name, min=1, max=most) for name, most in _LIMITS)
+    example = torch.zeros(2, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
+    ids, mask = torch.full((3, 5), 4), torch.ones(3, 5, dtype=torch.long)
+    frame_pass, text_pass, query_pass = FramePass(model), TextPass(model), QueryPass(model)
+    with torch.no_grad():
+        seen, known = frame_pass(example), text_pass(ids, mask)
+    has_fine = len(seen) == len(FRAME_OUTPUTS)
+    _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, FRAME_OUTPUTS[: len(seen)], {"frames": {0: frames}})
+    free = {0: texts, 1: tokens}
+    _write(
+        text_pass,
+        out / f"{TEXT}.onnx",
+        {"input_ids": ids, "attention_mask": mask},
+        TEXT_OUTPUTS,
+        {"input_ids": free, "attention_mask": free},
+    )
+    inputs = dict(zip(FRAME_OUTPUTS, seen, strict=False)) | dict(zip(TEXT_OUTPUTS, known, strict=True))
+    shapes: Shapes = {"image": {0: frames}, "keys": {1: frames}, "values": {1: frames}, "attention_mask": free}
+    shapes |= {name: {1: texts, 3: tokens} for name in ("text_keys", "text_values")}
+    shapes |= {"queries": {0: texts}, "pooled": {0: texts}} | ({"fine": {0: frames}} if has_fine else {})
+    _write(query_pass, out / f"{QUERY}.onnx", inputs | {"attention_mask": mask}, QUERY_OUTPUTS, shapes)
+    card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
+    (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+_LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
+
+
+def _write(module: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: tuple[str, ...], shapes: Shapes) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter about its own deprecated parts
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            program = torch.onnx.export(
+                module,
+                kwargs=inputs,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+            )
+        finally:
+            logging.disable(before)
+    assert program is not None, "the exporter returns its program when dynamo is on"
+    part = path.with_suffix(".part")
+    program.save(str(part), external_data=False)
+    part.replace(path)

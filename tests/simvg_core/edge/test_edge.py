@@ -1,0 +1,191 @@
+"""The exported model without torch answers as the model in torch does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.edge.graphs import RUNTIMES
+from simvg_core.edge.grounder import EdgeGrounder
+from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError, TextError
+from simvg_core.grounder import Grounder
+from simvg_core.model import SimVGForGrounding
+from simvg_core.onnx_export import export
+from simvg_core.processing import SimVGProcessor
+from simvg_core.words import FastPieces
+
+WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue", "left", "of", "the"]
+TEXTS = ["missing bolt", "red cap left of the blue cap", "cap"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small line model with random weights, saved and exported."""
+    torch.set_num_threads(1)
+    torch.manual_seed(5)
+    config = SimVGConfig.tiny(
+        attention="standing",
+        num_hidden_layers=2,
+        num_queries=3,
+        num_decoder_layers=0,
+        own_object_expert=True,
+        box_head="pointer",
+        auxiliary_heads=True,
+        heat_guidance=True,
+        num_kinds=3,
+        num_colors=2,
+        patch_embedding="convolutional",
+        patch_size=16,
+        stem_widths=(8, 8, 8, 8),
+        glimpse_side=3,
+        glimpse_channels=4,
+        resize="area",
+        tokenizer="fast",
+        vocab_size=16,
+        nms_iou=0.5,
+        loss_weights={"token": 1.0, "first": 1.0},
+    )
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    model = SimVGForGrounding(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    path = tmp_path_factory.mktemp("exported")
+    model.save_pretrained(path)
+    SimVGProcessor(config, FastPieces(tokenizer)).save_pretrained(path)
+    export(SimVGForGrounding.from_pretrained(path), path)
+    return path
+
+
+def frames(count: int = 3) -> list[np.ndarray]:
+    rng = np.random.default_rng(7)
+    return [rng.integers(0, 255, (60 + 40 * i, 200 - 30 * i, 3), dtype=np.uint8) for i in range(count)]
+
+
+def assert_same(first: list, second: list) -> None:
+    for row, other in zip(first, second, strict=True):
+        for one, two in zip(row, other, strict=True):
+            assert one.state == two.state
+            assert one.score == pytest.approx(two.score, abs=1e-4)
+            np.testing.assert_allclose(one.boxes_xyxy_px, two.boxes_xyxy_px, atol=0.05)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_answers_are_those_of_torch(folder: Path, runtime: str) -> None:
+    """Any number of frames of any size and of texts of any length, in either runtime."""
+    own = Grounder.from_pretrained(folder, check_quality=False)
+    edge = EdgeGrounder(folder, runtime=runtime, threads=1, max_batch=2, check_quality=False)
+    assert edge.model_fingerprint == own.model_fingerprint
+    for count, texts in [(1, TEXTS[:1]), (3, TEXTS), (2, TEXTS[1:])]:
+        assert_same(edge.ground(frames(count), texts, 0.02), own.ground(frames(count), texts, 0.02))
+
+
+def test_texts_come_and_go_without_compiling_the_rest(folder: Path) -> None:
+    """Adding compiles what is new only; a longer text does not change what the shorter ones say."""
+    edge = EdgeGrounder(folder, threads=1, check_quality=False)
+    passes = []
+    inner = edge._text
+    edge._text = lambda inputs: passes.append(len(inputs["input_ids"])) or inner(inputs)  # type: ignore[assignment, func-returns-value]
+    queries = edge.compile(["cap"])
+    before = edge.ground(frames(1), queries, 0.02)[0][0]
+    queries.add("red cap left of the blue cap")
+    assert passes == [1, 1]
+    assert_same([[before]], [edge.ground(frames(1), queries, 0.02)[0][:1]])
+    twin = queries.copy()
+    queries.remove("cap")
+    assert (queries.texts, len(twin)) == (("red cap left of the blue cap",), 2)
+    queries.remove(0)
+    assert (len(queries), queries.num_bytes, edge.ground(frames(1), queries)) == (0, 0, [[]])
+    with pytest.raises(QueryIndexError, match="no compiled query 'cap'"):
+        queries.remove("cap")
+
+
+def test_nothing_asked_is_answered(folder: Path) -> None:
+    """No texts, no frames, and a frame that cannot be judged."""
+    edge = EdgeGrounder(folder, threads=1)
+    assert edge.ground(frames(2), []) == [[], []]
+    assert edge.ground([], ["cap"]) == []
+    (black,) = edge.ground([np.zeros((40, 40, 3), np.uint8)], ["cap"])
+    assert black[0].state == "unknown" and "black" in (black[0].reason or "")
+
+
+def test_texts_the_model_cannot_read_are_refused(folder: Path) -> None:
+    """The same named errors as with torch."""
+    edge = EdgeGrounder(folder, threads=1)
+    with pytest.raises(TextError, match="no words"):
+        edge.compile(["?!"])
+    assert edge.unknown_words("red flux cap") == ["flux"]
+    with pytest.raises(InputError, match="2 thresholds for 1 texts"):
+        edge.ground(frames(1), ["cap"], [0.1, 0.2])
+
+
+def _copy(folder: Path, to: Path) -> Path:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            (to / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+            (to / path.relative_to(folder)).write_bytes(path.read_bytes())
+    return to
+
+
+def test_graphs_of_other_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Graphs beside newer weights would answer for another model: the remedy is named."""
+    changed = _copy(folder, tmp_path)
+    config = json.loads((changed / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps(config | {"score_bias": 1.0}))
+    with pytest.raises(CheckpointError, match="simvg export"):
+        EdgeGrounder(changed)
+
+
+def test_graphs_are_enough(folder: Path, tmp_path: Path) -> None:
+    """Without the weights beside them, as an edge box has them, the graphs run."""
+    copied = _copy(folder, tmp_path)
+    (copied / "model.safetensors").unlink()
+    assert len(EdgeGrounder(copied, threads=1).ground(frames(1), ["cap"])[0]) == 1
+
+
+def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
+    """No graphs, a broken graph, an unknown runtime."""
+    copied = _copy(folder, tmp_path / "a")
+    (copied / "onnx" / "query.onnx").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match=r"query\.onnx cannot be read by onnxruntime"):
+        EdgeGrounder(copied)
+    (copied / "onnx" / "query.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"query\.onnx does not exist; .*simvg export"):
+        EdgeGrounder(copied)
+    with pytest.raises(ConfigurationError, match="runtime='tensorrt'"):
+        EdgeGrounder(folder, runtime="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        EdgeGrounder(tmp_path / "nowhere")
+
+
+def test_joint_models_are_not_exported(tmp_path: Path) -> None:
+    """Only standing attention has separate passes."""
+    with pytest.raises(ConfigurationError, match="standing"):
+        export(SimVGForGrounding(SimVGConfig.tiny()), tmp_path)
+
+
+def test_torch_is_never_imported(folder: Path) -> None:
+    """The edge grounder and the worker's engine run in a process that cannot import torch or transformers."""
+    program = f"""
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+from pathlib import Path
+import numpy as np
+from consumers.grounding.engine import load_engine
+engine = load_engine(Path({str(folder)!r}), device="cpu", precision="float32", batch_size=2, threads=1)
+assert not engine.compile(["red cap"])
+print(engine.ground([np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)], [["red cap"]])[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "red cap" in done.stdout
