@@ -1,4 +1,4 @@
-"""What a process tells about itself: structured logs without credentials, and /metrics with /healthz."""
+"""What a process tells about itself: logs without credentials, metrics, and whether it lives and is ready."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import make_wsgi_app
 
 from infra.errors import SettingsError
+from infra.health import Checks, answer
 from infra.metrics import METRICS, counter, gauge, histogram
 from infra.redaction import redact
 from infra.settings import TelemetrySettings
@@ -98,7 +99,8 @@ class _Quiet(WSGIRequestHandler):
 
 
 class MetricsServer:
-    """Serves ``/metrics`` (Prometheus text) and ``/healthz`` (200 ``ok``, or 503 with what is wrong)."""
+    """Serves ``/metrics`` (Prometheus text), ``/livez`` and ``/readyz`` (JSON with reasons; 503 when something is
+    wrong), and ``/healthz`` (200 ``ok``, or 503 with what is wrong in words)."""
 
     def __init__(self, server: WSGIServer) -> None:
         self._server = server
@@ -124,28 +126,46 @@ class MetricsServer:
         self.close()
 
 
+def _well() -> Checks:
+    return {}
+
+
 def start_metrics(
-    port: int, *, host: str = "127.0.0.1", health: Callable[[], str | None] | None = None
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    health: Callable[[], str | None] = lambda: None,
+    live: Callable[[], Checks] = _well,
+    ready: Callable[[], Checks] = _well,
 ) -> MetricsServer:
-    """Serve metrics on ``port`` (0: a free one). ``health()`` says in words what is wrong, or None.
+    """Serve metrics on ``port`` (0: a free one). ``health()`` says in words what is wrong, or None; ``live()`` and
+    ``ready()`` give each check with what is wrong with it, or None.
 
     Raises SettingsError, naming port and setting, when the port is taken or may not be opened.
     """
     metrics_app = make_wsgi_app()
+
+    def plain(fault: str | None) -> tuple[bool, bytes]:
+        return fault is None, f"{redact(fault) if fault else 'ok'}\n".encode()
+
+    pages: dict[str, tuple[str, Callable[[], tuple[bool, bytes]]]] = {
+        "/healthz": ("text/plain; charset=utf-8", lambda: plain(health())),
+        "/livez": ("application/json", lambda: answer(live())),
+        "/readyz": ("application/json", lambda: answer(ready())),
+    }
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
             page: Iterable[bytes] = metrics_app(environ, start_response)
             return page
-        if path == "/healthz":
-            fault = health() if health is not None else None
-            start_response(
-                "503 Service Unavailable" if fault else "200 OK", [("Content-Type", "text/plain; charset=utf-8")]
-            )
-            return [f"{redact(fault) if fault else 'ok'}\n".encode()]
+        if path in pages:
+            kind, content = pages[path]
+            well, body = content()
+            start_response("200 OK" if well else "503 Service Unavailable", [("Content-Type", kind)])
+            return [body]
         start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"see /metrics and /healthz\n"]
+        return [b"see /metrics, /livez, /readyz and /healthz\n"]
 
     try:
         server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)

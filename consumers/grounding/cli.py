@@ -96,8 +96,18 @@ def run_worker(settings: WorkerSettings, stop: Event) -> None:
     """Loads the model and works until ``stop`` is set. Raises SettingsError, TopicMissing."""
     # Loading torch takes seconds that `simvg --help` and the other commands need not pay.
     from consumers.grounding.engine import load_engine
+    from consumers.grounding.vitals import Vitals
     from consumers.grounding.worker import Worker
 
+    vitals = Vitals(settings.kafka)
+    port, host = settings.telemetry.metrics_port, settings.telemetry.metrics_host
+    metrics = (
+        None
+        if port is None
+        else start_metrics(port, host=host, health=vitals.health, live=vitals.live, ready=vitals.ready)
+    )
+    if metrics is not None:
+        log.info("metrics", port=metrics.port)
     cv2.setNumThreads(1)  # frames are decoded side by side already, and the model needs the cores
     engine = load_engine(
         settings.model,
@@ -108,10 +118,7 @@ def run_worker(settings: WorkerSettings, stop: Event) -> None:
     )
     log.info("model loaded", model=str(settings.model), fingerprint=engine.fingerprint)
     worker = Worker(settings, engine)
-    port, host = settings.telemetry.metrics_port, settings.telemetry.metrics_host
-    metrics = None if port is None else start_metrics(port, host=host, health=worker.health)
-    if metrics is not None:
-        log.info("metrics", port=metrics.port)
+    vitals.attach(worker)
     try:
         worker.run(stop)
     finally:

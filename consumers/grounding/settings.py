@@ -97,6 +97,11 @@ class WorkerSettings(RoleSettings):
     report_ttl_s: float = Field(
         default=15.0, ge=1, le=3600, description="the registry forgets a silent worker after this time"
     )
+    alive_s: float = Field(
+        default=150.0,
+        ge=10,
+        description="seconds without a move of a thread that make /livez fail; a hand-over may take 120",
+    )
     cache_dir: Path = Field(default=Path(".state/worker"), description="folder of the last known queries")
 
     @property

@@ -34,6 +34,7 @@ from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.settings import WorkerSettings
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable, RegistryError, TopicMissing
 from infra.follower import QueryFollower
+from infra.health import Pulses
 from infra.kafka import wait_for_broker
 from infra.metrics import counter, gauge, histogram
 from infra.queries import QueryRegistry, QuerySet
@@ -117,6 +118,7 @@ class Worker:
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._started = False
+        self.pulses = Pulses({"poll loop": settings.alive_s, "device": settings.alive_s})
 
     def _publisher(self) -> TransactionalPublisher:
         settings = self._settings
@@ -143,6 +145,21 @@ class Worker:
     def partitions(self) -> set[int]:
         """Partitions of frames that this worker holds."""
         return self._commits.partitions
+
+    @property
+    def started(self) -> bool:
+        """Whether Kafka was found and the group is being joined."""
+        return self._started
+
+    @property
+    def queries_known(self) -> bool:
+        """Whether there is a set of queries, from the registry or, while it is away, the last known one."""
+        return self._follower.available or self._follower.current.revision > 0
+
+    @property
+    def backed_up(self) -> bool:
+        """Whether so many results wait for Kafka that no more frames are taken in."""
+        return self._outbox.full
 
     def health(self) -> str | None:
         """What is wrong, in words, or None."""
@@ -180,6 +197,7 @@ class Worker:
         try:
             while not stop.is_set() and self._failure is None and self._outbox.failure is None:
                 self._fetcher.step()
+                self.pulses.beat("poll loop")
         finally:
             self._shut_down(threads)
         failure = self._failure or self._outbox.failure
@@ -362,6 +380,7 @@ class Worker:
             self._settings.batch_size, self._settings.batch_deadline_ms / 1e3
         )
         while self._grounding.is_set():
+            self.pulses.beat("device")
             self._swap_plan()
             wait = batcher.wait(time.monotonic())
             try:

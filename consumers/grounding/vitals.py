@@ -1,0 +1,63 @@
+"""Whether a worker lives and whether it is ready; see :mod:`infra.health`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from consumers.grounding.worker import Worker
+from infra.health import BrokerProbe
+from infra.settings import KafkaSettings
+
+STANDBY_SECONDS = 15.0
+"""A member of the group that holds no partition after this time is taken to stand by: others hold them all."""
+
+
+class Vitals:
+    """Answers for a worker from before its model is loaded until its process ends."""
+
+    def __init__(self, kafka: KafkaSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._probe = BrokerProbe(kafka)
+        self._worker: Worker | None = None
+        self._member_since: float | None = None
+
+    def attach(self, worker: Worker) -> None:
+        """The worker, once its model is loaded."""
+        self._worker = worker
+
+    def health(self) -> str | None:
+        """What is wrong, in words, or None."""
+        return "the model is being loaded" if self._worker is None else self._worker.health()
+
+    def live(self) -> dict[str, str | None]:
+        """The poll loop and the device's thread move. What waits for Kafka to take results is excused."""
+        worker = self._worker
+        if worker is None:
+            return {}  # loading a model takes as long as it takes
+        failed = {"worker": worker.health() if worker.started else None}
+        return failed | worker.pulses.checks(excused={"device": worker.backed_up})
+
+    def ready(self) -> dict[str, str | None]:
+        """Model, broker, partitions (or standing by), queries, and that results are taken off its hands."""
+        worker = self._worker
+        if worker is None:
+            return {"model": "is being loaded"}
+        broker = self._probe.fault()
+        return {
+            "model": None,
+            "worker": worker.health(),
+            "broker": broker,
+            "partitions": self._partitions(worker),
+            "queries": None if worker.queries_known else "no set of queries is known: Redis has not answered yet",
+            "results": "wait for Kafka; no more frames are taken in" if worker.backed_up else None,
+        }
+
+    def _partitions(self, worker: Worker) -> str | None:
+        if not worker.started:
+            return "the group is not joined yet"
+        if self._member_since is None:
+            self._member_since = self._clock()
+        if worker.partitions or self._clock() - self._member_since >= STANDBY_SECONDS:
+            return None
+        return "none assigned yet"
