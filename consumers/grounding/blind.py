@@ -7,7 +7,8 @@ the worker that holds the camera's partition; its alert begins with the last fra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from consumers.grounding.alarm import AlarmState, Sighting, Step, act, step, take_in, taken_in_before, with_alerts
@@ -138,19 +139,27 @@ class SilenceWatch:
     """How long each camera has said nothing, by the ticks of a clock that is passed in."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._silent_ns: dict[str, int] = {}
         self._ticked_ns: int | None = None
 
     def heard(self, camera: str) -> None:
         """A frame of this camera came, whatever becomes of it."""
-        self._silent_ns[camera] = 0
+        with self._lock:
+            self._silent_ns[camera] = 0
 
-    def tick(self, now_ns: int) -> None:
-        """Time passes. The first tick, and a long pause of the worker itself, count as no or little silence."""
+    def tick(self, now_ns: int, waiting: Collection[str] = ()) -> None:
+        """Time passes, but not for cameras whose frames are ``waiting`` here.
+
+        The first tick, and a long pause of the worker itself, count as no or little silence.
+        """
         passed = 0 if self._ticked_ns is None else min(max(0, now_ns - self._ticked_ns), MAX_TICK_NS)
         self._ticked_ns = now_ns
-        for camera, silent_ns in list(self._silent_ns.items()):
-            self._silent_ns[camera] = silent_ns + passed
+        with self._lock:
+            known = list(self._silent_ns.items())
+        for camera, silent_ns in known:
+            if camera not in waiting:
+                self._silent_ns[camera] = silent_ns + passed
 
     def silent_ns(self, camera: str) -> int:
         """Nanoseconds without a frame; a camera that is new here begins with none."""

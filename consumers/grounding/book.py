@@ -43,6 +43,11 @@ class AlarmBook:
         with self._lock:
             self._states = {k: s for k, s in self._states.items() if s.frame.partition not in partitions}
 
+    def of_query(self, query_id: str) -> list[AlarmState]:
+        """States of this query's alarms at all cameras."""
+        with self._lock:
+            return [state for (_, query), state in self._states.items() if query == query_id]
+
     def over(self, plan: Plan) -> list[tuple[AlarmState, str]]:
         """Alarms that must end by this plan, each with the reason."""
         with self._lock:

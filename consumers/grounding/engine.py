@@ -10,12 +10,13 @@ import importlib.util
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from consumers.grounding.findings import Engine, Finding
+from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 from infra.errors import SettingsError
@@ -23,7 +24,7 @@ from simvg_core.answers import Grounding
 from simvg_core.edge.graphs import FOLDER, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
-from simvg_core.quality import frame_problem
+from simvg_core.quality import QualityLimits, frame_problem
 
 __all__ = ["Engine", "EngineName", "Finding", "GrounderEngine", "load_engine"]
 
@@ -80,8 +81,8 @@ class GrounderEngine:
     def fingerprint(self) -> str:
         return self._grounder.model_fingerprint
 
-    def problem(self, frame: Pixels) -> str | None:
-        return frame_problem(frame)
+    def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
+        return frame_problem(frame) if limits is None else frame_problem(frame, QualityLimits(**asdict(limits)))
 
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         refused: dict[str, str] = {}

@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
-from consumers.grounding.alarm import AlarmState, Sighting, close, step, with_alerts
+from consumers.grounding.actions import ActionBook
+from consumers.grounding.alarm import AlarmState, Sighting, Step, close, step, with_alerts
+from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
+from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.plan import Look, Plan
 from consumers.grounding.work import Outgoing, Work
-from infra.contracts import Alert, AlertState, Detections, MessageReference, QueryResult
+from infra.contracts import (
+    CAMERA_BLIND,
+    Alert,
+    AlertState,
+    Detections,
+    MessageReference,
+    OperatorAction,
+    QueryResult,
+    State,
+)
 from infra.metrics import counter, histogram
 from infra.topics import MAX_MESSAGE_BYTES
 
@@ -28,6 +40,11 @@ logger = logging.getLogger(__name__)
 
 LATE_SECONDS = 5.0
 """An alert decided longer than this after its frame was captured says so in its reason."""
+
+QUIET_NS = 1_000_000_000
+"""A camera that was heard less than this ago is none that a timer has to look after."""
+
+DEFAULT_LIMITS = CameraLimits()
 
 _ALERTS = counter("simvg_worker_alerts_total", "transitions of alerts, committed", ("camera", "state", "mode"))
 _LATENCY = histogram(
@@ -46,9 +63,14 @@ class Judge:
         *,
         model: str,
         quality: int,
+        actions: ActionBook | None = None,
+        limits: Callable[[str], CameraLimits] = lambda camera: DEFAULT_LIMITS,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._book = book
+        self._actions = actions if actions is not None else ActionBook()
+        self._limits = limits
+        self._silence = SilenceWatch()
         self._outbox = outbox
         self._model = model
         self._quality = quality
@@ -66,6 +88,7 @@ class Judge:
         """Takes in one scored frame."""
         header, place = picture.frame.header, picture.frame.place
         results, changed, alerts, evidence = [], [], [], []
+        steps: list[Step] = []
         for look in looks:
             found = findings[look.query.id]
             score = None if found.score is None else round(min(max(found.score, 0.0), 1.0), 4)
@@ -80,7 +103,11 @@ class Judge:
                 )
             )
             seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores)
-            taken = step(look.query, self._book.state(header.camera, look.query.id), seen, camera=header.camera)
+            before = self._book.state(header.camera, look.query.id)
+            actions = self._about(look.query.id, header.camera, before)
+            steps.append(step(look.query, before, seen, camera=header.camera, actions=actions))
+        steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
+        for taken in steps:
             now = tuple(self._late(alert, picture) for alert in taken.alerts)
             state = with_alerts(taken.state, now)
             self._book.keep(state)
@@ -105,6 +132,53 @@ class Judge:
             source=f"/cameras/{header.camera}",
         )
         self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, evidence, message)
+
+    def heard(self, camera: str) -> None:
+        """A frame of this camera came in order and was not scored, by intent."""
+        self._silence.heard(camera)
+
+    def tick(self, lease_of: Callable[[int], int], *, waiting: Collection[str] = ()) -> None:
+        """Time passes: raises the alarms of cameras that have said nothing for too long, and lets operators' actions
+        reach alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored."""
+        now_ns = self._clock_ns()
+        self._silence.tick(now_ns, waiting)
+        for state in self._book.of_query(CAMERA_BLIND):
+            query = blind_query(self._limits(state.camera))
+            silent_ns = self._silence.silent_ns(state.camera)
+            if query is None or silent_ns < QUIET_NS:
+                continue
+            actions = self._about(CAMERA_BLIND, state.camera, state)
+            taken = silent(query, state, silent_ns=silent_ns, now_ns=now_ns, actions=actions)
+            self._book.keep(taken.state)
+            if taken.changed:
+                partition = state.frame.partition
+                alerts = [(alert, taken.state.mode) for alert in taken.alerts]
+                self._put(partition, lease_of(partition), None, alerts, [taken.state], [], None)
+
+    def _camera_step(self, picture: Picture, found: list[Finding]) -> list[Step]:
+        """What the frame says of its camera: blind when nothing at all could be judged on it."""
+        header = picture.frame.header
+        self._silence.heard(header.camera)
+        query = blind_query(self._limits(header.camera))
+        if query is None or not found:
+            return []
+        before = self._book.state(header.camera, CAMERA_BLIND)
+        blind = all(one.state is State.UNKNOWN for one in found)
+        problem = (found[0].reason or "nothing could be judged") if blind else None
+        taken = judged(
+            query,
+            before,
+            camera=header.camera,
+            frame=picture.frame.place,
+            epoch=header.epoch,
+            captured_ns=header.captured_ns,
+            problem=problem,
+            actions=self._about(CAMERA_BLIND, header.camera, before),
+        )
+        return [taken]
+
+    def _about(self, query_id: str, camera: str, state: AlarmState | None) -> tuple[OperatorAction, ...]:
+        return self._actions.about(query_id, camera, [] if state is None else [alert.id for alert in state.alerts])
 
     def end(self, plan: Plan, lease_of: Callable[[int], int]) -> int:
         """Ends the alarms that a new plan has no place for and closes their open alerts."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.findings import Engine
 from consumers.grounding.views import views_of
-from infra.contracts import Box, StandingQuery
+from infra.contracts import CAMERA_BLIND, Box, StandingQuery
 from infra.queries import QuerySet
 
 
@@ -52,6 +52,8 @@ class Plan:
 
     def why_over(self, state: AlarmState) -> str | None:
         """Why an alarm must end by this plan, in words, or None while it may go on."""
+        if state.query_id == CAMERA_BLIND:
+            return None if self.looks(state.camera) else "no query watches the camera any more"
         query = self.queries.get(state.query_id)
         if query is None:
             return "the query was removed"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consumers.grounding.findings import Engine, Finding
+from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
 from consumers.grounding.plan import Look
 from consumers.grounding.views import crop, merge
@@ -24,6 +24,8 @@ class Question:
 
     picture: Picture
     looks: tuple[Look, ...]
+    problem: str | None = None  # why the camera cannot be trusted, whatever the picture shows
+    limits: PictureLimits | None = None
 
 
 class Scorer:
@@ -61,7 +63,9 @@ class Scorer:
         pixels: list[Pixels] = []
         texts: list[list[str]] = []
         places: dict[tuple[int, Box], tuple[int, Box]] = {}
-        problems = [self._engine.problem(question.picture.pixels) for question in batch]
+        problems = [
+            question.problem or self._engine.problem(question.picture.pixels, question.limits) for question in batch
+        ]
         for number, question in enumerate(batch):
             if problems[number] is not None:
                 continue

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from consumers.grounding.cameras import CameraLimits, limits_of
 from infra.contracts import Identifier
 from infra.settings import RoleSettings, Settings
 
@@ -62,6 +63,9 @@ class WorkerSettings(RoleSettings):
         description="a frame captured longer ago is skipped as expired",
     )
     rate: float | None = Field(default=None, gt=0, description="frames per second to score at most, per camera")
+    camera_limits: tuple[CameraLimits, ...] = Field(
+        default=(), description="when a camera's frames cannot be judged, by camera; the first match holds"
+    )
 
     batch_size: int = Field(default=4, ge=1, le=256, description="frames scored at once, at most")
     batch_deadline_ms: float = Field(default=10.0, ge=0, le=1000, description="a batch waits this long for more frames")
@@ -108,6 +112,10 @@ class WorkerSettings(RoleSettings):
     def decodes_ahead(self) -> bool:
         """Whether the next frames are taken and decoded while the model works on others."""
         return self.freshness == "every" if self.decode_ahead is None else self.decode_ahead
+
+    def limits_of(self, camera: str) -> CameraLimits:
+        """From where frames of one camera cannot be judged."""
+        return limits_of(self.camera_limits, camera)
 
     def freshness_of(self, camera: str) -> Freshness:
         """Freshness of one camera."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.batching import Batcher
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.commits import CommitBook
@@ -32,6 +33,8 @@ from consumers.grounding.plan import Look, Plan, make_plan
 from consumers.grounding.restore import read_alarm_states
 from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.vision import Sight
+from consumers.grounding.vision import look as look_at
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable, RegistryError, TopicMissing
 from infra.follower import QueryFollower
 from infra.health import Pulses
@@ -45,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 NEEDED: tuple[TopicName, ...] = ("frames", "detections", "alerts", "evidence", "alarm-state", "frames-rejected")
 IDLE_SECONDS = 0.1
+TICK_SECONDS = 0.5
 RESTORE_SECONDS = 120.0
 TOPIC_SECONDS = 5.0
 
@@ -102,8 +106,17 @@ class Worker:
         self._ready: queue.Queue[_Ready] = queue.Queue(settings.batch_size)
         self._scorer = Scorer(engine)
         self._book = AlarmBook()
+        self._actions = ActionBook()
+        self._action_reader = ActionReader(settings.kafka, self._actions, client_id=settings.worker_id)
+        self._sights: dict[str, Sight] = {}
         self._judge = Judge(
-            self._book, self._outbox, model=engine.fingerprint, quality=settings.evidence_quality, clock_ns=clock_ns
+            self._book,
+            self._outbox,
+            model=engine.fingerprint,
+            quality=settings.evidence_quality,
+            actions=self._actions,
+            limits=settings.limits_of,
+            clock_ns=clock_ns,
         )
         self._pacer = Pacer()
         self._registry = QueryRegistry(settings.redis)
@@ -190,6 +203,7 @@ class Worker:
         self._wanted.set()
         self._outbox.start()
         self._follower.start()
+        self._action_reader.start()
         self._fetcher.open()
         for thread in threads:
             thread.start()
@@ -250,6 +264,7 @@ class Worker:
             thread.join(self._settings.drain_s)
         self._decoder.close()
         self._follower.stop()
+        self._action_reader.stop()
         left = self._outbox.close()
         self._fetcher.close()
         if left:
@@ -340,6 +355,7 @@ class Worker:
                 continue
             reason, due = self._asked(frame)
             if reason is not None:
+                self._judge.heard(frame.camera)
                 self._fetcher.skip(frame, reason)
                 continue
             ready = _Ready(frame, due, self._decoder.submit(frame), self._clock_ns())
@@ -379,9 +395,14 @@ class Worker:
         batcher: Batcher[tuple[_Ready, Picture]] = Batcher(
             self._settings.batch_size, self._settings.batch_deadline_ms / 1e3
         )
+        ticked = time.monotonic()
         while self._grounding.is_set():
             self.pulses.beat("device")
             self._swap_plan()
+            if time.monotonic() - ticked >= TICK_SECONDS:
+                ticked = time.monotonic()
+                with self._turn:
+                    self._judge.tick(self._commits.lease, waiting=self._mailbox.cameras())
             wait = batcher.wait(time.monotonic())
             try:
                 ready = self._ready.get(timeout=IDLE_SECONDS if wait is None else max(wait, 1e-4))
@@ -417,7 +438,7 @@ class Worker:
         if not asked:
             return
         started_ns = self._clock_ns()
-        answers = self._scorer.score([Question(picture, looks) for _, picture, looks in asked])
+        answers = self._scorer.score([self._question(picture, looks) for _, picture, looks in asked])
         ended_ns = self._clock_ns()
         _BATCH.observe(len(asked))
         for (ready, picture, looks), answer in zip(asked, answers, strict=True):
@@ -436,6 +457,20 @@ class Worker:
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             for stage, ms in stages.items():
                 _STAGE.labels(frame.camera, stage).observe(ms / 1e3)
+
+
+    def _question(self, picture: Picture, looks: tuple[Look, ...]) -> Question:
+        """A frame, what is asked of it, and what the frames before it say of its camera."""
+        header = picture.frame.header
+        limits = self._settings.limits_of(header.camera)
+        self._sights[header.camera], problem = look_at(
+            self._sights.get(header.camera),
+            picture.pixels,
+            captured_ns=header.captured_ns,
+            published_ns=header.published_ns,
+            limits=limits.vision,
+        )
+        return Question(picture, looks, problem, limits.picture)
 
 
 def _stage_ms(frame: Frame, picture: Picture, started_ns: int, ended_ns: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ class ColourEngine:
         self.views: list[tuple[int, int]] = []
         self.compiled: set[str] = set()
 
-    def problem(self, frame: Pixels) -> str | None:
+    def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
         return "frame is black" if int(frame.max()) < 10 else None
 
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
