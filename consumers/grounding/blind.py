@@ -148,19 +148,18 @@ class SilenceWatch:
         with self._lock:
             self._silent_ns[camera] = 0
 
-    def tick(self, now_ns: int, waiting: Collection[str] = ()) -> None:
-        """Time passes, but not for cameras whose frames are ``waiting`` here.
-
-        The first tick, and a long pause of the worker itself, count as no or little silence.
-        """
+    def tick(self, now_ns: int, watched: Collection[str], waiting: Collection[str] = ()) -> None:
+        """Time passes for the ``watched`` cameras, but not for those whose frames are ``waiting`` here; others are
+        forgotten. The first tick, and a long pause of the worker itself, count as no or little silence."""
         passed = 0 if self._ticked_ns is None else min(max(0, now_ns - self._ticked_ns), MAX_TICK_NS)
         self._ticked_ns = now_ns
         with self._lock:
-            known = list(self._silent_ns.items())
-        for camera, silent_ns in known:
-            if camera not in waiting:
-                self._silent_ns[camera] = silent_ns + passed
+            self._silent_ns = {
+                camera: self._silent_ns.get(camera, -passed) + (0 if camera in waiting else passed)
+                for camera in watched
+            }
 
     def silent_ns(self, camera: str) -> int:
         """Nanoseconds without a frame; a camera that is new here begins with none."""
-        return self._silent_ns.setdefault(camera, 0)
+        with self._lock:
+            return max(0, self._silent_ns.get(camera, 0))

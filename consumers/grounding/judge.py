@@ -141,8 +141,9 @@ class Judge:
         """Time passes: raises the alarms of cameras that have said nothing for too long, and lets operators' actions
         reach alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored."""
         now_ns = self._clock_ns()
-        self._silence.tick(now_ns, waiting)
-        for state in self._book.of_query(CAMERA_BLIND):
+        states = self._book.of_query(CAMERA_BLIND)
+        self._silence.tick(now_ns, [state.camera for state in states], waiting)
+        for state in states:
             query = blind_query(self._limits(state.camera))
             silent_ns = self._silence.silent_ns(state.camera)
             if query is None or silent_ns < QUIET_NS:

@@ -342,6 +342,7 @@ class Worker:
 
     def _hand_over(self, partitions: set[int]) -> None:
         self._book.drop(partitions)
+        self._sights.clear()  # of cameras that stay, a frozen one is found again within seconds
 
     # Frames
 
@@ -457,7 +458,6 @@ class Worker:
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             for stage, ms in stages.items():
                 _STAGE.labels(frame.camera, stage).observe(ms / 1e3)
-
 
     def _question(self, picture: Picture, looks: tuple[Look, ...]) -> Question:
         """A frame, what is asked of it, and what the frames before it say of its camera."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from consumers.grounding.findings import Finding
+from consumers.grounding.findings import Finding, PictureLimits
 from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 

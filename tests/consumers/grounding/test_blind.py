@@ -126,11 +126,22 @@ def test_watch_counts_silence_but_not_its_own_pauses() -> None:
     watch = SilenceWatch()
     assert watch.silent_ns("c1") == 0
     for second in range(5):
-        watch.tick(second * SECOND)
+        watch.tick(second * SECOND, ["c1"])
     assert watch.silent_ns("c1") == 4 * SECOND
     watch.heard("c1")
-    watch.tick(65 * SECOND)
+    watch.tick(65 * SECOND, ["c1"])
     assert watch.silent_ns("c1") == 2 * SECOND
+
+
+def test_watch_forgets_a_camera_of_another_worker() -> None:
+    """A camera that comes back to this worker is not silent for the time that another one listened to it."""
+    watch = SilenceWatch()
+    for second in range(5):
+        watch.tick(second * SECOND, ["c1", "c2"], waiting=["c2"])
+    assert (watch.silent_ns("c1"), watch.silent_ns("c2")) == (4 * SECOND, 0)
+    watch.tick(5 * SECOND, ["c2"])
+    watch.tick(6 * SECOND, ["c1", "c2"])
+    assert watch.silent_ns("c1") == 0
 
 
 @pytest.mark.parametrize(("camera", "expected"), [("line-1", 5.0), ("gate", 10.0), ("dark-2", None)])
