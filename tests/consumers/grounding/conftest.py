@@ -136,6 +136,8 @@ class Line:
             "transaction_timeout_s": 5.0,
             "freshness": "every",
             "drain_s": 5.0,
+            # Test cameras show still pictures and say nothing for long: neither is what most tests are about.
+            "camera_limits": [{"frozen_s": None, "blind_s": None}],
         }
         return WorkerSettings.model_validate(facts | self.changes | changes)
 
