@@ -76,6 +76,7 @@ class Episode(Contract):
     held_ns: int = 0
     judged_ns: int | None = None
     raised_ns: int | None = Field(default=None, description="capture time of the frame that last raised it")
+    leaving: bool = Field(default=False, description="an object of it has left the picture: nothing joins it any more")
     objects: int = Field(default=1, ge=1, description="objects that the alert has told of")
     alert: Alert | None = Field(default=None, description="last transition of its alert, while that is open")
     shelf: Shelf | None = None

@@ -59,16 +59,18 @@ def glance_at_all(now: Moment, scene: Scene, seen: Sighting) -> tuple[Scene, Map
         for place, track in tracks.items()
         if place in match.tracks or not has_left(track, now.captured_ns, scene.flow)
     ]
-    departed = {track.episode for track in scene.tracks} - {track.episode for track in alive}
-    leaving = departed | {
+    leaving = {
         track.episode
         for place, track in tracks.items()
         if place not in match.tracks and has_left(track, now.captured_ns, scene.flow)
     }
-    scene = Scene(scene.episodes, tuple(alive), match.flow, scene.next_number)
+    episodes = tuple(
+        e.model_copy(update={"leaving": True}) if e.number in leaving and not e.leaving else e for e in scene.episodes
+    )
+    scene = Scene(episodes, tuple(alive), match.flow, scene.next_number)
     for (score, box), place in zip(found, match.tracks, strict=True):
         if place is None and score >= now.query.raise_threshold:
-            scene, number = _settle(now, scene, box, leaving)
+            scene, number = _settle(now, scene, box)
             shown.setdefault(number, []).append((score, box))
     return scene, {
         episode.number: _glance(
@@ -111,14 +113,15 @@ def _glance(
     return Glance(Signal.OFF, seen.score if says is Signal.OFF else None)
 
 
-def _settle(now: Moment, scene: Scene, box: Box, leaving: set[int]) -> tuple[Scene, int]:
+def _settle(now: Moment, scene: Scene, box: Box) -> tuple[Scene, int]:
     """Gives a box without a track to an episode, or begins one for it. Returns the episode's number."""
     open_now = [e for e in scene.episodes if e.phase in (Phase.PENDING, Phase.ACTIVE)]
+    closed = {e.number for e in open_now if e.leaving}
     distances = {e.number: _reach(now, scene, e.number, box) for e in open_now}
     near = [
         (reach, number)
         for number, reach in distances.items()
-        if reach is not None and reach <= now.query.object_size and number not in leaving
+        if reach is not None and reach <= now.query.object_size and number not in closed
     ]
     flood = [(reach, number) for number, reach in distances.items() if reach is not None]
     chosen = min(near) if near else min(flood) if len(open_now) >= MAX_OPEN and flood else None

@@ -108,6 +108,15 @@ def test_two_defects_on_one_plate_are_one_alert() -> None:
     assert [str(alert.state) for alert in alerts] == ["raised", "raised", "cleared", "closed"]
 
 
+def test_objects_closer_than_their_size_never_become_one_endless_alert() -> None:
+    """Where plates follow each other closer than `object_size` says, two may share an alert, but the row does not."""
+    alerts = run(belt([(-0.3 * n, 0.5) for n in range(10)], 0.03, 140), fps=10)
+    assert 5 <= len(raised(alerts)) <= 10
+    size = QUERY.model_copy(update={"object_size": 0.2})
+    alerts = run(belt([(-0.3 * n, 0.5) for n in range(10)], 0.03, 140), fps=10, query=size)
+    assert len(raised(alerts)) == 10
+
+
 def test_stationary_object_raises_once() -> None:
     """A thing that stays, with the jitter of a model's boxes, is one alert without an update."""
     alerts = run(belt([(0.5, 0.5)], 0.0, 200, jitter=0.004), fps=10)
