@@ -13,7 +13,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, ProducerFenced, TransactionAborted
-from infra.kafka_client import AWAY, client_config, translate
+from infra.kafka_client import AWAY, DENIED, client_config, translate
 from infra.settings import KafkaSettings
 from infra.topics import MAX_MESSAGE_BYTES
 
@@ -68,6 +68,9 @@ class TransactionalPublisher:
             # come back, and the default of 100 ms would be most of a commit's time.
             "retry.backoff.ms": 10,
             "linger.ms": 0,
+            # After an outage of all brokers librdkafka 2.16 would forget its transaction coordinator with them and not
+            # look for it again while a transaction is open. Known brokers and the bootstrap addresses are enough.
+            "metadata.recovery.strategy": "none",
         }
         self._producer: Producer | None = None
         self._sent: list[Sent] = []
@@ -177,6 +180,8 @@ class TransactionalPublisher:
                 return action()
             except KafkaException as error:
                 inner = error.args[0]
+                if inner.code() in DENIED:
+                    raise translate(inner, self._kafka) from error
                 if inner.fatal():
                     by_namesake = inner.code() == KafkaError._FENCED
                     raise ProducerFenced(
