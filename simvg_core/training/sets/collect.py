@@ -16,8 +16,6 @@ from simvg_core.training.sets.sample import ALL_SPLITS, BoxXyxyPx, GroundingSet,
 BROKEN = "broken record"
 _SLACK_PX = 1.0
 """So far may a box reach over the edge: annotation tools round."""
-_WORDLESS = re.compile(r"[\s.,'!?\"()*#:;/-]*")
-"""What the model's text cleaning leaves nothing of."""
 _UNREADABLE = re.compile("[\\x00-\\x08\\x0e-\\x1f\\x7f\\ud800-\\udfff\\ufffd]")
 """Control characters, and what a failed decoding leaves behind."""
 _log = logging.getLogger(__name__)
@@ -195,7 +193,7 @@ class Collector:
         over = max(-x0, -y0, x1 - picture.width, y1 - picture.height)
         if over > _SLACK_PX:
             self.problem(record, f"{shown} reaches {over:.1f} pixels out of the {size}; it is used, cut off", remedy)
-        return cut
+        return box if cut == box else cut
 
     def finish(self, task: Task | None = None) -> SampleSet:
         """The set.
@@ -225,9 +223,11 @@ class Collector:
 
 def wrong_text(text: object) -> str | None:
     """What is wrong with an expression's words; None = nothing."""
+    from simvg_core.words import clean_text  # not on top: `simvg` comes up where there is no tokenizer library
+
     if not isinstance(text, str):
         return f"its text is a {type(text).__name__}, not words"
-    if _WORDLESS.fullmatch(text):
+    if not clean_text(text).strip():
         return f"its text {text!r} has no word"
     if _UNREADABLE.search(text):
         return f"its text {text!r} is unreadable"

@@ -13,6 +13,7 @@ from simvg_core.training.sets.sample import Problem
 
 _PROBED = 20
 """So many names are tried in each folder: a few lost images must not hide the folder."""
+_ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
 """EXIF orientations that swap the sides."""
 
@@ -55,7 +56,8 @@ def image_size(path: Path) -> tuple[int, int]:
 
     with Image.open(path) as image:
         width, height = image.size
-        turned = image.getexif().get(0x0112) in _TURNED
+        # without this condition the whole of a PNG would be read, in search of it
+        turned = "exif" in image.info and image.getexif().get(_ORIENTATION) in _TURNED
     return (height, width) if turned else (width, height)
 
 

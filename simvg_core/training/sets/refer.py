@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ def read_refer(path: Path, *, split: str | None = None, images: Path | None = No
         SetSplitError: there is no such split.
     """
     file = only_file(path, REFS)
-    return _read(file, read_plain_pickle(file), split, images)
+    return _read(file, read_plain_pickle, split, images)
 
 
 def read_grefcoco(path: Path, *, split: str | None = None, images: Path | None = None) -> SampleSet:
     """Reads a folder of gRefCOCO, or its `grefs(…).json`. Raises as `read_refer`."""
     file = only_file(path, GREFS)
-    return _read(file, read_lean_json(file), split, images, several=True)
+    return _read(file, read_lean_json, split, images, several=True)
 
 
 def only_file(path: Path, pattern: str) -> Path:
@@ -64,10 +64,14 @@ def same_split(wanted: str, given: str) -> bool:
     return wanted == given
 
 
-def _read(file: Path, refs: Any, split: str | None, images: Path | None, several: bool = False) -> SampleSet:
+def _read(
+    file: Path, read: Callable[[Path], Any], split: str | None, images: Path | None, several: bool = False
+) -> SampleSet:
+    # boxes first: the raw file is large, and its memory is used again for the references
+    instances = read_instances(file.parent / INSTANCES)
+    refs = read(file)
     if not isinstance(refs, list):
         raise SetFormatError(f"{file} holds a {type(refs).__name__}, not a list of references; {_GET}.")
-    instances = read_instances(file.parent / INSTANCES)
     folder = find_images((row.file_name for row in instances.images.values()), image_folders(file.parent, images))
     pictures = {
         id_: Picture(str(id_), folder / row.file_name, row.width, row.height) for id_, row in instances.images.items()
@@ -75,6 +79,7 @@ def _read(file: Path, refs: Any, split: str | None, images: Path | None, several
     by = file.stem[file.stem.find("(") + 1 : -1] if "(" in file.stem else file.stem
     collector = Collector(f"{file.parent.name} {by}", split, matches=same_split)
     for number, ref in enumerate(refs):
+        refs[number] = None  # its memory is used again for the samples
         try:
             _take(ref, collector, instances, pictures, several)
         except (KeyError, TypeError, AttributeError) as error:
