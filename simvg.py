@@ -24,6 +24,7 @@ from infra.settings import all_secret_names, environment_name
 from producers.cli import camera
 from simvg_core.convert_cli import app as convert_app
 from simvg_core.errors import SimVGError
+from simvg_core.export_cli import export
 from simvg_core.lineworld.cli import app as line_app
 from simvg_core.training.cli import app as training_app
 from simvg_core.training.sets.cli import app as data_app
@@ -39,6 +40,7 @@ app.command("camera")(camera)
 app.command("work")(work)
 app.add_typer(alerts_app, name="alerts")
 app.command("evidence")(evidence)
+app.command("export")(export)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
 app.add_typer(acl_app, name="acl")

@@ -23,6 +23,9 @@ def work(
     model: Annotated[
         Path | None, typer.Option("--model", help="Folder of the model; default models/line-small.")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="auto (default), torch, onnxruntime or openvino.")
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda or cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="float32 (default) or bfloat16.")] = None,
     torch_threads: Annotated[int | None, typer.Option("--torch-threads", help="CPU threads of the model.")] = None,
@@ -68,6 +71,7 @@ def work(
         WorkerSettings,
         flags={
             "model": model,
+            "engine": engine,
             "device": device,
             "precision": precision,
             "torch_threads": torch_threads,
@@ -109,15 +113,16 @@ def run_worker(settings: WorkerSettings, stop: Event) -> None:
     if metrics is not None:
         log.info("metrics", port=metrics.port)
     cv2.setNumThreads(1)  # frames are decoded side by side already, and the model needs the cores
-    engine = load_engine(
+    loaded = load_engine(
         settings.model,
+        engine=settings.engine,
         device=settings.device,
         precision=settings.precision,
         batch_size=settings.batch_size,
         threads=settings.torch_threads,
     )
-    log.info("model loaded", model=str(settings.model), fingerprint=engine.fingerprint)
-    worker = Worker(settings, engine)
+    log.info("model loaded", model=str(settings.model), fingerprint=loaded.fingerprint)
+    worker = Worker(settings, loaded)
     vitals.attach(worker)
     try:
         worker.run(stop)

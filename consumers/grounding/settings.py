@@ -35,6 +35,10 @@ class WorkerSettings(RoleSettings):
     model: Path = Field(
         default=Path("models/line-small"), description="folder of the model's weights and configuration"
     )
+    engine: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
+        default="auto",
+        description="what runs the model; auto: ONNX Runtime on a CPU where the model was exported, else torch",
+    )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="numbers of the model's matrix products"

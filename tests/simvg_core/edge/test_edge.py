@@ -10,19 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from typer.testing import CliRunner
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.edge.graphs import RUNTIMES
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError, TextError
+from simvg_core.export_cli import export as export_command
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.onnx_export import export
 from simvg_core.processing import SimVGProcessor
 from simvg_core.words import FastPieces
+
+pytestmark = pytest.mark.timeout(400)  # the export of three graphs takes 20 s, and minutes on a busy machine
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue", "left", "of", "the"]
 TEXTS = ["missing bolt", "red cap left of the blue cap", "cap"]
@@ -63,7 +68,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exported")
     model.save_pretrained(path)
     SimVGProcessor(config, FastPieces(tokenizer)).save_pretrained(path)
-    export(SimVGForGrounding.from_pretrained(path), path)
+    command = typer.Typer()
+    command.command()(export_command)
+    done = CliRunner().invoke(command, [str(path)], catch_exceptions=False)
+    assert done.exit_code == 0 and "graphs written to" in done.stdout
     return path
 
 
@@ -164,6 +172,8 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         EdgeGrounder(copied)
     with pytest.raises(ConfigurationError, match="runtime='tensorrt'"):
         EdgeGrounder(folder, runtime="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="is not a model folder"):
+        export_command(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         EdgeGrounder(tmp_path / "nowhere")
 

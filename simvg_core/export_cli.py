@@ -1,0 +1,34 @@
+"""`simvg export`: the graphs that run without torch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simvg_core.errors import ConfigurationError
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model folder; its graphs are written into its folder onnx.")],
+) -> None:
+    """Write a standing model as ONNX graphs (frame, text and query pass), which run without torch.
+
+    A worker on a CPU then runs them in ONNX Runtime by itself. A model of other weights needs a new export; a worker
+    refuses graphs of other weights than those beside them.
+
+    Example: simvg export models/line-small
+    """
+    try:
+        from simvg_core.grounder import Grounder
+        from simvg_core.onnx_export import export as write
+    except ImportError as error:
+        raise ConfigurationError(
+            f"an export needs what is not installed here ({error}); pip install 'simvg-line[torch,export]'."
+        ) from error
+    started = time.monotonic()
+    folder = write(Grounder.from_pretrained(model).model, model)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    typer.echo(f"graphs written to {folder} ({size / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s")
