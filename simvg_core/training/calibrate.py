@@ -42,7 +42,7 @@ def fit(outcomes: Sequence[Outcome], config: SimVGConfig) -> Calibration:
     Raises:
         InputError: the outcomes are not both with and without targets.
     """
-    there = np.array([len(outcome.truth) > 0 for outcome in outcomes])
+    there = np.array([outcome.there for outcome in outcomes])
     if len(there) == 0 or there.all() or not there.any():
         raise InputError(
             f"calibration needs questions with and without a target, got {int(there.sum())} with and "
@@ -55,9 +55,15 @@ def fit(outcomes: Sequence[Outcome], config: SimVGConfig) -> Calibration:
         temperature=temperature,
         bias=bias,
         threshold=_best_threshold(outcomes, config, temperature, bias),
-        ece_before=calibration_error((1 / (1 + np.exp(-logits))).tolist(), there.tolist()),
-        ece_after=calibration_error(chances.tolist(), there.tolist()),
+        ece_before=_error(1 / (1 + np.exp(-logits)), there),
+        ece_after=_error(chances, there),
     )
+
+
+def _error(chances: NDArray[np.float64], there: NDArray[np.bool_]) -> float:
+    error = calibration_error(chances.tolist(), there.tolist())
+    assert error is not None, "there are outcomes"
+    return error
 
 
 def _maximum_likelihood(logits: NDArray[np.float64], there: NDArray[np.bool_]) -> tuple[float, float]:
@@ -78,7 +84,7 @@ def _maximum_likelihood(logits: NDArray[np.float64], there: NDArray[np.bool_]) -
 
 def _best_threshold(outcomes: Sequence[Outcome], config: SimVGConfig, temperature: float, bias: float) -> float:
     """The threshold with the highest mean of exact answers over questions with, and over those without a target."""
-    there = np.array([len(outcome.truth) > 0 for outcome in outcomes])
+    there = np.array([outcome.there for outcome in outcomes])
     kept = np.zeros((len(outcomes), len(THRESHOLDS)), int)  # boxes are best first, so a threshold keeps the first few
     for row, outcome in enumerate(outcomes):
         scores = np.clip(outcome.scores.astype(np.float64), 1e-7, 1 - 1e-7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from simvg_core.errors import SimVGError
+from simvg_core.training import scoring_cli
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Train, calibrate and score models.")
 
@@ -69,58 +69,8 @@ class _display:
             self.bar.update(self.task, completed=share, description=f"step {step}, loss {terms['loss']:.3f}")
 
 
-@app.command()
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model folder.")],
-    data: Annotated[Path, typer.Option(help="Rendered set.")],
-    limit: Annotated[int | None, typer.Option(help="Only so many pictures.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
-) -> None:
-    """Score a model on a rendered set: overall, by query kind, by noun, and as standing queries.
-
-    Example: simvg evaluate models/line-small --data data/line-val
-    """
-    from simvg_core.model import SimVGForGrounding
-    from simvg_core.text import read_pieces
-    from simvg_core.training.data import LineSet
-    from simvg_core.training.evaluate import report, table
-
-    loaded = SimVGForGrounding.from_pretrained(model)
-    pieces = read_pieces(model, loaded.config.tokenizer)
-    result = report(loaded, LineSet(data), threshold=threshold, limit=limit, pieces=pieces)
-    if out is not None:
-        out.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    typer.echo(table(result))
-
-
-@app.command()
-def calibrate(
-    model: Annotated[Path, typer.Argument(help="Model folder; its config is rewritten.")],
-    data: Annotated[Path, typer.Option(help="Rendered validation set.")],
-    limit: Annotated[int | None, typer.Option(help="Only so many pictures.")] = None,
-) -> None:
-    """Make scores probabilities: fit temperature, bias and threshold, and store them with the model.
-
-    Example: simvg calibrate models/line-small --data data/line-val
-    """
-    from simvg_core.model import SimVGForGrounding
-    from simvg_core.text import read_pieces
-    from simvg_core.training.calibrate import fit, store
-    from simvg_core.training.data import LineSet
-    from simvg_core.training.evaluate import outcomes_of, standing_outcomes
-
-    loaded = SimVGForGrounding.from_pretrained(model)
-    pieces = read_pieces(model, loaded.config.tokenizer)
-    outcomes = outcomes_of(loaded, LineSet(data), limit=limit, pieces=pieces)
-    outcomes += [outcome for outcome, _ in standing_outcomes(loaded, LineSet(data), limit=limit, pieces=pieces)]
-    found = fit(outcomes, loaded.config)
-    store(loaded.config, found)
-    loaded.config.save_pretrained(model)
-    typer.echo(
-        f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
-        f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"
-    )
+for command in (scoring_cli.evaluate, scoring_cli.calibrate, scoring_cli.publish):
+    app.command()(command)
 
 
 @app.command()
@@ -132,23 +82,6 @@ def tokenizer(folder: Annotated[Path, typer.Argument(help="Where tokenizer.json 
     from simvg_core.training.tokenizer import write_tokenizer
 
     typer.echo(f"tokenizer written to {write_tokenizer(folder)}")
-
-
-@app.command()
-def publish(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="Model folder to write.")],
-    data: Annotated[Path, typer.Option(help="Rendered validation set: half calibrates, half scores.")],
-) -> None:
-    """Turn a finished run into a model folder: calibrated, scored, with its card.
-
-    Example: simvg publish data/runs/line-first --out models/line-small --data data/line-val
-    """
-    from simvg_core.training.evaluate import table
-    from simvg_core.training.publish import publish as publish_run
-
-    typer.echo(table(publish_run(run, out, data)))
-    typer.echo(f"model written to {out}")
 
 
 def main() -> None:

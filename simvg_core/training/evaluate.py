@@ -1,208 +1,170 @@
-"""A model against a rendered set: the benchmark's questions, and standing queries by picture."""
+"""A model against a data set: every score there is, as one record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import torch
 
-from simvg_core.answers import suppress
-from simvg_core.boxes import cxcywh_to_xyxy
-from simvg_core.lineworld.language import Grammar, standing_truth
-from simvg_core.lineworld.vocabulary import HOLES
 from simvg_core.model import SimVGForGrounding
-from simvg_core.processing import calibrated
-from simvg_core.training.data import Batch, BatchMaker, LineSet, boxes_of, make_executor, model_inputs, prefetch
-from simvg_core.training.metrics import Outcome, auc, grouped, summary
-from simvg_core.words import Pieces
+from simvg_core.processing import SimVGProcessor
+from simvg_core.training.cost import cost_of
+from simvg_core.training.metrics import Outcome, Summary, grouped, reliability, summary
+from simvg_core.training.scoring import ask_model
+from simvg_core.training.sets.sample import GroundingSet, Sample
 
-STANDING = (
-    "missing bolt", "missing screw", "loose bolt", "loose screw", "crooked label", "scratch", "dent", "stain",
-    "red cap", "blue cap", "green cap", "yellow cap", "black cap", "white cap", "orange cap", "cap of the wrong colour",
-    "gear", "label", "connector", "cable", "screwdriver", "spanner", "wrench", "pair of pliers", "tool", "nut",
-    "washer", "drilled hole",
-)  # fmt: skip
-"""Queries that are asked of every picture, as a line's standing queries are."""
+WORDS = (1, 2, 3, 4, 5, 6, 8, 11)
+"""Lower ends of the classes of expression length, in words."""
+SIZES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.15, 0.5)
+"""Lower ends of the classes of box size, as shares of the image."""
+HISTOGRAM_BINS = 25
+# A text is one that stands, rather than one of many, from so many images on.
+_STANDING_SHARE, _STANDING_LEAST = 0.1, 10
 
 
-@torch.no_grad()
-def outcomes_of(
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores as a JSON-ready record, and by branch the outcomes they are made of."""
+
+    record: dict[str, Any]
+    outcomes: dict[str, list[Outcome]]
+
+    def scores(self, branch: str = "token") -> dict[str, Any]:
+        """What `scores_of` gave for a branch."""
+        found: dict[str, Any] = self.record["branches"][branch]
+        return found
+
+
+def evaluate(
     model: SimVGForGrounding,
-    lines: LineSet,
+    processor: SimVGProcessor,
+    data: GroundingSet,
     *,
-    queries: int = 12,
-    seed: int = 7,
-    limit: int | None = None,
-    held_out_names: bool = False,
-    batch_size: int = 8,
-    workers: int = 1,
-    names: Sequence[str] | None = None,
-    pieces: Pieces | None = None,
-) -> list[Outcome]:
-    """Asks the benchmark's questions; the same ones for the same set and seed.
-
-    Args:
-        limit: only the first pictures of the set.
-        held_out_names: also use phrasings that training never sees.
-    """
-    names = (lines.names() if names is None else names)[:limit]
-    maker = BatchMaker(lines, model.config, None, Grammar(held_out=held_out_names), queries, seed, pieces)
-    tasks = [(names[start : start + batch_size], 0) for start in range(0, len(names), batch_size)]
-    outcomes: list[Outcome] = []
-    was_training = model.training
-    model.train(False)
-    executor = make_executor(workers, processes=False)
-    try:
-        for (batch_names, _), batch in zip(tasks, prefetch(maker, tasks, executor), strict=True):
-            outcomes += _answers(model, batch, batch_names)
-    finally:
-        if executor is not None:
-            executor.shutdown()
-        model.train(was_training)
-    return outcomes
-
-
-def _answers(model: SimVGForGrounding, batch: Batch, names: Sequence[str]) -> list[Outcome]:
-    device = model.device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
-        out = model(**model_inputs(batch, model.config, device, answers=False), branches=["token"])
-    assert out.token_logits is not None and out.token_boxes is not None
-    scores = calibrated(out.token_logits, model.config).cpu().numpy()
-    boxes = cxcywh_to_xyxy(out.token_boxes.float()).clamp(0, 1).cpu().numpy()
-    outcomes = []
-    for index, query in enumerate(batch.queries):
-        kept = _merged(boxes[index], scores[index], model.config.nms_iou)
-        corners = batch.boxes[index]
-        truth = np.concatenate([corners[:, :2] - corners[:, 2:] / 2, corners[:, :2] + corners[:, 2:] / 2], axis=1)
-        outcomes.append(
-            Outcome(
-                kind=query.kind,
-                noun=query.noun,
-                text=query.text,
-                image=names[int(batch.image_index[index])],
-                lure=query.lure,
-                boxes=boxes[index][kept],
-                scores=scores[index][kept],
-                score=float(scores[index].max()),
-                truth=truth,
-            )
-        )
-    return outcomes
-
-
-def _merged(boxes: Any, scores: Any, nms_iou: float | None) -> list[int]:
-    if nms_iou is None:
-        return [int(index) for index in np.argsort(-scores, kind="stable")]
-    return suppress(boxes, scores, nms_iou)
-
-
-@torch.no_grad()
-def standing_outcomes(
-    model: SimVGForGrounding,
-    lines: LineSet,
-    texts: Sequence[str] = STANDING,
-    *,
-    names: Sequence[str] | None = None,
-    limit: int | None = None,
-    batch_size: int = 8,
-    pieces: Pieces | None = None,
-) -> list[tuple[Outcome, bool]]:
-    """Every text in every picture where it has an answer; beside each whether any hole is in view.
-
-    Texts are compiled once; the pictures pass as frames do on the line.
-    """
-    names = (lines.names() if names is None else names)[:limit]
-    maker = BatchMaker(lines, model.config, None, Grammar(), 1, 0, pieces)
-    packed = maker.packer(list(texts))
-    was_training = model.training
-    model.train(False)
-    compiled = model.compile_queries(packed.input_ids.to(model.device), packed.attention_mask.to(model.device))
-    results: list[tuple[Outcome, bool]] = []
-    for start in range(0, len(names), batch_size):
-        part = names[start : start + batch_size]
-        batch = maker((part, 0))
-        pixels = model_inputs(batch, model.config, model.device, answers=False)["pixel_values"]
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
-            out = model.ground_frames(pixels, compiled)
-        assert out.token_logits is not None and out.token_boxes is not None
-        scores = calibrated(out.token_logits, model.config).cpu().numpy()
-        boxes = cxcywh_to_xyxy(out.token_boxes.float()).clamp(0, 1).cpu().numpy()
-        for row, scene in enumerate(batch.scenes):
-            holes = any(seen.kind in HOLES for seen in scene)
-            by_id = {seen.id: seen for seen in scene}
-            for column, text in enumerate(texts):
-                targets = standing_truth(scene, text)
-                if targets is None:
-                    continue
-                kept = _merged(boxes[row, column], scores[row, column], model.config.nms_iou)
-                truth = boxes_of([by_id[target] for target in targets])
-                truth = np.concatenate([truth[:, :2] - truth[:, 2:] / 2, truth[:, :2] + truth[:, 2:] / 2], axis=1)
-                outcome = Outcome(
-                    "standing", text, text, part[row], bool(holes), boxes[row, column][kept],
-                    scores[row, column][kept], float(scores[row, column].max()), truth,
-                )  # fmt: skip
-                results.append((outcome, holes))
-    model.train(was_training)
-    return results
-
-
-def report(
-    model: SimVGForGrounding,
-    lines: LineSet,
-    *,
+    name: str = "model",
     threshold: float | None = None,
     limit: int | None = None,
-    held_out_names: bool = True,
-    pieces: Pieces | None = None,
-    names: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Everything about one set, or the pictures `names` of it: overall, by kind, by noun, and standing queries."""
+    branches: Sequence[str] | None = None,
+    batch_size: int = 8,
+    dtype: torch.dtype = torch.float32,
+    with_cost: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Scores a model on a data set by every branch it has, and measures what it costs.
+
+    Args:
+        name: of the model, for the report.
+        threshold: None = the model's own.
+        limit: only the first so many images.
+        progress: gets (samples done, samples in all).
+    """
     floor = model.config.score_threshold if threshold is None else threshold
-    names = (lines.names() if names is None else names)[:limit]
-    outcomes = outcomes_of(model, lines, names=names, held_out_names=held_out_names, pieces=pieces)
-    standing = standing_outcomes(model, lines, names=names, pieces=pieces)
-    by_text: dict[str, Any] = {}
-    for text in STANDING:
-        own = [(outcome, holes) for outcome, holes in standing if outcome.noun == text]
-        if not own:
-            continue
-        by_text[text] = summary([outcome for outcome, _ in own], floor)
-        by_text[text]["with_target"] = sum(len(outcome.truth) > 0 for outcome, _ in own)
-        by_text[text]["auc_against_holes"] = auc(
-            [outcome.score for outcome, _ in own if len(outcome.truth)],
-            [outcome.score for outcome, holes in own if not len(outcome.truth) and holes],
-        )
-    return {
-        "pictures": len(names),
+    samples = first_images(data.samples(), limit)
+    begin = time.perf_counter()
+    scored = ask_model(
+        model, processor, samples, data.task, branches=branches, batch_size=batch_size, dtype=dtype, progress=progress
+    )
+    seconds = time.perf_counter() - begin
+    left_out = Counter(data.left_out()) + scored.left_out
+    record = {
+        "model": name,
+        "attention": model.config.attention,
+        "image_size": model.config.image_size,
+        "data": data.name,
+        "split": data.split,
+        "task": data.task,
+        "images": len({sample.image for sample in samples}),
+        "expressions": len(samples) - scored.left_out.total(),
+        "left_out": dict(sorted(left_out.items())),
         "threshold": floor,
-        "all": summary(outcomes, floor),
-        "by_kind": grouped(outcomes, "kind", floor),
-        "by_noun": grouped(outcomes, "noun", floor),
-        "standing": by_text,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "branches": {branch: scores_of(own, floor) for branch, own in scored.outcomes.items()},
+        "cost": cost_of(model) if with_cost else None,
+    }
+    return Evaluation(record, scored.outcomes)
+
+
+def first_images(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """The samples of the first `limit` images; None = all."""
+    if limit is None:
+        return samples
+    kept = set(list(dict.fromkeys(sample.image for sample in samples))[:limit])
+    return [sample for sample in samples if sample.image in kept]
+
+
+def scores_of(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
+    """Scores of one branch: of all questions, of groups of them, and how its scores are spread."""
+    there = [one.there for one in outcomes]
+    chances = [one.score for one in outcomes]
+    return {
+        "all": summary(outcomes, threshold),
+        "single": summary([one for one in outcomes if one.single], threshold),
+        "by_kind": grouped(outcomes, lambda one: one.kind, threshold),
+        "by_noun": grouped(outcomes, lambda one: one.noun, threshold),
+        "by_words": _binned(outcomes, lambda one: len(one.text.split()), WORDS, _words_label, threshold),
+        "by_size": _binned([one for one in outcomes if one.single], _share, SIZES, _size_label, threshold),
+        "texts": standing_texts(outcomes, threshold),
+        "reliability": reliability(chances, there),
+        "histogram": {
+            "edges": np.linspace(0, 1, HISTOGRAM_BINS + 1).tolist(),
+            "with_target": _histogram([one.score for one in outcomes if one.there]),
+            "without_target": _histogram([one.score for one in outcomes if not one.there]),
+        },
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The report as a Markdown table."""
-    columns = (
-        "questions", "p_at_05", "mean_iou", "pr_f1", "pr_f1_always_none", "pr_f1_with_target", "n_acc", "t_acc", "auc",
-    )  # fmt: skip
-    heads = ("questions", "P@0.5", "mean IoU", "Pr(F1=1)", "always none", "with a target", "N-acc", "T-acc", "AUC")
-    lines = [f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
-    groups = [("**all**", result["all"])]
-    groups += [(f"kind: {name}", scores) for name, scores in result["by_kind"].items()]
-    groups += [(f"noun: {name}", scores) for name, scores in result["by_noun"].items()]
-    groups += [(f"standing: {name}", scores) for name, scores in result["standing"].items()]
-    for name, scores in groups:
-        lines.append(f"| {name} | {' | '.join(_cell(scores[column], column) for column in columns)} |")
-    return "\n".join(lines) + "\n"
+def standing_texts(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Summary]:
+    """Scores per image of each text that many images are asked, with and without a target; most asked first."""
+    images = len({one.image for one in outcomes})
+    least = max(_STANDING_LEAST, _STANDING_SHARE * images)
+    asked = Counter(one.text for one in outcomes)
+    often = {text for text, count in asked.items() if count >= least}
+    groups = grouped([one for one in outcomes if one.text in often], lambda one: one.text, threshold)
+    both = {text: found for text, found in groups.items() if found["auc"] is not None}
+    return dict(sorted(both.items(), key=lambda pair: -pair[1]["questions"]))
 
 
-def _cell(value: float | None, column: str) -> str:
-    if value is None:
-        return "–"
-    if column == "questions":
-        return str(value)
-    return f"{value:.3f}" if column == "auc" else f"{value:.1f}"
+def _binned(
+    outcomes: Sequence[Outcome],
+    value: Callable[[Outcome], float],
+    edges: Sequence[float],
+    label: Callable[[Sequence[float], int], str],
+    threshold: float,
+) -> dict[str, Summary]:
+    """`summary` per class, in the order of the classes; empty ones are left out."""
+    groups: dict[int, list[Outcome]] = {}
+    for one in outcomes:
+        groups.setdefault(max(0, bisect_right(edges, value(one)) - 1), []).append(one)
+    return {label(edges, place): summary(groups[place], threshold) for place in sorted(groups)}
+
+
+def _share(outcome: Outcome) -> float:
+    width, height = outcome.size
+    sides = outcome.truth[0, 2:] - outcome.truth[0, :2]
+    return float(sides[0] * sides[1]) / (width * height)
+
+
+def _words_label(edges: Sequence[float], place: int) -> str:
+    low = int(edges[place])
+    if place + 1 == len(edges):
+        return f"{low}+"
+    high = int(edges[place + 1]) - 1
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _size_label(edges: Sequence[float], place: int) -> str:
+    if place + 1 == len(edges):
+        return f"{100 * edges[place]:g}+"
+    return f"{100 * edges[place]:g}–{100 * edges[place + 1]:g}"
+
+
+def _histogram(scores: Sequence[float]) -> list[int]:
+    counts, _ = np.histogram(scores, bins=HISTOGRAM_BINS, range=(0, 1))
+    return [int(count) for count in counts]

@@ -1,12 +1,12 @@
 """Scores of grounding answers. Pure: boxes and numbers in, numbers out.
 
-P@0.5 and mean IoU: questions with one target, by the best-scored box. Pr(F1=1), N-acc, T-acc: the set of boxes above
-the threshold (GREC; greedy assignment by GIoU, as in the official code). Boxes are xyxy, in any unit.
+P@0.5 and mean IoU: questions with one target (or with alternatives), by the best-scored box. Pr(F1=1), N-acc, T-acc:
+the set of boxes above the threshold (GREC; greedy assignment by GIoU, as in the official code). Boxes are xyxy pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,56 @@ from numpy.typing import NDArray
 from simvg_core.boxes import generalized_iou, iou
 
 Floats = NDArray[np.float32]
+Summary = dict[str, Any]
+RELIABILITY_BINS = 15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One question, its answer and its truth. `boxes` best first, after merging; `score` that anything is there."""
+    """One question, its answer and its truth.
 
-    kind: str
-    noun: str
+    Attributes:
+        boxes: (n, 4) xyxy pixels, best first, after merging; `scores` (n,) theirs, below the threshold too.
+        score: that anything is there, 0 … 1.
+        truth: (m, 4) xyxy pixels; empty = nothing is there. With `alternatives` any of them is right.
+        size: (width, height) of the image in pixels.
+        lure: nothing is there, but something like it.
+    """
+
     text: str
     image: str
-    lure: bool
-    boxes: Floats  # (n, 4)
-    scores: Floats  # (n,)
+    boxes: Floats
+    scores: Floats
     score: float
-    truth: Floats  # (m, 4)
+    truth: Floats
+    size: tuple[int, int] = (1, 1)
+    kind: str = "plain"
+    noun: str | None = None
+    lure: bool = False
+    alternatives: bool = False
+
+    @property
+    def there(self) -> bool:
+        """Whether it has a target."""
+        return len(self.truth) > 0
+
+    @property
+    def single(self) -> bool:
+        """Whether one box answers it."""
+        return self.there and (self.alternatives or len(self.truth) == 1)
+
+    def answered(self, threshold: float) -> Floats:
+        """(k, 4) boxes that are given as the answer."""
+        return self.boxes[self.scores >= threshold]
+
+    def exact(self, threshold: float) -> bool:
+        """Whether the answer is the truth: F1 = 1; for alternatives one box, on any of them."""
+        kept = self.answered(threshold)
+        if self.alternatives and self.there:
+            return len(kept) == 1 and any(
+                f1_of(kept, self.truth[place : place + 1]) == 1.0 for place in range(len(self.truth))
+            )
+        return f1_of(kept, self.truth) == 1.0
 
 
 def f1_of(boxes: Floats, truth: Floats, min_overlap: float = 0.5) -> float:
@@ -51,64 +86,86 @@ def f1_of(boxes: Floats, truth: Floats, min_overlap: float = 0.5) -> float:
 
 
 def best_iou(outcome: Outcome) -> float:
-    """IoU of the best-scored box with the first target."""
+    """IoU of the best-scored box with the target, or with the nearest of the alternatives."""
     if len(outcome.boxes) == 0:
         return 0.0
-    return float(iou(torch.from_numpy(outcome.boxes[0]), torch.from_numpy(outcome.truth[0])))
+    return float(iou(torch.from_numpy(outcome.boxes[0]), torch.from_numpy(outcome.truth)).max())
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
     """Chance that a positive scores above a negative, ties counting half; None where either is empty."""
     if not positive or not negative:
         return None
-    above = np.asarray(positive)[:, None] - np.asarray(negative)[None]
-    return float((above > 0).mean() + (above == 0).mean() / 2)
+    below = np.sort(np.asarray(negative))
+    above = np.searchsorted(below, positive, side="left") + np.searchsorted(below, positive, side="right")
+    return float(above.mean() / (2 * len(below)))
 
 
-def calibration_error(probabilities: Sequence[float], truths: Sequence[bool], bins: int = 15) -> float:
-    """Expected calibration error with equally wide bins, 0 … 1."""
+def reliability(probabilities: Sequence[float], truths: Sequence[bool]) -> list[tuple[float, float, int]]:
+    """(mean chance said, share that was true, count) of each equally wide bin that is not empty."""
     chance, truth = np.asarray(probabilities, float), np.asarray(truths, float)
-    place = np.minimum((chance * bins).astype(int), bins - 1)
-    return float(
-        sum(
-            abs(chance[place == index].mean() - truth[place == index].mean()) * (place == index).mean()
-            for index in range(bins)
-            if (place == index).any()
-        )
-    )
+    place = np.minimum((chance * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    return [
+        (float(chance[place == index].mean()), float(truth[place == index].mean()), int((place == index).sum()))
+        for index in range(RELIABILITY_BINS)
+        if (place == index).any()
+    ]
 
 
-def summary(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
-    """All scores in percent (AUC and ECE in 0 … 1); None where no question asks for it."""
-    single = [outcome for outcome in outcomes if len(outcome.truth) == 1]
-    overlaps = [best_iou(outcome) for outcome in single]
-    exact = [f1_of(outcome.boxes[outcome.scores >= threshold], outcome.truth) == 1.0 for outcome in outcomes]
-    there = [len(outcome.truth) > 0 for outcome in outcomes]
-    said = [bool((outcome.scores >= threshold).any()) for outcome in outcomes]
+def calibration_error(probabilities: Sequence[float], truths: Sequence[bool]) -> float | None:
+    """Expected calibration error, 0 … 1; None without any probability."""
+    if not len(probabilities):
+        return None
+    bins = reliability(probabilities, truths)
+    return sum(abs(said - true) * count for said, true, count in bins) / len(probabilities)
+
+
+def summary(outcomes: Sequence[Outcome], threshold: float) -> Summary:
+    """All scores in percent (AUC and ECE in 0 … 1); None where no question asks for it.
+
+    `auc_lures` counts, of the questions without a target, only those with a look-alike in view. `pr_f1_always_none` is
+    the baseline that never gives a box, `p_at_05_whole` the one that always gives the whole image.
+    """
+    overlaps = [best_iou(one) for one in outcomes if one.single]
+    whole = [_whole_iou(one) for one in outcomes if one.single]
+    exact = [one.exact(threshold) for one in outcomes]
+    there = [one.there for one in outcomes]
+    said = [bool((one.scores >= threshold).any()) for one in outcomes]
+    positive = [one.score for one in outcomes if one.there]
     return {
         "questions": len(outcomes),
-        "p_at_05": _percent([overlap >= 0.5 for overlap in overlaps]),
-        "mean_iou": _percent(overlaps),
-        "pr_f1": _percent(exact),
-        "pr_f1_with_target": _percent([hit for hit, is_there in zip(exact, there, strict=True) if is_there]),
-        "pr_f1_always_none": _percent([not is_there for is_there in there]),
-        "n_acc": _percent([not s for s, is_there in zip(said, there, strict=True) if not is_there]),
-        "t_acc": _percent([s for s, is_there in zip(said, there, strict=True) if is_there]),
-        "auc": auc(
-            [outcome.score for outcome, is_there in zip(outcomes, there, strict=True) if is_there],
-            [outcome.score for outcome, is_there in zip(outcomes, there, strict=True) if not is_there],
-        ),
-        "ece": calibration_error([outcome.score for outcome in outcomes], there) if outcomes else None,
+        "with_target": sum(there),
+        "single_target": len(overlaps),
+        "p_at_05": percent([overlap >= 0.5 for overlap in overlaps]),
+        "p_at_05_whole": percent([overlap >= 0.5 for overlap in whole]),
+        "mean_iou": percent(overlaps),
+        "pr_f1": percent(exact),
+        "pr_f1_with_target": percent([hit for hit, is_there in zip(exact, there, strict=True) if is_there]),
+        "pr_f1_always_none": percent([not is_there for is_there in there]),
+        "n_acc": percent([not s for s, is_there in zip(said, there, strict=True) if not is_there]),
+        "t_acc": percent([s for s, is_there in zip(said, there, strict=True) if is_there]),
+        "auc": auc(positive, [one.score for one in outcomes if not one.there]),
+        "auc_lures": auc(positive, [one.score for one in outcomes if not one.there and one.lure]),
+        "ece": calibration_error([one.score for one in outcomes], there),
     }
 
 
-def _percent(values: Sequence[float]) -> float | None:
+def _whole_iou(outcome: Outcome) -> float:
+    width, height = outcome.size
+    sides = outcome.truth[:, 2:] - outcome.truth[:, :2]
+    return float((sides[:, 0] * sides[:, 1]).max() / (width * height))
+
+
+def percent(values: Sequence[float]) -> float | None:
+    """Mean in percent; None of nothing."""
     return float(np.mean(values)) * 100 if len(values) else None
 
 
-def grouped(outcomes: Sequence[Outcome], by: str, threshold: float) -> dict[str, dict[str, Any]]:
-    """`summary` for every value of a field of the outcomes ("kind" or "noun"), sorted by name."""
-    names = sorted({getattr(outcome, by) for outcome in outcomes})
-    return {
-        name: summary([outcome for outcome in outcomes if getattr(outcome, by) == name], threshold) for name in names
-    }
+def grouped(outcomes: Iterable[Outcome], key: Callable[[Outcome], str | None], threshold: float) -> dict[str, Summary]:
+    """`summary` for every value of `key`, sorted by it; outcomes whose key is None are in no group."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        name = key(outcome)
+        if name is not None:
+            groups.setdefault(name, []).append(outcome)
+    return {name: summary(groups[name], threshold) for name in sorted(groups)}

@@ -1,18 +1,21 @@
-"""From a finished run to a model folder: calibrated on one half of a set, scored on the other, with its card."""
+"""From a finished run to a model folder: calibrated on one set, scored on others, with its card."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from simvg_core.errors import CheckpointError
 from simvg_core.model import SimVGForGrounding
-from simvg_core.text import read_pieces
+from simvg_core.processing import SimVGProcessor
 from simvg_core.training.calibrate import Calibration, fit, store
-from simvg_core.training.data import LineSet
-from simvg_core.training.evaluate import outcomes_of, report, table
+from simvg_core.training.evaluate import evaluate
+from simvg_core.training.rendered import open_for_scoring
+from simvg_core.training.scoring import ask_model
+from simvg_core.training.tables import groups, overview
 
 REPORT = "evaluation.json"
 CARD = "README.md"
@@ -46,54 +49,88 @@ class Training:
         )
 
 
-def halves(names: list[str]) -> tuple[list[str], list[str]]:
-    """Pictures to calibrate on and pictures to score, taken in turns."""
-    return names[::2], names[1::2]
+Step = Callable[[str, int, int], None]
 
 
-def publish(run: Path, out: Path, validation: Path) -> dict[str, Any]:
+def publish(
+    run: Path,
+    out: Path,
+    validation: Path,
+    test: Path,
+    hard: Path | None = None,
+    progress: Step = lambda what, done, total: None,
+) -> dict[str, Any]:
     """Writes weights, config, tokenizer, evaluation and card of RUN/model into `out`; returns the evaluation.
+
+    Args:
+        validation: set that fits calibration and threshold; neither trained on nor scored.
+        test: set of the card's scores.
+        hard: a second one, of what was never trained on.
+        progress: gets (what is asked, expressions done, expressions in all).
 
     Raises:
         CheckpointError: the run is not finished.
-        InputError: the set is missing or too small to calibrate on.
+        InputError: a set is missing, or the validation set too small to calibrate on.
     """
     source = run / "model"
     if not (source / "model.safetensors").is_file():
         raise CheckpointError(f"{source} has no model.safetensors; let the run end, or resume it with --minutes 0.")
     training = Training.of(run)
     model = SimVGForGrounding.from_pretrained(source)
-    pieces = read_pieces(source, model.config.tokenizer)
-    lines = LineSet(validation)
-    to_calibrate, to_score = halves(lines.names())
-    outcomes = outcomes_of(model, lines, names=to_calibrate, queries=20, pieces=pieces)
+    processor = SimVGProcessor.from_pretrained(source)
+    sets = {"validation": open_for_scoring(validation), "test": open_for_scoring(test)}
+    if hard is not None:
+        sets["hard"] = open_for_scoring(hard)
+    fitted = sets["validation"]
+    outcomes = ask_model(
+        model,
+        processor,
+        fitted.samples(),
+        fitted.task,
+        branches=["token"],
+        progress=lambda done, total: progress("validation", done, total),
+    ).outcomes["token"]
     calibration = fit(outcomes, model.config)
     store(model.config, calibration)
+    processor.config = model.config  # answers are read with the new calibration
+    result: dict[str, Any] = {"calibration": {**asdict(calibration), "questions": len(outcomes)}}
+    for name, data in list(sets.items())[1:]:
+        result[name] = evaluate(
+            model,
+            processor,
+            data,
+            name=out.name,
+            with_cost=name == "test",
+            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+        ).record
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
-    pieces.save(out)
-    result = report(model, lines, names=to_score, pieces=pieces)
-    result["calibration"] = {**asdict(calibration), "questions": len(outcomes)}
+    processor.save_pretrained(out)
     (out / REPORT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    folders = {"validation": validation, "test": test, "hard": hard}
     (out / CARD).write_text(
-        card(out, training, calibration, result, validation, model.config.num_queries), encoding="utf-8"
+        card(out, training, calibration, result, folders, model.config.num_queries), encoding="utf-8"
     )
     return result
 
 
 def card(
-    out: Path, training: Training, calibration: Calibration, result: dict[str, Any], validation: Path, answers: int
+    out: Path,
+    training: Training,
+    calibration: Calibration,
+    result: dict[str, Any],
+    folders: dict[str, Path | None],
+    answers: int,
 ) -> str:
     """What the model is, how it was made, what it can and cannot do; `answers` is the most boxes of a text."""
     settings = training.settings
     sets = ", ".join(f"`{folder}`" for folder in (*settings["data"], *settings["first_data"]))
     pictures = training.steps * int(settings["batch_size"])
-    overall = result["all"]
+    test = result["test"]
     return f"""# {out.name}
 
 A SimVG grounding model for the rendered line: a picture and a short English text in, none, one or several boxes out.
-{training.parameters / 1e6:.1f} million parameters, standing attention, trained from scratch on rendered pictures
-only: no pretrained weights, no photographs.
+{training.parameters / 1e6:.1f} million parameters, {test["attention"]} attention, {_origin(settings)}.
 
 ## Use
 
@@ -109,22 +146,23 @@ print(grounder.ground([frame_bgr], ["missing bolt", "red cap"]))
 ## Training
 
 {training.steps} steps of {settings["batch_size"]} pictures with {settings["queries"]} questions each,
-{pictures} pictures seen (repeats included) in {training.minutes:.0f} minutes on a CPU shared with rendering; AdamW,
-learning rate {settings["learning_rate"]:g}, averaged weights. Sets: {sets}.
+{pictures} pictures seen (repeats included) in {training.minutes:.0f} minutes; AdamW, learning rate
+{settings["learning_rate"]:g}, averaged weights. Sets: {sets}.
 
 ## Scores
 
-On {result["pictures"]} rendered pictures of `{validation}` that neither training nor calibration saw, in percent (AUC
-0 … 1). "synonym" are phrasings that training never says, "standing" the plain texts asked of every picture. "Always
-none" is what a model that never answers would score on Pr(F1=1).
+On `{folders["test"]}`, {test["images"]} pictures with {test["expressions"]} questions, none of them seen in training
+or calibration; in percent (AUC and ECE 0 … 1). "synonym" are phrasings that training never says, "standing" the plain
+texts asked of every picture. The baselines answer the same questions.
 
-{table(result)}
+{overview(test).markdown()}
+{_tables(test)}{_hard(result.get("hard"), folders["hard"])}
 Calibration: temperature {calibration.temperature:.3f}, bias {calibration.bias:.3f}, threshold
-{calibration.threshold:g}, from {result["calibration"]["questions"]} questions about the other half of the set
-(expected calibration error {calibration.ece_before:.3f} before, {calibration.ece_after:.3f} after on that half;
-{overall["ece"]:.3f} on the scored one).
+{calibration.threshold:g}, from {result["calibration"]["questions"]} questions of `{folders["validation"]}` (expected
+calibration error {calibration.ece_before:.3f} before, {calibration.ece_after:.3f} after; on the test set
+{test["branches"]["token"]["all"]["ece"]:.3f}).
 
-Repeat on the whole set: `simvg evaluate {out} --data {validation}`.
+Repeat: `simvg evaluate {out} --data {folders["test"]} --out DIR` also draws a page with plots and the worst answers.
 
 ## Limits
 
@@ -134,3 +172,26 @@ Repeat on the whole set: `simvg evaluate {out} --data {validation}`.
 - It knows the words of the line's vocabulary; for other words the scores mean nothing.
 - At most {answers} boxes per text.
 """
+
+
+def _origin(settings: dict[str, Any]) -> str:
+    """Where the weights began."""
+    if settings.get("start_from"):
+        return f"trained from the weights of `{settings['start_from']}`"
+    return "trained from scratch on rendered pictures only: no pretrained weights, no photographs"
+
+
+def _tables(record: dict[str, Any]) -> str:
+    return "\n".join(f"### {table.title}\n\n{table.markdown()}" for table in groups(record, "token"))
+
+
+def _hard(record: dict[str, Any] | None, folder: Path | None) -> str:
+    if record is None:
+        return ""
+    return f"""
+### Harder pictures
+
+`{folder}`: {record["images"]} pictures of materials, belts, lamps and camera angles that training never shows,
+{record["expressions"]} questions.
+
+{overview(record).markdown()}"""

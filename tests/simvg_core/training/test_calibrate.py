@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def outcomes(sharpness: float, offset: float, count: int = 800) -> list[Outcome]
         there = rng.random() < 1 / (1 + np.exp(-logit))
         said = np.array([1 / (1 + np.exp(-(sharpness * logit + offset)))], np.float32)
         truth = BOX if there else BOX[:0]
-        result.append(Outcome("plain", "bolt", "bolt", "0", False, BOX, said, float(said[0]), truth))
+        result.append(Outcome(text="bolt", image="0", boxes=BOX, scores=said, score=float(said[0]), truth=truth))
     return result
 
 
@@ -42,10 +44,9 @@ def test_fitting_again_changes_nothing() -> None:
     made = outcomes(3.0, 1.0)
     said = [(np.log(one.scores / (1 - one.scores)) / first.temperature + first.bias) for one in made]
     again = [
-        Outcome(one.kind, one.noun, one.text, one.image, one.lure, one.boxes, 1 / (1 + np.exp(-value)),
-                float(1 / (1 + np.exp(-value[0]))), one.truth)
+        replace(one, scores=1 / (1 + np.exp(-value)), score=float(1 / (1 + np.exp(-value[0]))))
         for one, value in zip(made, said, strict=True)
-    ]  # fmt: skip
+    ]
     assert fit(again, config).temperature == pytest.approx(first.temperature, rel=1e-3)
 
 

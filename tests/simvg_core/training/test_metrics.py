@@ -16,7 +16,7 @@ REFERENCE = json.loads((Path(__file__).parents[2] / "data/reference/grec_metric_
 def outcome(boxes: Floats, scores: Floats, truth: Floats, kind: str = "plain") -> Outcome:
     """An answer with its truth; the rest does not matter here."""
     score = float(scores.max(initial=0.0))
-    return Outcome(kind, "bolt", "bolt", "000000", False, boxes, scores, score, truth)
+    return Outcome(text="bolt", image="000000", boxes=boxes, scores=scores, score=score, truth=truth, kind=kind)
 
 
 def corners(values: list[list[float]]) -> Floats:
@@ -84,7 +84,9 @@ def test_groups_are_by_name() -> None:
     """One summary for each kind."""
     box = corners([[0, 0, 1, 1]])
     one = np.ones(1, np.float32)
-    result = grouped([outcome(box, one, box, "plain"), outcome(box, one, corners([]), "relation")], "kind", 0.5)
+    result = grouped(
+        [outcome(box, one, box, "plain"), outcome(box, one, corners([]), "relation")], lambda one: one.kind, 0.5
+    )
     assert list(result) == ["plain", "relation"]
     assert result["relation"]["n_acc"] == 0
 
@@ -99,3 +101,32 @@ def test_calibration_error_is_zero_for_honest_chances() -> None:
     """Half of the things said with 0.5 are true."""
     assert calibration_error([0.5, 0.5], [True, False]) == 0
     assert calibration_error([1.0, 1.0], [True, False]) == pytest.approx(0.5)
+
+
+def test_auc_of_many_equals_counting_pairs() -> None:
+    """The sorted way gives what comparing each pair gives."""
+    rng = np.random.default_rng(0)
+    positive, negative = rng.integers(0, 9, 40).tolist(), rng.integers(0, 7, 30).tolist()
+    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positive for n in negative]
+    assert auc(positive, negative) == pytest.approx(np.mean(pairs))
+
+
+def test_any_alternative_is_right() -> None:
+    """A referring set may name several boxes for one expression; the answer is one box on any of them."""
+    truth = corners([[0, 0, 1, 1], [5, 5, 6, 6]])
+    one = np.ones(1, np.float32)
+    found = Outcome(
+        text="bolt", image="0", boxes=truth[1:], scores=one, score=1.0, truth=truth, alternatives=True, size=(10, 10)
+    )
+    scores = summary([found], 0.5)
+    assert scores["single_target"] == 1
+    assert scores["p_at_05"] == scores["pr_f1"] == 100
+    assert scores["p_at_05_whole"] == 0
+
+
+def test_a_set_without_single_targets_has_no_precision() -> None:
+    """None, not 0, with two boxes for every question."""
+    truth = corners([[0, 0, 1, 1], [5, 5, 6, 6]])
+    scores = summary([outcome(truth, np.ones(2, np.float32), truth)], 0.5)
+    assert scores["p_at_05"] is None and scores["mean_iou"] is None
+    assert scores["pr_f1"] == 100

@@ -1,0 +1,91 @@
+"""An evaluation as a person reads it: tables in a terminal, and one page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from simvg_core.training import plots
+from simvg_core.training.evaluate import Evaluation
+from simvg_core.training.tables import Table, cost, groups, overview, short
+from simvg_core.training.worst import worst
+
+RECORD, PAGE = "report.json", "report.html"
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> Path:
+    """Writes FOLDER/report.json and FOLDER/report.html; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(evaluation.record, indent=1, allow_nan=False, ensure_ascii=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    page = folder / PAGE
+    page.write_text(html(evaluation), encoding="utf-8")
+    return page
+
+
+def html(evaluation: Evaluation) -> str:
+    """The page: scores, plots, tables and the worst answers, with pictures and drawings inside."""
+    record = evaluation.record
+    loader = Environment(
+        loader=PackageLoader("simvg_core.training"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return loader.get_template("report.html").render(
+        record=record,
+        overview=overview(record),
+        cost=cost(record),
+        parts=[_part(evaluation, branch) for branch in record["branches"]],
+    )
+
+
+def _part(evaluation: Evaluation, branch: str) -> dict[str, Any]:
+    """What the page shows of one branch."""
+    record, scores = evaluation.record, evaluation.scores(branch)
+    drawn = [
+        ("Precision by length of the expression", plots.precision_bars(scores["by_words"], "words")),
+        ("Precision by size of the box", plots.precision_bars(scores["by_size"], "box, % of the image")),
+    ]
+    if record["task"] == "grec":
+        drawn += [
+            ("Scores", plots.score_histogram(scores["histogram"], record["threshold"])),
+            ("Reliability", plots.reliability_diagram(scores["reliability"])),
+        ]
+    by_kind = scores["by_kind"]
+    return {
+        "name": branch,
+        "kinds": plots.kind_bars(by_kind) if len(by_kind) > 1 else None,
+        "plots": [(title, drawing) for title, drawing in drawn if drawing is not None],
+        "tables": list(groups(record, branch)),
+        "worst": worst(evaluation.outcomes[branch], record["threshold"], record["task"]),
+    }
+
+
+def print_report(record: dict[str, Any], console: Console) -> None:
+    """The main tables, one below the other."""
+    split = "" if record["split"] == "all" else f", split {record['split']}"
+    console.print(
+        f"{record['model']} on {record['data']}{split}: {record['images']} images, "
+        f"{record['expressions']} expressions, threshold {record['threshold']:g}, {record['seconds']:.0f} s",
+        highlight=False,
+    )
+    for reason, count in record["left_out"].items():
+        console.print(f"left out: {count} × {reason}", highlight=False, style="yellow")
+    for heading, own in short(record):
+        if heading:
+            console.rule(heading)
+        for table in own:
+            console.print(_rich(table))
+
+
+def _rich(table: Table) -> RichTable:
+    shown = RichTable(title=table.title, title_justify="left")
+    for place, head in enumerate(table.heads):
+        shown.add_column(head, justify="right" if place else "left", no_wrap=not place, overflow="fold")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown

@@ -1,0 +1,166 @@
+"""`simvg evaluate`, `simvg calibrate` and `simvg publish`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Progress = Callable[[int, int], None]
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    data: Annotated[Path, typer.Option(help="Data set: a line set, RefCOCO and the like, or a rendered set.")],
+    format: Annotated[
+        str | None, typer.Option(help="Format of the data set; found from its files if not given.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set; all if not given.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where the format has them elsewhere.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the model's own.")] = None,
+    branch: Annotated[
+        list[str] | None, typer.Option(help="token or decoder; may be repeated. All that the model has if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images (standing model) or pairs (joint model) at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Matrix products in bfloat16.")] = False,
+    cost: Annotated[bool, typer.Option(help="Measure parameters, operations and time as well.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and the page report.html.")] = None,
+) -> None:
+    """Score a model on a data set: precision, exact answers, calibration and cost, by each of its branches.
+
+    Example: simvg evaluate models/line-small --data benchmarks/line/test --out reports/line-small
+    """
+    import torch
+    from rich.console import Console
+
+    from simvg_core.errors import ConfigurationError
+    from simvg_core.grounder import Grounder
+    from simvg_core.training.evaluate import evaluate as evaluate_model
+    from simvg_core.training.rendered import open_for_scoring
+    from simvg_core.training.report import print_report, write_report
+    from simvg_core.training.scoring import branches_of
+
+    opened = open_for_scoring(data, format=format, split=split, images=images)
+    loaded = Grounder.from_pretrained(model, device=_device(device))
+    known = branches_of(loaded.model)
+    if unknown := sorted(set(branch or ()) - set(known)):
+        raise ConfigurationError(f"{model} has no branch {', '.join(unknown)}; it has {', '.join(known)}.")
+    with progress_bar(f"scoring {model.name}") as progress:
+        evaluation = evaluate_model(
+            loaded.model,
+            loaded.processor,
+            opened,
+            name=model.name,
+            threshold=threshold,
+            limit=limit,
+            branches=branch or None,
+            batch_size=batch,
+            dtype=torch.bfloat16 if bfloat16 else torch.float32,
+            with_cost=cost,
+            progress=progress,
+        )
+    print_report(evaluation.record, Console())
+    if out is not None:
+        typer.echo(f"page written to {write_report(evaluation, out)}")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model folder; its config is rewritten.")],
+    data: Annotated[Path, typer.Option(help="Validation set: a line set or a rendered set.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Make scores probabilities: fit temperature, bias and threshold, and store them with the model.
+
+    Example: simvg calibrate models/line-small --data benchmarks/line/val
+    """
+    from simvg_core.grounder import Grounder
+    from simvg_core.training.calibrate import fit, store
+    from simvg_core.training.evaluate import first_images
+    from simvg_core.training.rendered import open_for_scoring
+    from simvg_core.training.scoring import ask_model
+
+    opened = open_for_scoring(data)
+    loaded = Grounder.from_pretrained(model, device=_device(device))
+    samples = first_images(opened.samples(), limit)
+    with progress_bar(f"asking {model.name}") as progress:
+        scored = ask_model(loaded.model, loaded.processor, samples, opened.task, branches=["token"], progress=progress)
+    found = fit(scored.outcomes["token"], loaded.config)
+    store(loaded.config, found)
+    loaded.config.save_pretrained(model)
+    typer.echo(
+        f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
+        f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"
+    )
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    data: Annotated[Path, typer.Option(help="Validation set: calibrates the model.")],
+    test: Annotated[Path, typer.Option(help="Set of the card's scores.")],
+    hard: Annotated[Path | None, typer.Option(help="A second, harder one.")] = None,
+) -> None:
+    """Turn a finished run into a model folder: calibrated, scored, with its card.
+
+    Example: simvg publish data/runs/line --out models/line --data benchmarks/line/val --test benchmarks/line/test
+    """
+    from simvg_core.training.publish import publish as publish_run
+    from simvg_core.training.tables import overview
+
+    with progress_bar("") as progress:
+        result = publish_run(
+            run, out, data, test, hard, lambda what, done, total: progress(done, total, f"asking {what}")
+        )
+    for name in ("test", "hard"):
+        if name in result:
+            typer.echo(f"\n{name}\n{overview(result[name]).markdown()}")
+    typer.echo(f"model written to {out}")
+
+
+@contextlib.contextmanager
+def progress_bar(text: str) -> Iterator[Callable[..., None]]:
+    """Gives a function of (done, total) and, if wanted, another text that moves a bar; a log gets no bar."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=None)
+
+        def move(done: int, total: int, description: str | None = None) -> None:
+            bar.update(task, completed=done, total=total, description=description or text)
+
+        yield move
+
+
+def _device(name: str) -> str:
+    """Raises ConfigurationError for an unknown name, or a GPU that is not there."""
+    import torch
+
+    from simvg_core.errors import ConfigurationError
+
+    if name not in DEVICES:
+        raise ConfigurationError(f"device={name!r} is not known; use one of {', '.join(DEVICES)}.")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigurationError("device='cuda' but torch sees no GPU; use --device cpu.")
+    return "cuda" if there and name != "cpu" else "cpu"
