@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simvg_core.attention import Memory, Part, attend, attend_part
+from simvg_core.attention import Part, attend, attend_beside, attend_part
 from simvg_core.encoder import Encoded, MultiwayEncoder, MultiwayLayer, Spans
 from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
@@ -157,10 +157,13 @@ def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tens
     pairs = x.flatten(0, 1)
     query, key, value = (part.unflatten(0, (images, slots)) for part in layer.heads(pairs, spans))  # (B, S, h, K, d)
     query = query * query.shape[-1] ** -0.5
-    beside = attend_part(query, *_with_own(text, key, value), hidden)
-    by_token = Part(beside.found.transpose(2, 3).flatten(1, 2), beside.mass.transpose(2, 3).flatten(1, 2))
-    attended = Memory(*image).attend(query.transpose(2, 3).flatten(1, 2), by_token)  # (B, S·K, h, d)
-    attended = attended.reshape(images * slots, num_objects, *attended.shape[2:]).transpose(1, 2)
+    own = _with_own(text, key, value)
+    own_scores = (query @ own.keys.transpose(-1, -2)).masked_fill(hidden.unsqueeze(-2), float("-inf"))
+    # Image keys serve all slots of their image in one product: (B, S, h, K, …) ↔ (B, h, S·K, …).
+    query, own_scores = (part.transpose(1, 2).flatten(2, 3) for part in (query, own_scores))
+    parts_found = attend_beside(query, *image, own_scores)
+    found, weights = (part.unflatten(2, (slots, num_objects)).transpose(1, 2) for part in parts_found)
+    attended = (found + weights @ own.values).flatten(0, 1)
     return layer.update(pairs, attended, spans).unflatten(0, (images, slots))
 
 

@@ -1,0 +1,127 @@
+"""How a model runs on this machine: number format, packed weights, memory. One place for every such choice.
+
+Nothing here changes what a model computes beyond rounding, or what it saves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simvg_core.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+# glibc mallopt: blocks up to 32 MiB (its maximum) come from the heap, and the heap is not given back.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+_LARGEST_BLOCK, _NEVER = 32 << 20, 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Choices of a run.
+
+    Attributes:
+        dtype: "float32", or "bfloat16": matrix products in bfloat16, sums and norms in float32.
+        packed: linear layers run on weights laid out once for oneDNN, which uses the whole width of the processor's
+            vector units where the default library does not; costs the memory of these weights once more. None: on a
+            CPU, for models up to `PACKED_PARAMETERS`.
+        keep_memory: freed memory stays with the process instead of going back to the system and coming again, page by
+            page, with every frame. None: on a CPU with glibc.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    packed: bool | None = None
+    keep_memory: bool | None = None
+
+    # Parameters up to which packing is the default: 2 GB in float32.
+    PACKED_PARAMETERS = 500_000_000
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigurationError(f'dtype {self.dtype!r} is not offered; use "float32" or "bfloat16".')
+
+    def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Moves a model to a device, ready for inference; returns it. Its weights and names stay as they are."""
+        model = model.eval().to(device)
+        if device.type != "cpu":
+            return model
+        if self.keep_memory is not False:
+            keep_memory()
+        size = sum(parameter.numel() for parameter in model.parameters())
+        if self.packed or (self.packed is None and size <= self.PACKED_PARAMETERS):
+            pack(model, torch.bfloat16 if self.dtype == "bfloat16" else torch.float32)
+        return model
+
+    def precision(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        """The context that model calls run in."""
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        # The cache would hold on to weights that training changes; packed weights make it pointless.
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+@functools.cache
+def keep_memory() -> bool:
+    """Tells the allocator of this process to keep freed memory; False where it is not glibc's."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    done = bool(mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+    logger.debug("freed memory stays with the process: %s", done)
+    return done
+
+
+def pack(model: nn.Module, dtype: torch.dtype) -> int:
+    """Gives every linear layer a packed copy of its weights; returns how many. Gradients take the plain ones."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return 0
+    count = 0
+    with torch.inference_mode(False), torch.no_grad():
+        for module in model.modules():
+            if type(module) is nn.Linear:
+                module.forward = _Packed(module, dtype)  # type: ignore[assignment]  # torch calls the instance's
+                count += 1
+    return count
+
+
+class _Packed:
+    """Forward of one linear layer on packed weights, as long as they are the layer's and no gradient is wanted."""
+
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
+        self.layer, self.dtype = layer, dtype
+        self._source: Tensor | None = None
+        self._version = -1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        reduced = torch.is_autocast_enabled("cpu")
+        if (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or x.device.type != "cpu"
+            or reduced != (self.dtype == torch.bfloat16)
+            or x.numel() == 0
+        ):
+            return F.linear(x, layer.weight, layer.bias)
+        if self._source is not layer.weight or self._version != layer.weight._version:
+            self._lay_out()
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._weight, self._bias, "none", [], "")
+        return result
+
+    def _lay_out(self) -> None:
+        layer = self.layer
+        weight = layer.weight.detach().to(self.dtype)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        self._bias = None if layer.bias is None else layer.bias.detach().to(self.dtype)
+        self._source, self._version = layer.weight, layer.weight._version
