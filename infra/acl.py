@@ -29,7 +29,7 @@ from infra.topics import TOPIC_NAMES, TopicName, topic_name
 Role = Literal["camera", "worker", "console", "line-control", "viewer", "rejected", "topics"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-Operation = Literal["Read", "Write", "Describe", "Create", "DescribeConfigs", "IdempotentWrite"]
+Operation = Literal["Read", "Write", "Describe", "Create", "AlterConfigs", "DescribeConfigs", "IdempotentWrite"]
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
 
 _ADMIN_TIMEOUT_S = 15.0
@@ -70,14 +70,19 @@ class Grant:
     prefixed: bool = False
 
 
+def transactional_ids(prefix: str, group: str) -> str:
+    """How the transactional ids of a group's workers begin; see :class:`consumers.grounding.worker.Worker`."""
+    return f"simvg/{prefix}/{group}/"
+
+
 def grants(role: Role, kafka: KafkaSettings, *, group: str) -> list[Grant]:
     """Everything that the role needs under this topic prefix, and nothing else.
 
-    ``group``: the consumer group of the role; transactional ids of a worker begin with it.
+    ``group``: the consumer group of the role.
     """
     found = []
     if role == "topics":
-        create: tuple[Operation, ...] = ("Create", "DescribeConfigs")
+        create: tuple[Operation, ...] = ("Create", "Describe", "DescribeConfigs")
         return [Grant(resource="topic", name=topic_name(kafka.prefix, n), operations=create) for n in TOPIC_NAMES]
     reads, writes = _READS.get(role, ()), _WRITES.get(role, ())
     for name in TOPIC_NAMES:
@@ -91,10 +96,13 @@ def grants(role: Role, kafka: KafkaSettings, *, group: str) -> list[Grant]:
     if reads:
         # Readers outside of any group; nothing is ever committed for them.
         found.append(Grant(resource="group", name=FOLLOWER_GROUPS, prefixed=True, operations=("Describe",)))
-    if role in ("worker", "console", "line-control"):
-        found.append(Grant(resource="group", name=group, operations=("Read",)))
     if role == "worker":
-        found.append(Grant(resource="transactional-id", name=group, prefixed=True, operations=("Write", "Describe")))
+        # It also says after how long a silent member of its group has lost its partitions.
+        found.append(Grant(resource="group", name=group, operations=("Read", "AlterConfigs")))
+        names = transactional_ids(kafka.prefix, group)
+        found.append(Grant(resource="transactional-id", name=names, prefixed=True, operations=("Write",)))
+    elif role in ("console", "line-control"):
+        found.append(Grant(resource="group", name=group, operations=("Read",)))
     if writes:
         # Since Kafka 2.8 this follows from being allowed to write to any topic; older clusters want it said.
         found.append(Grant(resource="cluster", name=_CLUSTER, operations=("IdempotentWrite",)))
@@ -117,6 +125,7 @@ _OPERATIONS: dict[Operation, AclOperation] = {
     "Write": AclOperation.WRITE,
     "Describe": AclOperation.DESCRIBE,
     "Create": AclOperation.CREATE,
+    "AlterConfigs": AclOperation.ALTER_CONFIGS,
     "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
     "IdempotentWrite": AclOperation.IDEMPOTENT_WRITE,
 }

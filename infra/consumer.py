@@ -59,8 +59,9 @@ class Consumer:
     Not thread-safe but for :meth:`pause`, :meth:`resume`, :meth:`commit` and :meth:`close`.
     """
 
-    def __init__(self, kafka: KafkaSettings, consumer: KafkaConsumer) -> None:
+    def __init__(self, kafka: KafkaSettings, consumer: KafkaConsumer, group: str | None = None) -> None:
         self._kafka = kafka
+        self._group = group
         self._consumer = consumer
         self._ends: dict[tuple[str, int], int] = {}
 
@@ -79,7 +80,7 @@ class Consumer:
         try:
             message = self._consumer.poll(seconds)
         except KafkaException as error:
-            raise translate(error, self._kafka) from error
+            raise translate(error, self._kafka, group=self._group) from error
         return None if message is None or not self._usable(message) else message
 
     def consume(self, count: int, seconds: float) -> list[Message]:
@@ -87,7 +88,7 @@ class Consumer:
         try:
             messages = self._consumer.consume(count, seconds)
         except KafkaException as error:
-            raise translate(error, self._kafka) from error
+            raise translate(error, self._kafka, group=self._group) from error
         return [message for message in messages if self._usable(message)]
 
     def commit(self, offsets: Sequence[TopicPartition], *, wait: bool = True) -> None:
@@ -101,11 +102,11 @@ class Consumer:
             if wait:
                 for committed in self._consumer.commit(offsets=list(offsets), asynchronous=False) or []:
                     if committed.error is not None:
-                        raise translate(committed.error, self._kafka, topic=committed.topic)
+                        raise translate(committed.error, self._kafka, topic=committed.topic, group=self._group)
             else:
                 self._consumer.commit(offsets=list(offsets), asynchronous=True)
         except KafkaException as error:
-            raise translate(error, self._kafka) from error
+            raise translate(error, self._kafka, group=self._group) from error
 
     def committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Committed offsets of the group, with their metadata; waits for transactions that are about to change them.
@@ -172,7 +173,7 @@ class Consumer:
         try:
             return action()
         except KafkaException as error:
-            raise translate(error, self._kafka) from error
+            raise translate(error, self._kafka, group=self._group) from error
 
     def _usable(self, message: Message) -> bool:
         error = message.error()
@@ -185,7 +186,7 @@ class Consumer:
         if error.code() in _PASSING and not error.fatal():
             logger.warning("kafka consumer: %s (%s)", error.str(), error.name())
             return False
-        raise translate(error, self._kafka, topic=message.topic())
+        raise translate(error, self._kafka, topic=message.topic(), group=self._group)
 
     def _came_to(self, message: Message, more: int) -> None:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -240,7 +241,7 @@ def subscribe(
     if instance_id is not None:
         config["group.instance.id"] = instance_id
     consumer = _create(kafka, config)
-    wrapped = Consumer(kafka, consumer)
+    wrapped = Consumer(kafka, consumer, group)
 
     def hook(callback: OnPartitions | None) -> Callable[[KafkaConsumer, list[TopicPartition]], None] | None:
         if callback is None:
@@ -305,7 +306,7 @@ def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_
     except BaseException:
         consumer.close()
         raise
-    return Consumer(kafka, consumer)
+    return Consumer(kafka, consumer, FOLLOWER_GROUPS)
 
 
 @retry(

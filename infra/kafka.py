@@ -17,7 +17,7 @@ from confluent_kafka import Message as KafkaMessage
 from infra.consumer import Consumer, follow, last_offsets, subscribe
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BufferFull, MessageTooLarge
-from infra.kafka_client import client_config, translate, wait_for_broker
+from infra.kafka_client import DENIED, client_config, translate, wait_for_broker
 from infra.settings import KafkaSettings
 from infra.topics import MAX_MESSAGE_BYTES
 
@@ -123,15 +123,23 @@ class Publisher:
             raise
 
     def poll(self, seconds: float = 0.0) -> int:
-        """Run callbacks that are due, waiting up to ``seconds`` for the first. Returns how many ran."""
-        served = sum(producer.poll(0) for producer in self._retired)
-        return served + (self._producer.poll(seconds) if self._producer is not None else 0)
+        """Run callbacks that are due, waiting up to ``seconds`` for the first. Returns how many ran.
+
+        Raises AccessDenied when the cluster lets us write nothing at all, which no message's callback would say.
+        """
+        served = sum(self._served(producer, lambda one: one.poll(0)) for producer in self._retired)
+        if self._producer is not None:
+            served += self._served(self._producer, lambda one: one.poll(seconds))
+        return served
 
     def flush(self, seconds: float) -> int:
-        """Wait until all is delivered or failed, at most ``seconds``. Returns how many are still undelivered."""
+        """Wait until all is delivered or failed, at most ``seconds``. Returns how many are still undelivered.
+
+        Raises AccessDenied as :meth:`poll`.
+        """
         for producer in (*self._retired, self._producer):
             if producer is not None:
-                producer.flush(seconds)
+                self._served(producer, lambda one: one.flush(seconds))
         return len(self)
 
     def purge(self) -> None:
@@ -165,6 +173,16 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _served(self, producer: Producer, action: Callable[[Producer], int]) -> int:
+        try:
+            return action(producer)
+        except (KafkaException, SystemError) as error:
+            # With a fatal error the library raises while it runs callbacks, which Python may report as SystemError.
+            cause = error if isinstance(error, KafkaException) else error.__cause__
+            if isinstance(cause, KafkaException) and cause.args[0].code() in DENIED:
+                raise translate(cause, self._kafka) from error
+            raise
 
     def _connected(self) -> Producer:
         with self._lock:

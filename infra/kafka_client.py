@@ -61,7 +61,7 @@ REFUSED = frozenset(
         KafkaError.ILLEGAL_SASL_STATE,
     }
 )
-_DENIED = {
+DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "consumer group",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
@@ -171,9 +171,9 @@ def translate(
             f"no Kafka broker answers at {kafka.bootstrap}{on_topic}: {inner.str()}; start one with `simvg up`, or set "
             "SIMVG_KAFKA__BOOTSTRAP (and SIMVG_KAFKA__SECURITY_PROTOCOL, if it wants TLS or a login)"
         )
-    if code in _DENIED:
-        name = {"topic": topic, "consumer group": group}.get(_DENIED[code])
-        resource = f"{_DENIED[code]} {name}" if name else f"{_DENIED[code]}{on_topic}"
+    if code in DENIED:
+        name = {"topic": topic, "consumer group": group}.get(DENIED[code])
+        resource = f"{DENIED[code]} {name}" if name else f"{DENIED[code]}{on_topic}"
         return AccessDenied(
             f"Kafka at {kafka.bootstrap} does not allow {kafka.principal} to use {resource}: {inner.str()}; an "
             f"administrator grants a role's rights with `simvg acl kafka --role ROLE --principal {kafka.principal} "

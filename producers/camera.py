@@ -21,6 +21,7 @@ from producers.publisher import FramePublisher, PublishingLimits
 from producers.rate import RateLimit
 from producers.settings import CameraSettings
 from producers.sources import open_source
+from producers.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +87,9 @@ class Camera:
             ),
         )
         self._failure: Exception | None = None
+        self.vitals = Vitals(settings, self._capture, self._publisher, self._ledger)
+        self._capture.moved = lambda: self.vitals.pulses.beat("capture")
+        self._publisher.moved = lambda: self.vitals.pulses.beat("publishing")
 
     @property
     def state(self) -> CameraState:
@@ -117,11 +121,13 @@ class Camera:
         halt.set()
         capture.join(_GRACE_SECONDS if not self._lossless else 0.0)  # one that waits for a silent camera is left behind
         self._publish_the_rest(stop)
+        self._failure = self._failure or self._publisher.failure
         if self._failure is not None:
             raise self._failure
         return self.counts()
 
     def _ends(self, stop: Event) -> bool:
+        self._failure = self._failure or self._publisher.failure
         return stop.is_set() or self._failure is not None
 
     def _publish_the_rest(self, stop: Event) -> None:
@@ -160,7 +166,11 @@ def run_camera(settings: CameraSettings, stop: Event) -> Counts:
     if settings.telemetry.metrics_port is None:
         return camera.run(stop)
     with start_metrics(
-        settings.telemetry.metrics_port, host=settings.telemetry.metrics_host, health=camera.health
+        settings.telemetry.metrics_port,
+        host=settings.telemetry.metrics_host,
+        health=camera.health,
+        live=camera.vitals.live,
+        ready=camera.vitals.ready,
     ) as server:
         log.info("metrics", camera=settings.id, port=server.port)
         return camera.run(stop)

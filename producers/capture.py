@@ -70,6 +70,8 @@ class Capture:
         rate: RateLimit | None = None,
         reconnect: Reconnect | None = None,
     ) -> None:
+        """``moved``, an attribute, is called whenever the thread moves."""
+        self.moved: Callable[[], None] = lambda: None
         self._camera = camera
         self._source = source
         self._sink = sink
@@ -129,6 +131,7 @@ class Capture:
 
         def failed(attempt: RetryCallState) -> None:
             assert attempt.outcome is not None and attempt.next_action is not None
+            self.moved()
             self.fault = str(attempt.outcome.exception())
             metrics.OPEN_FAILURES.labels(self._camera).inc()
             log.warning(
@@ -168,6 +171,7 @@ class Capture:
             self._take(shot)
 
     def _take(self, shot: Shot) -> None:
+        self.moved()
         epoch, sequence = self._numbering.number(shot)
         self._ledger.captured()
         if shot.image is None:

@@ -13,7 +13,15 @@ import structlog
 
 from infra.cloudevents import frame_headers
 from infra.contracts import FrameHeader, MessageReference
-from infra.errors import BrokerError, BrokerUnavailable, BufferFull, CameraError, MessageTooLarge, TopicMissing
+from infra.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    BufferFull,
+    CameraError,
+    MessageTooLarge,
+    SimVGLineError,
+    TopicMissing,
+)
 from infra.kafka import Headers, OnDelivery
 from producers import metrics
 from producers.drops import Drops
@@ -79,6 +87,10 @@ class FramePublisher:
         self._in_flight = 0
         self._closed = False
         self._deadline: float | None = None
+        self.moved: Callable[[], None] = lambda: None
+        """Called whenever the thread moves."""
+        self.failure: Exception | None = None
+        """What ended publishing before its time."""
         self._thread = Thread(target=self._run, name=f"publish-{camera}", daemon=True)
 
     def start(self) -> None:
@@ -119,6 +131,7 @@ class FramePublisher:
     def _run(self) -> None:
         try:
             while not self._over():
+                self.moved()
                 if self._in_flight >= self._limits.in_flight_frames:
                     self._outlet.poll(_POLL_SECONDS)
                     continue
@@ -126,11 +139,17 @@ class FramePublisher:
                 if waiting is not None:
                     self._publish(*waiting)
                 self._outlet.poll(0.0 if waiting is not None else _POLL_SECONDS)
-        except Exception:
-            log.exception("publishing failed", camera=self._camera)
-            raise
+        except Exception as error:
+            if not isinstance(error, SimVGLineError):
+                log.exception("publishing failed", camera=self._camera)
+            self.failure = error
         finally:
             self._settle()
+
+    @property
+    def done(self) -> bool:
+        """Whether publishing has ended."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def _over(self) -> bool:
         with self._changed:
@@ -235,7 +254,10 @@ class FramePublisher:
             self._changed.notify_all()
         if left:
             self._drop("stopped", "the camera was stopped before they could be sent", left)
-        self._outlet.close(0.0)
+        try:
+            self._outlet.close(0.0)
+        except BrokerError as error:
+            self.failure = self.failure or error
         if self._in_flight:
             self._drop("stopped", "the camera was stopped before Kafka confirmed them", self._in_flight)
             self._in_flight = 0

@@ -10,7 +10,7 @@ COPY infra infra
 COPY producers producers
 COPY consumers consumers
 COPY simvg_core simvg_core
-RUN pip install --no-cache-dir ${EXTRA_INDEX_URL:+--extra-index-url "$EXTRA_INDEX_URL"} -c constraints.txt -e . \
+RUN pip install --no-cache-dir ${EXTRA_INDEX_URL:+--extra-index-url "$EXTRA_INDEX_URL"} -c constraints.txt -e ".[edge,torch]" \
     && useradd --create-home --uid 10001 simvg \
     && mkdir -p /var/lib/simvg && chown simvg /var/lib/simvg
 COPY models models

