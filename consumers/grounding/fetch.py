@@ -34,6 +34,7 @@ TAKE_OVER_SECONDS = 120.0
 
 _ASSIGNED = gauge("simvg_worker_partitions_assigned", "partitions of frames that this worker holds")
 _PAUSED = gauge("simvg_worker_partitions_paused", "partitions not fetched now because their frames cannot be taken in")
+_LAG = gauge("simvg_worker_lag_frames", "frames in the partitions of this worker that it has not read yet")
 _UNREADABLE_COMMITS = counter(
     "simvg_worker_commits_unreadable_total", "commits of others whose metadata say nothing; frames may be done again"
 )
@@ -190,10 +191,12 @@ class Fetcher:
 
     def _look_ahead(self, consumer: Consumer) -> None:
         """Tells the mailbox which partitions have more to read, by the broker's last word."""
-        now = time.monotonic()
+        now, lag = time.monotonic(), 0
         for partition, following in self._next.items():
             _, end = consumer.watermarks(TopicPartition(self._topic, partition))
+            lag += max(end - following, 0)
             self._mailbox.hold(partition, behind=following < end, now=now)
+        _LAG.set(lag)
 
     def _back_pressure(self, consumer: Consumer) -> None:
         crowded = self._outbox.full
