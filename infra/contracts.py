@@ -83,6 +83,16 @@ class QueryResult(Contract):
     reason: str | None = Field(default=None, description="why the state is unknown")
 
 
+class SkippedFrames(Contract):
+    """A run of frames of one camera that were not scored, all for one reason; `first` and `last` are sequences."""
+
+    reason: str
+    epoch: str
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+    frames: int = Field(ge=1)
+
+
 class Detections(Contract):
     """Value of `detections`: everything found on one frame."""
 
@@ -92,6 +102,9 @@ class Detections(Contract):
     query_set_revision: int = Field(ge=0)
     results: tuple[QueryResult, ...]
     stage_ms: dict[str, float] = Field(description="milliseconds per stage: transport, decode, queue, ground, ...")
+    skipped: tuple[SkippedFrames, ...] = Field(
+        default=(), description="frames of this camera that were not scored, told once, and why"
+    )
 
 
 class Severity(StrEnum):

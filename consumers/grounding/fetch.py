@@ -17,6 +17,7 @@ from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.offsets import WINDOW, Mark
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.skips import SkipLog
 from consumers.grounding.work import Outgoing, Work
 from infra.cloudevents import frame_headers, read_frame
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
@@ -53,6 +54,7 @@ class Fetcher:
         ledger: Ledger,
         commits: CommitBook,
         outbox: Outbox,
+        skips: SkipLog,
         *,
         turn: threading.Lock,
         given_up: threading.Event,
@@ -67,6 +69,7 @@ class Fetcher:
         self._ledger = ledger
         self._commits = commits
         self._outbox = outbox
+        self._skips = skips
         self._turn = turn
         self._given_up = given_up
         self._on_assigned = on_assigned
@@ -126,6 +129,7 @@ class Fetcher:
     def skip(self, frame: Frame, reason: SkipReason) -> None:
         """A frame will not be scored and its offset may be committed. Any thread."""
         self._ledger.skipped(frame.camera, _place(frame), reason)
+        self._skips.add(frame.header, reason)
         self._commits.finish(*_place(frame))
 
     def leave(self, frame: Frame, reason: SkipReason) -> None:

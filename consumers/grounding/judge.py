@@ -31,6 +31,7 @@ from infra.contracts import (
     MessageReference,
     OperatorAction,
     QueryResult,
+    SkippedFrames,
     State,
 )
 from infra.metrics import counter, histogram
@@ -84,8 +85,9 @@ class Judge:
         *,
         revision: int,
         stage_ms: dict[str, float],
+        skipped: tuple[SkippedFrames, ...] = (),
     ) -> None:
-        """Takes in one scored frame."""
+        """Takes in one scored frame; ``skipped``: frames of its camera that were not, and are told of with it."""
         header, place = picture.frame.header, picture.frame.place
         results, changed, alerts, evidence = [], [], [], []
         steps: list[Step] = []
@@ -123,6 +125,7 @@ class Judge:
             query_set_revision=revision,
             results=tuple(results),
             stage_ms={stage: round(ms, 3) for stage, ms in stage_ms.items()},
+            skipped=skipped,
         )
         message = Outgoing.json(
             "detections",

@@ -33,6 +33,7 @@ from consumers.grounding.plan import Look, Plan, make_plan
 from consumers.grounding.restore import read_alarm_states
 from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.skips import SkipLog
 from consumers.grounding.vision import Sight
 from consumers.grounding.vision import look as look_at
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable, RegistryError, TopicMissing
@@ -77,6 +78,7 @@ class Worker:
         self._engine = engine
         self._clock_ns = clock_ns
         self._ledger = Ledger()
+        self._skips = SkipLog()
         self._commits = CommitBook()
         self._mailbox = Mailbox(settings.freshness_of, settings.queue_frames)
         self._given_up = threading.Event()
@@ -97,6 +99,7 @@ class Worker:
             self._ledger,
             self._commits,
             self._outbox,
+            self._skips,
             turn=self._turn,
             given_up=self._given_up,
             on_assigned=self._take_over,
@@ -454,7 +457,8 @@ class Worker:
                 if self._commits.lease(frame.place.partition) != frame.lease:
                     self._fetcher.leave(frame, "handed_over")
                     continue
-                self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages)
+                skipped = self._skips.take(frame.camera)
+                self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=skipped)
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             for stage, ms in stages.items():
                 _STAGE.labels(frame.camera, stage).observe(ms / 1e3)
