@@ -17,12 +17,16 @@ from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import Batch, LineSet, make_executor, model_inputs, prefetch
-from simvg_core.training.evaluate import outcomes_of
+from simvg_core.training.evaluate import first_images
 from simvg_core.training.grounding_source import GroundingSource, open_grounding_set
 from simvg_core.training.metrics import auc, summary
 from simvg_core.training.processes import Processes, make_processes
+from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.runlog import RunLog
 from simvg_core.training.schedule import build_optimizer, learning_rate
+from simvg_core.training.scoring import ask_model
+from simvg_core.training.sets.open import RENDERED, find_format
+from simvg_core.training.sets.sample import GroundingSet
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.sources import LineSource, Source
 from simvg_core.training.start import load_start, model_config, read_tokenizer
@@ -248,21 +252,35 @@ class Trainer:
             kept.copy_(buffer)
 
     def _evaluate(self, log: RunLog) -> None:
-        if self.settings.validation is None or not self.processes.first:
+        data = self._validation(log) if self.processes.first else None
+        if data is None:
             return
-        lines = LineSet(Path(self.settings.validation))
-        if not lines.names(may_be_empty=True):
-            log.note("validation skipped", step=self.progress.step, reason=f"{lines.folder} holds no picture yet")
-            return
-        outcomes = outcomes_of(self.ema, lines, limit=self.settings.evaluate_pictures)
+        samples = first_images(data.samples(), self.settings.evaluate_pictures)
+        processor = SimVGProcessor(self.config, self.pieces)
+        branch = "token" if "token" in (self.config.loss_weights or {}) else "decoder"
+        scored = ask_model(self.ema, processor, samples, data.task, branches=[branch], dtype=torch.bfloat16)
+        outcomes = scored.outcomes[branch]
         scores = summary(outcomes, self.config.score_threshold)
         for noun in ("missing_bolt", "loose_bolt", "crooked_label", "stain", "cap"):
-            own = [outcome for outcome in outcomes if outcome.noun == noun]
-            scores[f"auc_{noun}"] = auc(
-                [outcome.score for outcome in own if len(outcome.truth)],
-                [outcome.score for outcome in own if not len(outcome.truth)],
-            )
+            if own := [outcome for outcome in outcomes if outcome.noun == noun]:
+                scores[f"auc_{noun}"] = auc(
+                    [outcome.score for outcome in own if outcome.there],
+                    [outcome.score for outcome in own if not outcome.there],
+                )
         log.scalars("validation", self.progress.step, **scores)
+
+    def _validation(self, log: RunLog) -> GroundingSet | None:
+        """What the run is scored on meanwhile; None where it names nothing, or nothing is rendered yet."""
+        if self.settings.validation_set is not None:
+            return open_grounding_set(self.settings.validation_set)
+        if self.settings.validation is None:
+            return None
+        folder = Path(self.settings.validation)
+        rendered = not folder.exists() or find_format(folder) == RENDERED
+        if rendered and not LineSet(folder).names(may_be_empty=True):
+            log.note("validation skipped", step=self.progress.step, reason=f"{folder} holds no picture yet")
+            return None
+        return open_for_scoring(folder)
 
     # -- files ---------------------------------------------------------------------------------------------------
 
