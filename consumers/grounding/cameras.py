@@ -22,6 +22,12 @@ class CameraLimits(Settings):
     white: float = Field(default=DEFAULTS.white, ge=0, le=255, description="brighter than this grey level: blown out")
     flat: float = Field(default=DEFAULTS.flat, ge=0, le=128, description="less deviation of grey levels: one surface")
     blur: float = Field(default=DEFAULTS.blur, ge=0, le=1, description="smaller share of fine edges: blurred")
+    drag: float = Field(
+        default=DEFAULTS.drag,
+        ge=0,
+        le=1,
+        description="share of edges across of those along: dragged by motion; try 0.1",
+    )
     frozen_s: float | None = Field(
         default=SIGHT.frozen_s, gt=0, description="the same picture for so many seconds: frozen; null: never"
     )
@@ -38,7 +44,7 @@ class CameraLimits(Settings):
     @property
     def picture(self) -> PictureLimits:
         """Limits of a single frame."""
-        return PictureLimits(black=self.black, white=self.white, flat=self.flat, blur=self.blur)
+        return PictureLimits(black=self.black, white=self.white, flat=self.flat, blur=self.blur, drag=self.drag)
 
     @property
     def vision(self) -> VisionLimits:

@@ -26,13 +26,14 @@ class PictureLimits:
     """From where a single frame cannot be judged; grey levels are 0 … 255. See docs/benchmarks/unknown.md.
 
     `black`: nearly all pixels are darker. `white`: nearly all are brighter. `flat`: their deviation is less. `blur`:
-    the share of fine edges is smaller.
+    the share of fine edges is smaller. `drag`: they run in one direction only.
     """
 
     black: float = 16.0
     white: float = 250.0
     flat: float = 3.0
     blur: float = 0.0003
+    drag: float = 0.0
 
 
 class Engine(Protocol):

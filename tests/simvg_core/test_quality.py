@@ -1,0 +1,68 @@
+"""Frames that cannot be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from simvg_core.quality import QualityLimits, frame_problem
+
+Pixels = NDArray[np.uint8]
+
+
+def scene() -> Pixels:
+    """Parts on a plate: circles and squares of some greys, with sensor noise."""
+    rng = np.random.default_rng(3)
+    pixels = np.full((480, 640, 3), 150, np.uint8)
+    for number in range(12):
+        x, y = (int(v) for v in rng.integers((60, 60), (580, 420)))
+        level = int(rng.integers(30, 230))
+        if number % 2:
+            cv2.circle(pixels, (x, y), 24, (level, level, level), -1)
+        else:
+            cv2.rectangle(pixels, (x - 25, y - 18), (x + 25, y + 18), (level, level, level), -1)
+    return np.clip(pixels + rng.normal(0, 2, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def spoilt(how: Callable[[Pixels], object]) -> Pixels:
+    return np.clip(np.asarray(how(scene()), np.float32), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (lambda f: f, None),
+        (lambda f: f * 0.4, None),
+        (lambda f: cv2.GaussianBlur(f, (0, 0), 2), None),
+        (lambda f: f * 0.02, "black"),
+        (lambda f: f.astype(np.float32) + 240, "blown out"),
+        (lambda f: f * 0.01 + 90, "one flat surface"),
+        (lambda f: cv2.GaussianBlur(f, (0, 0), 16), "blurred beyond use"),
+        (lambda f: cv2.blur(f, (60, 1)), "dragged by motion"),
+        (lambda f: cv2.blur(f, (1, 60)), "dragged by motion"),
+        (lambda f: f[:8], "too small"),
+    ],
+    ids=["in order", "dim", "soft", "black", "white", "flat", "blurred", "dragged", "dragged down", "small"],
+)
+def test_each_fault_is_named(how: Callable[[Pixels], object], says: str | None) -> None:
+    """What a person could not judge is refused with its reason; what a person could is not."""
+    problem = frame_problem(spoilt(how), QualityLimits(drag=0.1))
+    assert problem is None if says is None else says in (problem or "")
+
+
+def test_stripes_are_judged_unless_a_camera_is_told_otherwise() -> None:
+    """A conveyor of rollers has edges in one direction only and is no fault by default."""
+    stripes = np.tile((np.arange(640) // 20 % 2 * 120 + 60).astype(np.float32)[None, :, None], (480, 1, 3))
+    noisy = stripes + np.random.default_rng(1).normal(0, 12, stripes.shape)
+    assert frame_problem(np.clip(noisy, 0, 255).astype(np.uint8)) is None
+
+
+def test_limits_are_those_of_the_camera() -> None:
+    """A camera that looks at a dark scene is given a lower limit."""
+    dark = spoilt(lambda f: f * 0.05)
+    assert "black" in (frame_problem(dark) or "")
+    assert frame_problem(dark, QualityLimits(black=4, flat=0.5, blur=0, drag=0)) is None
