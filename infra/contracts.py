@@ -84,13 +84,12 @@ class QueryResult(Contract):
 
 
 class SkippedFrames(Contract):
-    """A run of frames of one camera that were not scored, all for one reason; `first` and `last` are sequences."""
+    """Frames of one camera, from sequence `first` to `last`, that were not scored, all for one reason."""
 
     reason: str
     epoch: str
     first: int = Field(ge=0)
     last: int = Field(ge=0)
-    frames: int = Field(ge=1)
 
 
 class Detections(Contract):

@@ -19,16 +19,15 @@ class SkipLog:
         self._runs: dict[str, list[SkippedFrames]] = defaultdict(list)
 
     def add(self, header: FrameHeader, reason: str) -> None:
-        """One frame was skipped; it joins the run before it when that has the same reason."""
+        """One frame was skipped; it joins the run before it when it follows it and has the same reason."""
         with self._lock:
             runs = self._runs[header.camera]
             last = runs[-1] if runs else None
-            if last is not None and (last.reason, last.epoch) == (reason, header.epoch):
-                first, end = min(last.first, header.sequence), max(last.last, header.sequence)
-                runs[-1] = last.model_copy(update={"first": first, "last": end, "frames": last.frames + 1})
+            number = header.sequence
+            if last is not None and (last.reason, last.epoch, last.last) == (reason, header.epoch, number - 1):
+                runs[-1] = last.model_copy(update={"last": number})
             else:
-                number = header.sequence
-                runs.append(SkippedFrames(reason=reason, epoch=header.epoch, first=number, last=number, frames=1))
+                runs.append(SkippedFrames(reason=reason, epoch=header.epoch, first=number, last=number))
                 del runs[:-MOST_RUNS]
 
     def take(self, camera: str) -> tuple[SkippedFrames, ...]:
