@@ -52,6 +52,8 @@ class SimVGConfig(PreTrainedConfig):
       matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
+    - gate (auxiliary heads): with `gate_queries` standing queries or more, those whose warmest cell is below the
+      logit `gate_threshold` get no object tokens and the score `gate_score` (None: all queries get theirs).
 
     Raises:
         ConfigurationError: a value out of range, a contradiction, or an unknown name.
@@ -107,6 +109,9 @@ class SimVGConfig(PreTrainedConfig):
     score_bias: float = 0.0
     score_threshold: float = 0.7
     nms_iou: float | None = None
+    gate_threshold: float | None = None
+    gate_score: float = 0.0
+    gate_queries: int = 32
 
     def __post_init__(self, **kwargs: Any) -> None:
         unknown = [key for key in kwargs if key not in _FOREIGN_KEYS and not key.startswith("_")]
@@ -160,8 +165,11 @@ class SimVGConfig(PreTrainedConfig):
         self._check_losses()
         if self.score_temperature <= 0:
             raise ConfigurationError(f"score_temperature={self.score_temperature} must be above 0.")
-        if not 0 <= self.score_threshold <= 1:
-            raise ConfigurationError(f"score_threshold={self.score_threshold} must lie in 0 … 1.")
+        for name in ("score_threshold", "gate_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must lie in 0 … 1.")
+        if self.gate_threshold is not None and not (self.auxiliary_heads and self.attention == "standing"):
+            raise ConfigurationError('gate_threshold needs auxiliary_heads=True and attention="standing".')
 
     def _check_losses(self) -> None:
         known = {"decoder", "token", "distill", "first", "pointer", "heat_map", "dense", "existence"}

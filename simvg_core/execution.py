@@ -10,7 +10,7 @@ import ctypes
 import functools
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -38,12 +38,12 @@ class Execution:
             page, with every frame. None: on a CPU with glibc.
     """
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: str = "float32"
     packed: bool | None = None
     keep_memory: bool | None = None
 
     # Parameters up to which packing is the default: 2 GB in float32.
-    PACKED_PARAMETERS = 500_000_000
+    PACKED_PARAMETERS: ClassVar[int] = 500_000_000
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from simvg_core.answers import UNKNOWN, Answer, Grounding
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, QueryIndexError
+from simvg_core.execution import Execution
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import as_bgr
 from simvg_core.model import SimVGForGrounding, SimVGOutput
@@ -116,20 +117,26 @@ class Grounder:
         max_batch: int = 8,
         check_quality: bool = True,
         fingerprint: str | None = None,
+        gate: bool = True,
+        execution: Execution | None = None,
     ) -> None:
         """Args:
         dtype: "float32", or "bfloat16": matrix products in bfloat16, about twice as fast where the processor has it.
         max_batch: frames that run at once.
         check_quality: answer "unknown" for frames that `frame_problem` names.
+        gate: with many queries, ask only those that the model's calibrated gate lets pass (`SimVGConfig.gate_queries`,
+            `gate_threshold`; nothing changes for a model without one).
+        execution: more choices of how the model runs, instead of `dtype`.
         """
-        if dtype not in ("float32", "bfloat16"):
-            raise ConfigurationError(f'dtype {dtype!r} is not offered; use "float32" or "bfloat16".')
+        self.execution = execution or Execution(dtype=dtype)
         if max_batch < 1:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
-        self.model = model.eval().to(device)  # type: ignore[no-untyped-call]
         self.processor = processor
         self.device = torch.device(device)
-        self.dtype, self.max_batch, self.check_quality = dtype, max_batch, check_quality
+        self.model = model
+        self.execution.prepare(model, self.device)
+        self.dtype, self.max_batch, self.check_quality = self.execution.dtype, max_batch, check_quality
+        self.gate: float | None = self.config.gate_threshold if gate else None
         self.model_fingerprint = fingerprint or _fingerprint_of_weights(model)
 
     @classmethod
@@ -217,7 +224,8 @@ class Grounder:
         pixels = inputs.pixel_values.to(self.device)
         with torch.inference_mode(), self._precision():
             if isinstance(ready, StandingQueries):
-                outputs = self.model.ground_frames(pixels, ready.texts)
+                many = len(ready) >= self.config.gate_queries
+                outputs = self.model.ground_frames(pixels, ready.texts, gate=self.gate if many else None)
             else:
                 outputs = self._run_joint(pixels, *ready)
         return self.processor.post_process_grounding(outputs, inputs.sizes, thresholds)
@@ -247,9 +255,7 @@ class Grounder:
         return compiled
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self.dtype == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return self.execution.precision(self.device)
 
 
 def _fingerprint_of_weights(model: SimVGForGrounding) -> str:

@@ -21,6 +21,8 @@ from simvg_core.branches import Answers, DecoderBranch, QueryGenerator, TokenBra
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
 from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
+from simvg_core.explain import Explanation, explain
+from simvg_core.gate import closed_logit
 from simvg_core.grouping import Grouping
 from simvg_core.losses import branch_losses, set_loss
 from simvg_core.matching import Targets
@@ -45,6 +47,7 @@ class SimVGOutput(ModelOutput):
     decoder_boxes: Tensor | None = None  # (layers, N, Q, 4)
     heat_map: Tensor | None = None  # (N, P) logits, models with auxiliary heads
     existence_logits: Tensor | None = None  # (N,) logits, models with auxiliary heads
+    pointer: Tensor | None = None  # (N, Q, P) logits, models with a pointer head
 
 
 class SimVGForGrounding(PreTrainedModel):
@@ -141,7 +144,7 @@ class SimVGForGrounding(PreTrainedModel):
             answers, features = self.token_branch(objects, rows, image, valid, heat, encoded.fine)
             out.token_logits = grouping.flat(answers.logits)
             out.token_boxes = grouping.flat(answers.boxes_cxcywh)
-            pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
+            out.pointer = pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
             first = None if answers.first is None else Answers(*map(grouping.flat, answers.first[:2]))
             if self.auxiliary is not None:
                 out.existence_logits = self.auxiliary.existence(grouping.flat(features))
@@ -223,7 +226,11 @@ class SimVGForGrounding(PreTrainedModel):
 
     @torch.no_grad()
     def ground_frames(
-        self, pixel_values: Tensor, standing_queries: StandingQueries | CompiledTexts, heat_map: bool = False
+        self,
+        pixel_values: Tensor,
+        standing_queries: StandingQueries | CompiledTexts,
+        heat_map: bool = False,
+        gate: float | None = None,
     ) -> SimVGOutput:
         """Grounds every standing query in every frame; the frame pass is made once per frame.
 
@@ -231,30 +238,96 @@ class SimVGForGrounding(PreTrainedModel):
             pixel_values: (B, 3, H, W) normalised RGB.
             standing_queries: from `compile_queries`.
             heat_map: also give each query's heat map.
+            gate: a query whose warmest cell in a frame has a lower logit gets no object tokens there: its boxes have
+                no area and its calibrated score is `gate_score`. None = all get theirs.
 
         Returns:
-            token_logits (B, queries, Q, 2), token_boxes (B, queries, Q, 4), existence_logits (B, queries) and, on
-            request, heat_map (B, queries, P).
+            token_logits (B, queries, Q, 2), token_boxes (B, queries, Q, 4), existence_logits (B, queries; -inf for
+            queries that did not pass the gate) and, on request, heat_map (B, queries, P).
+
+        Raises:
+            ConfigurationError: a gate for a model without auxiliary heads.
         """
         texts = standing_queries.texts if isinstance(standing_queries, StandingQueries) else standing_queries
-        frames, count = len(pixel_values), len(texts)
-        encoded, image_seen, fine = standing.encode_image(self.encoder, pixel_values)
+        encoded, seen, fine = standing.encode_image(self.encoder, pixel_values)
         image = self.image_projection(encoded)
+        heat = None if self.auxiliary is None else self.auxiliary.heat_map(texts.pooled, image)
+        if gate is None:
+            out = self._ground_pairs(texts, seen, image, heat, fine)
+        elif heat is None:
+            raise ConfigurationError("a gate needs a model with auxiliary_heads=True; use gate=None.")
+        else:
+            out = self._ground_warm(texts, seen, image, heat, fine, gate)
+        out.heat_map = heat if heat_map else None
+        return out
+
+    def _ground_pairs(
+        self,
+        texts: CompiledTexts,
+        seen: list[standing.KeysValues],
+        image: Tensor,
+        heat: Tensor | None,
+        fine: Tensor | None,
+    ) -> SimVGOutput:
+        """The query pass: every text on every image."""
+        frames, count = len(image), len(texts)
         text_seen = [
             standing.KeysValues(keys.unsqueeze(0), values.unsqueeze(0))
             for keys, values in zip(texts.keys, texts.values, strict=True)
         ]
         objects = standing.encode_objects(
-            self.encoder, frames, count, image_seen, text_seen, texts.attention_mask.unsqueeze(0)
+            self.encoder, frames, count, seen, text_seen, texts.attention_mask.unsqueeze(0)
         )
         queries = texts.queries.expand(frames, -1, -1, -1)
-        heat = None if self.auxiliary is None else self.auxiliary.heat_map(texts.pooled, image)
         answers, features = self.token_branch(objects, queries, image, None, heat, fine)
         out = SimVGOutput(token_logits=answers.logits, token_boxes=answers.boxes_cxcywh)
         if self.auxiliary is not None:
             out.existence_logits = self.auxiliary.existence(features)
-            out.heat_map = heat if heat_map else None
         return out
+
+    def _ground_warm(
+        self,
+        texts: CompiledTexts,
+        seen: list[standing.KeysValues],
+        image: Tensor,
+        heat: Tensor,
+        fine: Tensor | None,
+        gate: float,
+    ) -> SimVGOutput:
+        """The query pass with a gate: frame by frame, each with the texts that are warm in it."""
+        shape = (len(image), len(texts), self.config.num_queries)
+        closed = closed_logit(self.config) / 2
+        logits = heat.new_tensor([closed, -closed]).repeat(*shape, 1)
+        boxes = heat.new_zeros(*shape, 4)
+        exists = heat.new_full(shape[:2], float("-inf"))
+        warm = heat.amax(dim=-1) >= gate
+        for frame in range(len(image)):
+            row = slice(frame, frame + 1)
+            kept = warm[frame].nonzero().flatten()
+            if len(kept) == 0:
+                continue
+            own = [standing.KeysValues(layer.keys[row], layer.values[row]) for layer in seen]
+            part = self._ground_pairs(
+                texts.select(kept), own, image[row], heat[row, kept], None if fine is None else fine[row]
+            )
+            assert part.token_logits is not None and part.token_boxes is not None and part.existence_logits is not None
+            logits[frame, kept] = part.token_logits[0]
+            boxes[frame, kept] = part.token_boxes[0]
+            exists[frame, kept] = part.existence_logits[0]
+        return SimVGOutput(token_logits=logits, token_boxes=boxes, existence_logits=exists)
+
+    # -- explanation -------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_mask: Tensor | None = None,
+        answers: Tensor | None = None,
+    ) -> Explanation:
+        """Which patches and which words an answer of each text rests on; see `explain.explain`."""
+        return explain(self, pixel_values, input_ids, attention_mask, pixel_mask, answers)
 
     # -- checks ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,83 @@
+"""The gate: queries that are cold in a frame cost nothing there, and the others are answered as without it."""
+
+import pytest
+import torch
+
+from simvg_core.errors import ConfigurationError, InputError
+from simvg_core.gate import closed_logit, curve, store
+from simvg_core.processing import calibrated
+from tests.simvg_core.test_standing import MODELS, _texts
+
+
+def _frames(count=2):
+    return torch.randn(count, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+
+
+def test_warm_queries_are_answered_as_without_the_gate_and_cold_ones_get_its_score():
+    """Each frame decides for itself; a cold query has no box and the stored score."""
+    model = MODELS["line"]
+    model.config.gate_score = 0.03
+    standing = model.compile_queries(*_texts([3, 7, 5, 2, 4, 6], 5))
+    full = model.ground_frames(_frames(), standing, heat_map=True)
+    warmth = full.heat_map.amax(dim=-1)
+    gate = float(warmth.median())
+    out = model.ground_frames(_frames(), standing, gate=gate)
+    warm = warmth >= gate
+    assert 0 < int(warm.sum()) < warm.numel()
+    torch.testing.assert_close(out.token_logits[warm], full.token_logits[warm], atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.token_boxes[warm], full.token_boxes[warm], atol=1e-5, rtol=0)
+    assert torch.all(out.token_boxes[~warm] == 0)
+    assert calibrated(out.token_logits[~warm], model.config).numpy() == pytest.approx(0.03, abs=1e-6)
+
+
+def test_only_warm_queries_run(monkeypatch):
+    """Cold queries enter no layer."""
+    model = MODELS["line"]
+    standing = model.compile_queries(*_texts([3, 7, 5, 2], 5))
+    warmth = model.ground_frames(_frames(1), standing, heat_map=True).heat_map.amax(dim=-1)[0]
+    counts = []
+    whole = type(model)._ground_pairs
+
+    def counted(self, texts, *parts):
+        counts.append(len(texts))
+        return whole(self, texts, *parts)
+
+    monkeypatch.setattr(type(model), "_ground_pairs", counted)
+    model.ground_frames(_frames(1), standing, gate=float(warmth.max()))
+    model.ground_frames(_frames(1), standing, gate=float(warmth.max()) + 1)
+    assert counts == [1]
+
+
+def test_a_gate_needs_a_heat_map():
+    """The message says which models have one."""
+    model = MODELS["paper"]
+    with pytest.raises(ConfigurationError, match="a gate needs a model with auxiliary_heads=True"):
+        model.ground_frames(_frames(1), model.compile_queries(*_texts([3], 1)), gate=0.0)
+
+
+def test_the_threshold_keeps_the_recall_it_was_asked_for():
+    """Of four found pairs a recall of 0.75 may lose the coldest; pairs not found do not count."""
+    measured = curve([3.0, -1.0, 2.0, 0.5, -5.0, 1.0], [0.9, 0.8, 0.95, 0.1, 0.02, 0.85], [1, 1, 1, 0, 0, 1])
+    whole, most = measured.for_recall(1.0), measured.for_recall(0.75)
+    assert (whole.threshold, whole.recall, whole.passing) == (-1.0, 1.0, pytest.approx(5 / 6))
+    assert whole.closed_score == pytest.approx(0.02)
+    assert (most.threshold, most.recall, most.passing) == (1.0, 0.75, 0.5)
+
+
+def test_nothing_found_gives_no_gate():
+    """Without a found pair there is no recall to keep."""
+    with pytest.raises(InputError, match="finds nothing in 2 pairs"):
+        curve([1.0, 2.0], [0.1, 0.2], [False, False])
+
+
+def test_a_stored_point_gives_cold_queries_the_mean_score_of_what_it_keeps_out():
+    """The stored score comes back through the model's calibration."""
+    config = MODELS["line"].config
+    before = (config.gate_threshold, config.gate_score)
+    try:
+        store(config, curve([3.0, -1.0, -2.0], [0.9, 0.04, 0.02], [True, False, False]).for_recall(1.0))
+        assert (config.gate_threshold, config.gate_score) == (3.0, pytest.approx(0.03))
+        closed = closed_logit(config)
+        assert float(calibrated(torch.tensor([closed / 2, -closed / 2]), config)) == pytest.approx(0.03)
+    finally:
+        config.gate_threshold, config.gate_score = before
