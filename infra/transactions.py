@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ class TransactionalPublisher:
             try:
                 return self._call(produce)
             except BufferError:
-                producer.poll(0.05)
+                self._call(lambda: producer.poll(0.05))
                 self._check()
 
     def flush(self) -> None:
@@ -129,7 +130,7 @@ class TransactionalPublisher:
         Raises TransactionAborted, ProducerFenced, BrokerUnavailable when given up.
         """
         producer = self._open()
-        while producer.flush(STEP_SECONDS):
+        while self._call(lambda: producer.flush(STEP_SECONDS)):
             self._check()
         if any(sent.place is None for sent in self._sent):
             raise TransactionAborted(next((str(s.refused) for s in self._sent if s.refused), "messages were lost"))
@@ -162,8 +163,9 @@ class TransactionalPublisher:
         """Lets go of a producer that failed for good, without waiting; the next :meth:`begin` makes a new one."""
         producer, self._producer, self._sent = self._producer, None, []
         if producer is not None:
-            producer.purge()
-            producer.poll(0)
+            with contextlib.suppress(KafkaException):  # what it died of is known
+                producer.purge()
+                producer.poll(0)
 
     def _open(self) -> Producer:
         assert self._producer is not None, "begin() comes first"

@@ -1,0 +1,213 @@
+"""Results in transactions, against a real broker: whole or not at all, whatever is wrong with one of them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported there, not marked as re-exported
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from consumers.grounding.commits import CommitBook
+from consumers.grounding.outbox import Outbox
+from consumers.grounding.work import KEPT, Outgoing, Work, reduced
+from consumers.reading import read_to_end
+from infra.errors import ProducerFenced
+from infra.settings import KafkaSettings
+from infra.topics import TopicName, topic_name
+from infra.transactions import Sent, TransactionalPublisher
+
+GROUP = object()  # no offset is committed here, so no group is asked
+
+
+class Desk:
+    """An outbox on partition 0 of the frames, and what it has written."""
+
+    def __init__(self, kafka: KafkaSettings, name: str = "w1") -> None:
+        self.kafka = kafka
+        self.given_up = threading.Event()
+        self.commits = CommitBook()
+        self.commits.assign({0: None})
+        self.outbox = Outbox(
+            TransactionalPublisher(
+                kafka, transactional_id=f"{kafka.prefix}/{name}", client_id=name, given_up=self.given_up.is_set
+            ),
+            self.commits,
+            prefix=kafka.prefix,
+            name=name,
+            interval_s=0.01,
+            works=10,
+            read_metadata=lambda partitions: {},
+            given_up=self.given_up,
+        )
+        self.outbox.join_group(GROUP)
+        self.outbox.start()
+
+    def put(self, *messages: Outgoing, lease: int | None = None) -> None:
+        found = list(messages)
+        lease = self.commits.lease(0) if lease is None else lease
+        self.outbox.put(Work(partition=0, lease=lease, offset=None, messages=lambda _: found))
+
+    def written(self, topic: TopicName) -> list[bytes]:
+        name = topic_name(self.kafka.prefix, topic)
+        return [message.value() or b"" for message in read_to_end(self.kafka, name, client_id="test")]  # type: ignore[misc]
+
+    def close(self) -> None:
+        self.given_up.set()
+        self.outbox.close()
+
+
+@pytest.fixture
+def desk(kafka: KafkaSettings) -> Iterator[Desk]:
+    one = Desk(kafka)
+    yield one
+    one.close()
+
+
+def message(topic: TopicName, content: object, key: str = "k") -> Outgoing:
+    return Outgoing.json(topic, key=key, value=json.dumps(content), id="1", source="/cameras/line-1")
+
+
+def limit(kafka: KafkaSettings, topic: TopicName, size: int) -> None:
+    """The broker takes no larger messages on the topic from now on."""
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic_name(kafka.prefix, topic), incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+    probe = Producer({"bootstrap.servers": kafka.bootstrap, "message.max.bytes": 1_000_000})
+    refused: list[KafkaError | None] = [None]
+    while refused[0] is None:  # the broker says yes before it does it
+        probe.produce(
+            topic_name(kafka.prefix, topic),
+            key=b"probe",
+            value=b"x" * size,
+            on_delivery=lambda error, _: refused.__setitem__(0, error),
+        )
+        probe.flush(5)
+
+
+def test_a_message_that_is_too_large_is_cut_down(desk: Desk, until: Callable[..., None]) -> None:
+    """An alert over the broker's limit keeps its first and last boxes; what is written with it stays as it is."""
+    limit(desk.kafka, "alerts", 4000)
+    boxes = [[n / 1000, 0.0, 1.0, 1.0] for n in range(1000)]
+    desk.put(message("alerts", {"id": "a", "boxes": boxes}), message("detections", {"n": 1}))
+    until(lambda: desk.written("detections"))
+    alert = desk.written("alerts")[-1]
+    assert json.loads(alert) == {"id": "a", "boxes": boxes[: KEPT // 2] + boxes[-KEPT // 2 :]}
+    assert desk.written("detections") == [b'{"n": 1}']
+
+
+def test_a_message_that_cannot_be_cut_is_left_out(desk: Desk, until: Callable[..., None]) -> None:
+    """A poisonous message holds nothing up: it is left out, counted and logged, and all others are written once."""
+    limit(desk.kafka, "alerts", 4000)
+    desk.put(message("detections", {"n": 0}))
+    desk.put(message("alerts", {"reason": "x" * 10_000}), message("detections", {"n": 1}))
+    desk.put(Outgoing("alerts", b"", b"no key on a compacted topic", []), message("detections", {"n": 2}))
+    until(lambda: len(desk.written("detections")) == 3)
+    assert [json.loads(value)["n"] for value in desk.written("detections")] == [0, 1, 2]
+    assert [value for value in desk.written("alerts") if b"reason" in value or b"no key" in value] == []
+
+
+def test_work_of_an_earlier_lease_is_not_written(desk: Desk, until: Callable[..., None]) -> None:
+    """What was begun before a partition went away is the next owner's business, even if that is this worker."""
+    before = desk.commits.lease(0)
+    desk.commits.revoke([0])
+    desk.commits.assign({0: None})
+    desk.put(message("detections", {"n": 1}), lease=before)
+    desk.put(message("detections", {"n": 2}))
+    until(lambda: desk.written("detections"))
+    assert [json.loads(value)["n"] for value in desk.written("detections")] == [2]
+
+
+def test_a_namesake_ends_the_older_worker(desk: Desk, until: Callable[..., None]) -> None:
+    """Of two workers with one id the later goes on; the earlier writes nothing more and says what to do."""
+    desk.put(message("detections", {"n": 1}))
+    until(lambda: desk.written("detections"))
+    later = Desk(desk.kafka)
+    try:
+        later.put(message("detections", {"n": 2}))
+        until(lambda: len(desk.written("detections")) == 2)
+        desk.put(message("detections", {"n": 3}))
+        until(lambda: desk.outbox.failure)
+        assert isinstance(desk.outbox.failure, ProducerFenced)
+        assert "another worker with the id 'w1'" in str(desk.outbox.failure)
+        assert [json.loads(value)["n"] for value in desk.written("detections")] == [1, 2]
+    finally:
+        later.close()
+
+
+def test_a_worker_held_up_for_too_long_writes_nothing_late(kafka: KafkaSettings) -> None:
+    """A transaction that outlasts its time-out is undone by the broker; the publisher says so and can go on anew."""
+    publisher = TransactionalPublisher(
+        kafka, transactional_id=f"{kafka.prefix}/slow", client_id="slow", given_up=lambda: False, timeout_s=1.0
+    )
+    topic = topic_name(kafka.prefix, "detections")
+    publisher.begin()
+    publisher.send(Sent(), topic, key=b"k", value=b"late")
+    publisher.flush()
+    list(read_to_end(kafka, topic, client_id="test", settled=True))  # waits until the broker has undone it
+    with pytest.raises(ProducerFenced):
+        publisher.commit([], None)
+    assert publisher.overdue
+    publisher.discard()
+    publisher.begin()
+    publisher.send(Sent(), topic, key=b"k", value=b"again")
+    publisher.commit([], None)
+    assert [found.value() for found in read_to_end(kafka, topic, client_id="test")] == [b"again"]
+    publisher.discard()
+
+
+def test_open_transactions_are_waited_for_on_request(kafka: KafkaSettings) -> None:
+    """Reading to the settled end gives what lies behind an open transaction once it is over; else it is not there."""
+    topic = topic_name(kafka.prefix, "detections")
+    first, second = (
+        TransactionalPublisher(
+            kafka, transactional_id=f"{kafka.prefix}/{name}", client_id=name, given_up=lambda: False, timeout_s=30
+        )
+        for name in ("one", "two")
+    )
+    first.begin()
+    first.send(Sent(), topic, key=b"k", value=b"open")
+    first.flush()
+    second.begin()
+    second.send(Sent(), topic, key=b"k", value=b"behind it")
+    second.commit([], None)
+    assert list(read_to_end(kafka, topic, client_id="test")) == []
+
+    def end() -> None:
+        time.sleep(0.5)
+        first.abort()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert [m.value() for m in read_to_end(kafka, topic, client_id="test", settled=True)] == [b"behind it"]
+    ending.join()
+    first.discard()
+    second.discard()
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "left"),
+    [
+        ("frames-rejected", b"image", b""),
+        ("frames-rejected", b"", None),
+        ("evidence", b"\xff\xd8", None),
+        ("alarm-state", None, None),
+        ("alerts", b'{"boxes":[],"id":"a"}', None),
+    ],
+    ids=["rejected", "rejected-empty", "picture", "tombstone", "nothing-to-cut"],
+)
+def test_what_can_be_taken_away(topic: TopicName, value: bytes | None, left: bytes | None) -> None:
+    """A rejected message loses its bytes; what has nothing to lose is left out."""
+    found = reduced(Outgoing(topic, b"k", value, []))
+    assert (None if found is None else found.value) == left

@@ -1,0 +1,191 @@
+"""The faults, and a run of them: what the cameras show goes through a plant where things are killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.broker import LocalBroker
+from infra.redis_server import LocalRedis
+from infra.settings import KafkaSettings, RedisSettings
+from infra.topics import create_topics
+from tests.faults.compare import Differences, Story, compare, story
+from tests.faults.plant import SESSION_S, Plant, wait
+from tests.faults.script import CAMERAS, Shot, write_script
+
+FAULTS = (
+    "kill a worker",
+    "kill a worker inside a transaction",
+    "kill and restart the broker",
+    "Redis away",
+    "camera away",
+    "add a worker",
+    "remove a worker",
+    "pause a worker past its session",
+)
+BASE = ("w1", "w2")
+TRIES = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Of one fault run."""
+
+    rounds: int
+    seed: int
+    frames: int = 40
+    pace_s: float = 0.01
+    redis_away_s: float = 60.0
+    catch_up_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round was, and what came of it. `open_messages`: of transactions that the fault left unfinished."""
+
+    number: int
+    fault: str
+    frames: int
+    transitions: int
+    seconds: float
+    open_messages: int
+    differences: Differences
+
+
+def plan_faults(seed: int, rounds: int) -> list[str]:
+    """Every fault once before any comes again, in a seeded order."""
+    chance = random.Random(f"faults {seed}")
+    planned: list[str] = []
+    while len(planned) < rounds:
+        planned += chance.sample(FAULTS, len(FAULTS))
+    return planned[:rounds]
+
+
+class FaultRun:
+    """One run on servers of its own, or on a cluster's."""
+
+    def __init__(
+        self, settings: Settings, kafka: KafkaSettings, broker: LocalBroker, redis: LocalRedis, folder: Path
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._redis = redis
+        self._faults = plan_faults(settings.seed, settings.rounds)
+        restarts = frozenset(n for n, fault in enumerate(self._faults) if fault == "camera away")
+        self._script = write_script(settings.seed, settings.rounds, settings.frames, restarts)
+        self._chance = random.Random(f"moments {settings.seed}")
+        self._open = 0
+        redis_settings = [RedisSettings(url=redis.url, prefix=name, timeout_s=1.0) for name in ("calm", "storm")]
+        self._calm, self._storm = (
+            Plant(kafka.model_copy(update={"prefix": one.prefix}), one, folder / one.prefix) for one in redis_settings
+        )
+
+    def run(self, report: Callable[[Round], None]) -> bool:
+        """All rounds; whether nothing differed. Raises TimeoutError when a plant does not catch up."""
+        stories = self._undisturbed()
+        storm = self._storm
+        create_topics(storm.kafka)
+        storm.add_queries()
+        same = True
+        try:
+            for number, fault in enumerate(self._faults):
+                self._staff()
+                wait(self._shared, 120, "both workers hold partitions")
+                began, self._open = time.monotonic(), 0
+                self._disturb(fault, self._script[number])
+                self._staff()
+                wait(storm.caught_up, self._settings.catch_up_s, f"all frames are committed after: {fault}")
+                found = compare(storm, stories[number])
+                transitions = sum(map(len, stories[number].values()))
+                spent = time.monotonic() - began
+                report(Round(number + 1, fault, len(storm.published), transitions, spent, self._open, found))
+                same = same and not found
+            return same
+        finally:
+            storm.close()
+
+    def _undisturbed(self) -> list[Story]:
+        """What one worker gives when nothing happens, after each round's frames."""
+        calm = self._calm
+        create_topics(calm.kafka)
+        calm.add_queries()
+        calm.start("calm")
+        stories = []
+        try:
+            for shots in self._script:
+                calm.publish(shots)
+                wait(calm.caught_up, self._settings.catch_up_s, "the undisturbed run is done")
+                stories.append(story(calm.alerts()))
+            assert calm.workers["calm"].end(signal.SIGTERM) == 0, "the undisturbed worker stops cleanly"
+            return stories
+        finally:
+            calm.close()
+
+    def _staff(self) -> None:
+        """Restarts what has ended, as a supervisor does."""
+        for name in BASE:
+            worker = self._storm.workers.get(name)
+            if worker is None or not worker.running:
+                self._storm.start(name)
+
+    def _shared(self) -> bool:
+        return all(self._storm.workers[name].working for name in BASE)
+
+    def _disturb(self, fault: str, shots: list[Shot]) -> None:
+        """Publishes the round's frames; the fault happens somewhere in the first half of them."""
+        storm, moment = self._storm, self._chance.randrange(len(shots) // 4, len(shots) // 2)
+        victim = self._chance.choice(BASE)
+        if fault == "camera away":
+            away = [shot for shot in shots if shot.camera == CAMERAS[0]]
+            storm.publish([shot for shot in shots if shot.camera != CAMERAS[0]], self._settings.pace_s)
+            return storm.publish(away, self._settings.pace_s)
+        storm.publish(shots[:moment], self._settings.pace_s)
+        publishing = threading.Thread(target=storm.publish, args=(shots[moment:], self._settings.pace_s))
+        publishing.start()
+        try:
+            self._happen(fault, victim)
+        finally:
+            publishing.join()
+
+    def _happen(self, fault: str, victim: str) -> None:
+        storm = self._storm
+        if fault == "kill a worker":
+            time.sleep(self._chance.random())
+            storm.workers[victim].end(signal.SIGKILL)
+        elif fault == "kill a worker inside a transaction":
+            self._kill_inside(victim)
+        elif fault == "kill and restart the broker":
+            self._broker.stop(kill=True)
+            time.sleep(self._chance.uniform(0.5, 2.0))
+            self._broker.start()
+        elif fault == "Redis away":
+            self._redis.stop(kill=True)
+            time.sleep(self._settings.redis_away_s)
+            self._redis.start()
+        elif fault == "add a worker":
+            storm.start("w3")
+        elif fault == "remove a worker":
+            began = time.monotonic()
+            assert storm.workers[victim].end(signal.SIGTERM, 60.0) == 0, "a worker told to stop ends with 0"
+            self._stopping_s = time.monotonic() - began
+        elif fault == "pause a worker past its session":
+            storm.workers[victim].send(signal.SIGSTOP)
+            time.sleep(SESSION_S + 3.0)
+            storm.workers[victim].send(signal.SIGCONT)
+
+    def _kill_inside(self, victim: str) -> None:
+        """Holds the worker at random moments until one is inside a transaction, and kills it there."""
+        worker = self._storm.workers[victim]
+        for _ in range(TRIES):
+            worker.send(signal.SIGSTOP)
+            self._open = self._storm.left_open()
+            if self._open:
+                break
+            worker.send(signal.SIGCONT)
+            time.sleep(self._chance.uniform(0.0, 0.05))
+        worker.end(signal.SIGKILL)
