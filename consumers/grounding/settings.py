@@ -120,8 +120,11 @@ class WorkerSettings(RoleSettings):
         return self.freshness == "every" if self.decode_ahead is None else self.decode_ahead
 
     def limits_of(self, camera: str) -> CameraLimits:
-        """From where frames of one camera cannot be judged."""
-        return limits_of(self.camera_limits, camera)
+        """From where frames of one camera cannot be judged. Under "every", old frames are asked for: none is stale,
+        unless a rule says from when."""
+        found = limits_of(self.camera_limits, camera)
+        asked_for = self.freshness_of(camera) == "every" and "stale_s" not in found.model_fields_set
+        return found.model_copy(update={"stale_s": None}) if asked_for else found
 
     def freshness_of(self, camera: str) -> Freshness:
         """Freshness of one camera."""
