@@ -26,3 +26,11 @@ def test_limits_are_read_from_a_file(tmp_path: Path) -> None:
     assert settings.limits_of("dark-1").picture.black == 4
     assert settings.limits_of("dark-1").blind_s is None
     assert settings.limits_of("line-1").vision.frozen_s == 30
+
+
+def test_under_every_an_old_frame_is_not_stale_unless_a_rule_says_so() -> None:
+    """Who asks for every frame gets old ones judged; a rule that names an age is kept."""
+    assert WorkerSettings().limits_of("line-1").stale_s == CameraLimits().stale_s
+    assert WorkerSettings(freshness="every").limits_of("line-1").stale_s is None
+    rule = CameraLimits(stale_s=3)
+    assert WorkerSettings(freshness="every", camera_limits=(rule,)).limits_of("line-1").stale_s == 3
