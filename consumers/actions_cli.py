@@ -15,7 +15,7 @@ from rich.console import Console
 
 from consumers.actions import publish_action
 from consumers.alerts import read_alerts
-from consumers.alerts_cli import app
+from consumers.alerts_cli import app as app
 from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, Box, OperatorAction
 from infra.errors import BadOperatorAction
 from infra.settings import KafkaSettings, RoleSettings, load

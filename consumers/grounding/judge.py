@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from consumers.grounding.actions import ActionBook
@@ -200,7 +200,7 @@ class Judge:
         partition: int,
         lease: int,
         offset: int | None,
-        alerts: list[tuple[Alert, str]],
+        alerts: Sequence[tuple[Alert, str]],
         changed: list[AlarmState],
         evidence: list[Outgoing],
         detections: Outgoing | None,
