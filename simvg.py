@@ -12,6 +12,7 @@ from consumers.actions_cli import app as alerts_app
 from consumers.demo.cli import demo
 from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
+from consumers.grounding.replay_cli import replay
 from consumers.rejected_cli import app as rejected_app
 from infra.acl_cli import app as acl_app
 from infra.cli import app as stack_app
@@ -24,6 +25,7 @@ from infra.settings import all_secret_names, environment_name
 from producers.cli import camera
 from simvg_core.convert_cli import app as convert_app
 from simvg_core.errors import SimVGError
+from simvg_core.explain_cli import explain
 from simvg_core.export_cli import export
 from simvg_core.lineworld.cli import app as line_app
 from simvg_core.training.cli import app as training_app
@@ -40,7 +42,9 @@ app.command("camera")(camera)
 app.command("work")(work)
 app.add_typer(alerts_app, name="alerts")
 app.command("evidence")(evidence)
+app.command("explain")(explain)
 app.command("export")(export)
+app.command("replay")(replay)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
 app.add_typer(acl_app, name="acl")

@@ -71,7 +71,7 @@ def alerts(
         nothing = True
         for one in rows:
             nothing = False
-            _show_json(one) if as_json else console.print(_line(one), highlight=False, soft_wrap=True)
+            _show_json(one) if as_json else console.print(alert_line(one), highlight=False, soft_wrap=True)
         if nothing and not as_json and not follow:
             console.print("no alerts are kept")
     finally:
@@ -96,7 +96,7 @@ def _show_json(one: Alert | UnreadableAlert) -> None:
         typer.echo(json.dumps({"unreadable": one.fault, "at": one.place.model_dump()}))
 
 
-def _line(one: Alert | UnreadableAlert) -> str:
+def alert_line(one: Alert | UnreadableAlert) -> str:
     """One transition on one line, which a narrow terminal wraps and a wide one does not."""
     if isinstance(one, UnreadableAlert):
         place = f"{one.place.topic} {one.place.partition}:{one.place.offset}"

@@ -1,22 +1,25 @@
-"""Reading a topic from its beginning to where it ended when the reading began."""
+"""Reading a topic, from its beginning or a time on, to where it ended when the reading began."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import OFFSET_END, Message, TopicPartition
 
 from infra.errors import BrokerUnavailable
 from infra.kafka import Consumer, follow, last_offsets
 from infra.settings import KafkaSettings
+
+SILENCE_SECONDS = 30.0
+"""A reading that gets nothing for so long before it has reached its end has lost the broker."""
 
 SETTLE_SECONDS = 10.0
 """A partition that was only just created, or whose leader is just being elected, is asked again for this long."""
 
 
 def read_to_end(
-    kafka: KafkaSettings, topic: str, *, client_id: str, settled: bool = False, silence_s: float = 30.0
+    kafka: KafkaSettings, topic: str, *, client_id: str, settled: bool = False, silence_s: float = SILENCE_SECONDS
 ) -> Iterator[Message]:
     """All committed messages that are there at the start; in order per partition.
 
@@ -27,17 +30,36 @@ def read_to_end(
     """
     with follow(kafka, [topic], client_id=client_id, from_beginning=True) as consumer:
         ends = last_offsets(kafka, topic, client_id=client_id) if settled else _ends(consumer)
-        open_ends = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
-        deadline = time.monotonic() + silence_s
-        while open_ends:
-            for message in consumer.consume(500, 0.1):
-                deadline = time.monotonic() + silence_s
-                yield message
-            open_ends = [end for end in open_ends if not consumer.reached_end(end)]
-            if time.monotonic() > deadline:
-                raise BrokerUnavailable(
-                    f"topic {topic} on {kafka.bootstrap} could not be read to its end: nothing came for {silence_s:g} s"
-                )
+        yield from _until(kafka, consumer, topic, ends, silence_s)
+
+
+def read_span(kafka: KafkaSettings, topic: str, *, since_ms: int, client_id: str) -> Iterator[Message]:
+    """As :func:`read_to_end`, from the first message on whose Kafka timestamp is ``since_ms`` (since 1970) or later."""
+    with follow(kafka, [topic], client_id=client_id, from_beginning=True) as consumer:
+        ends = _ends(consumer)
+        if not ends:
+            return
+        found = consumer.at_times([TopicPartition(topic, partition, since_ms) for partition in ends])
+        starts = {part.partition: part.offset for part in found if 0 <= part.offset < ends[part.partition]}
+        for part in consumer.assignment():
+            consumer.seek(TopicPartition(topic, part.partition, starts.get(part.partition, OFFSET_END)))
+        yield from _until(kafka, consumer, topic, {partition: ends[partition] for partition in starts}, SILENCE_SECONDS)
+
+
+def _until(
+    kafka: KafkaSettings, consumer: Consumer, topic: str, ends: dict[int, int], silence_s: float
+) -> Iterator[Message]:
+    open_ends = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
+    deadline = time.monotonic() + silence_s
+    while open_ends:
+        for message in consumer.consume(500, 0.1):
+            deadline = time.monotonic() + silence_s
+            yield message
+        open_ends = [end for end in open_ends if not consumer.reached_end(end)]
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(
+                f"topic {topic} on {kafka.bootstrap} could not be read to its end: nothing came for {silence_s:g} s"
+            )
 
 
 def _ends(consumer: Consumer) -> dict[int, int]:

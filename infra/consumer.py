@@ -135,6 +135,13 @@ class Consumer:
         """The next offset that each partition will be read from."""
         return self._call(lambda: self._consumer.position(list(partitions)))
 
+    def at_times(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Where to read from for messages at or after a time: offsets of the partitions are times in ms since 1970.
+
+        A partition without such a message comes with its end, or -1 where that is not known.
+        """
+        return self._call(lambda: self._consumer.offsets_for_times(list(partitions), timeout=_METADATA_TIMEOUT_S))
+
     def assignment(self) -> list[TopicPartition]:
         """The partitions that are read now."""
         return self._call(self._consumer.assignment)

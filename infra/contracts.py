@@ -373,6 +373,7 @@ EVENT_TYPES: dict[str, str] = {
     "operator-actions": "line.simvg.operator-action.v1",
     "alarm-state": "line.simvg.alarm-state.v1",
     "frames-rejected": "line.simvg.frame-rejected.v1",
+    "alerts-replay": "line.simvg.alert.v1",
 }
 """CloudEvents type of the messages of each topic (topic names without the plant's prefix)."""
 

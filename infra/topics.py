@@ -24,7 +24,9 @@ from infra.errors import BrokerError, TopicMissing
 from infra.kafka_client import client_config, translate
 from infra.settings import KafkaSettings
 
-TopicName = Literal["frames", "detections", "alerts", "evidence", "operator-actions", "alarm-state", "frames-rejected"]
+TopicName = Literal[
+    "frames", "detections", "alerts", "evidence", "operator-actions", "alarm-state", "frames-rejected", "alerts-replay"
+]
 TOPIC_NAMES: tuple[TopicName, ...] = get_args(TopicName)
 
 MAX_MESSAGE_BYTES = 4_000_000
@@ -108,6 +110,11 @@ TOPICS: dict[TopicName, TopicSpec] = dict(
             "frames-rejected",
             "messages that could not be read as frames, as they were",
             _delete(ms=7 * _DAY, bytes_per_partition=200_000_000, images=True),
+        ),
+        _spec(
+            "alerts-replay",
+            "alerts of replays, which nobody acts on",
+            _delete(ms=7 * _DAY, bytes_per_partition=100_000_000),
         ),
     ]
 )

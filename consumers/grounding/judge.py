@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
 from consumers.grounding.alarm import AlarmState, Sighting, Step, close, step, with_alerts
@@ -20,7 +21,6 @@ from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
-from consumers.grounding.outbox import Outbox
 from consumers.grounding.plan import Look, Plan
 from consumers.grounding.work import Outgoing, Work
 from infra.contracts import (
@@ -54,13 +54,19 @@ _LATENCY = histogram(
 _VISIBLE = histogram("simvg_worker_alert_commit_seconds", "from the decision on an alert to its commit")
 
 
+class Sink(Protocol):
+    """Where works go: the outbox, or a replay's collection."""
+
+    def put(self, work: Work) -> None: ...
+
+
 class Judge:
     """Runs the alarms of one worker. Used by one thread."""
 
     def __init__(
         self,
         book: AlarmBook,
-        outbox: Outbox,
+        outbox: Sink,
         *,
         model: str,
         quality: int,

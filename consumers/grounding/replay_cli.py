@@ -1,0 +1,191 @@
+"""`simvg replay`: what would have been raised."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from consumers.alerts import read_alerts
+from consumers.alerts_cli import alert_line
+from consumers.grounding.replay import Replay, Tally, retained_frames, video_frames
+from consumers.grounding.replay_diff import Difference, compare, episodes
+from consumers.grounding.settings import WorkerSettings
+from infra.cloudevents import event_headers
+from infra.contracts import Alert, StandingQuery
+from infra.errors import QueryNotFound, SettingsError
+from infra.kafka import Publisher
+from infra.queries import QueryRegistry, QuerySet
+from infra.settings import KafkaSettings, load
+from infra.topics import require_topics, topic_name
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """``"2026-11-27T02:15:00Z"`` (UTC when no zone is given), or how long ago: ``"90s"``, ``"10m"``, ``"2h"``.
+
+    Raises SettingsError.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise SettingsError(
+            f"{text!r} is no time; write 2026-11-27T02:15:00Z, or how long ago as 90s, 10m or 2h"
+        ) from error
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def replay(
+    camera: Annotated[str, typer.Option("--camera", help="Camera whose frames are replayed, or whom a video is from.")],
+    since: Annotated[str, typer.Option("--from", help="Begin: 2026-11-27T02:15:00Z, or how long ago (10m).")] = "10m",
+    until: Annotated[str, typer.Option("--to", help="End, written as --from.")] = "0s",
+    video: Annotated[Path | None, typer.Option("--video", help="A video file instead of retained frames.")] = None,
+    query: Annotated[
+        list[str] | None, typer.Option("--query", help="Only this standing query, by id; repeatable.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="A query in words instead of the standing ones.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Raise threshold instead of the query's.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Another model's folder.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Compare with the alerts that were raised.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Also put the alerts on the topic alerts-replay.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per alert transition.")] = False,
+    kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
+    topic_prefix: Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant.")] = None,
+    redis: Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file, as of `simvg work`.")] = None,
+) -> None:
+    """Runs frames of the past through model and alarms again and shows what would be raised; nothing is acted on.
+
+    The standing queries are those of now, shadow ones included. Exit code 1 when --diff finds a difference.
+
+    Examples: simvg replay --camera line-1 --from 5m --diff · simvg replay --camera line-1 --video a.mp4 --text "stain"
+    """
+    flags = {"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix, "redis.url": redis, "model": model}
+    settings = load(WorkerSettings, flags=flags, file=config)
+    now = datetime.now(UTC)
+    start, end = parse_moment(since, now=now), parse_moment(until, now=now)
+    if start >= end:
+        raise SettingsError(f"--from {since} is not before --to {until}; frames are replayed from the one to the other")
+    from consumers.grounding.engine import load_engine
+    from consumers.grounding.plan import make_plan
+
+    queries = _queries(settings, camera, query, text, threshold)
+    engine = load_engine(
+        settings.model,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+        threads=settings.torch_threads,
+    )
+    plan = make_plan(queries, engine)
+    console = Console(stderr=as_json)
+    for id, why in plan.refused.items():
+        console.print(f"[red]{escape(id)} cannot be asked:[/] {escape(why)}", highlight=False)
+    run = Replay(engine, plan, limits=settings.limits_of, max_pixels=settings.max_pixels)
+    frames = (
+        video_frames(video, camera, start_ns=time.time_ns())
+        if video is not None
+        else retained_frames(settings.kafka, camera, start_ns=_ns(start), end_ns=_ns(end), tally=run.tally)
+    )
+    found = []
+    for alert in run.run(frames):
+        found.append(alert)
+        typer.echo(alert.model_dump_json()) if as_json else console.print(alert_line(alert), highlight=False)
+    _tell(console, run.tally, len(episodes(found)))
+    if publish:
+        _publish(settings.kafka, found)
+        console.print(f"{len(found)} transitions on {topic_name(settings.kafka.prefix, 'alerts-replay')}")
+    if diff:
+        ids = {one.id for one in queries.queries}
+        differences = compare(episodes(_raised(settings.kafka, camera, ids, start, end)), episodes(found))
+        _show(console, differences)
+        if any(one.verdict != "same" for one in differences):
+            raise typer.Exit(1)
+
+
+def _queries(
+    settings: WorkerSettings, camera: str, wanted: Sequence[str] | None, text: str | None, threshold: float | None
+) -> QuerySet:
+    """What is asked: enabled, live, of this camera."""
+    changes: dict[str, object] = {"enabled": True, "mode": "live"}
+    if threshold is not None:
+        changes |= {"raise_threshold": threshold, "clear_threshold": None}
+    if text is not None:
+        now = datetime.now(UTC)
+        asked = StandingQuery(id="replay", text=text, cameras=(camera,), created=now, changed=now)
+        return QuerySet(1, (StandingQuery.model_validate(asked.model_dump() | changes),))
+    registry = QueryRegistry(settings.redis)
+    try:
+        known = registry.snapshot()
+    finally:
+        registry.close()
+    missing = sorted(set(wanted or ()) - {one.id for one in known.queries})
+    if missing:
+        raise QueryNotFound(f"no standing query {missing[0]!r}; `simvg query list` shows those that are")
+    chosen = [one for one in known.queries if (one.enabled if wanted is None else one.id in wanted)]
+    changed = [StandingQuery.model_validate(one.model_dump() | changes) for one in chosen]
+    watching = tuple(one for one in changed if one.watches(camera))
+    if not watching:
+        raise QueryNotFound(f"no standing query watches camera {camera!r}; name one with --query, or give --text")
+    return QuerySet(known.revision, watching)
+
+
+def _raised(kafka: KafkaSettings, camera: str, ids: set[str], start: datetime, end: datetime) -> Iterator[Alert]:
+    """The transitions, in the span, of alerts that began in it."""
+    for one in read_alerts(kafka, from_beginning=True, to_end=True):
+        if isinstance(one, Alert) and one.camera == camera and one.query.id in ids and start <= one.onset_at < end:
+            yield one
+
+
+def _publish(kafka: KafkaSettings, alerts: Sequence[Alert]) -> None:
+    require_topics(kafka, ("alerts-replay",))
+    with Publisher(kafka, client_id="simvg-replay") as publisher:
+        for alert in alerts:
+            headers = event_headers("alerts-replay", id=f"{alert.id}/{alert.number}", source=f"/cameras/{alert.camera}")
+            value = alert.model_dump_json().encode()
+            publisher.send(
+                topic_name(kafka.prefix, "alerts-replay"), key=alert.id.encode(), value=value, headers=headers
+            )
+
+
+def _tell(console: Console, tally: Tally, alerts: int) -> None:
+    reasons = {**tally.skipped, **tally.rejected}
+    told = "".join(f", {count} {escape(reason)}" for reason, count in sorted(reasons.items()))
+    console.print(f"{tally.frames} frames: {tally.scored} scored{told}; {alerts} alerts", highlight=False)
+
+
+def _show(console: Console, differences: Sequence[Difference]) -> None:
+    if not differences:
+        console.print("no alert then, none now")
+        return
+    table = Table("", "query", "onset then", "onset now", "alert", box=None, pad_edge=False)
+    for one in differences:
+        either = one.then or one.now
+        assert either is not None
+        onset = [f"{e.onset:%H:%M:%S.%f}"[:-3] if e is not None else "–" for e in (one.then, one.now)]
+        colour = "green" if one.verdict == "same" else "yellow" if one.verdict == "moved" else "red"
+        table.add_row(f"[{colour}]{one.verdict}[/]", escape(either.text), *onset, either.id)
+    console.print(table)
+    counts = Counter(one.verdict for one in differences)
+    console.print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), highlight=False)
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000) * 1_000

@@ -1,0 +1,196 @@
+"""Frames of the past give the alerts that they gave, or those that other settings would have given."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from consumers.alerts import read_alerts
+from consumers.grounding import engine as engine_module
+from consumers.grounding.plan import make_plan
+from consumers.grounding.replay import Replay, retained_frames, video_frames
+from consumers.grounding.replay_cli import parse_moment, replay
+from consumers.grounding.replay_diff import Episode, compare, episodes
+from infra.contracts import Alert, AlertState, StandingQuery
+from infra.errors import CameraError, QueryNotFound, SettingsError
+from infra.queries import QuerySet
+from tests.consumers.grounding.colour import COLOURS, ColourEngine
+from tests.consumers.grounding.conftest import Line
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90s", NOW - timedelta(seconds=90)),
+        ("1.5 h", NOW - timedelta(hours=1.5)),
+        ("2026-11-27T02:15:00Z", NOW.replace(hour=2, minute=15)),
+        ("2026-11-27T02:15:00", NOW.replace(hour=2, minute=15)),
+        ("2026-11-27T03:15:00+01:00", NOW.replace(hour=2, minute=15)),
+    ],
+)
+def test_moments(text: str, moment: datetime) -> None:
+    """A time with a zone, one in UTC, or how long ago."""
+    assert parse_moment(text, now=NOW) == moment
+
+
+def test_what_is_no_moment_is_refused() -> None:
+    """The error shows how a time is written."""
+    with pytest.raises(SettingsError, match="90s, 10m or 2h"):
+        parse_moment("yesterday", now=NOW)
+
+
+def episode(id: str, start: int, end: int | None, query: str = "q") -> Episode:
+    at = [None if s is None else NOW + timedelta(seconds=s) for s in (start, end)]
+    assert at[0] is not None
+    return Episode(id, query, query, at[0], at[0], at[1])
+
+
+def test_differences_are_named() -> None:
+    """The same id is the same alert; an overlapping one of the same query moved; the rest is only then or only now."""
+    then = [episode("a", 0, 5), episode("b", 10, 15), episode("c", 30, 31), episode("d", 40, None)]
+    now = [episode("a", 0, 6), episode("x", 12, 16), episode("y", 20, 21), episode("z", 41, 42, "other")]
+    told = [(one.verdict, (one.then or one.now).id) for one in compare(then, now)]  # type: ignore[union-attr]
+    assert told == [
+        ("same", "a"), ("moved", "b"), ("only now", "y"), ("only then", "c"), ("only then", "d"), ("only now", "z"),
+    ]  # fmt: skip
+    assert compare([], []) == []
+
+
+def transitions(line: Line) -> list[Alert]:
+    found = read_alerts(line.kafka, from_beginning=True, to_end=True)
+    return [one for one in found if isinstance(one, Alert)]
+
+
+def played(line: Line) -> int:
+    """A worker that saw two red episodes and was stopped; when it began, in ns."""
+    line.changes["freshness"] = "every"
+    line.add("red", id="q-red", episodes="query")
+    worker = line.start()
+    camera = line.camera()
+    began = time.time_ns()
+    camera.play("..rrrr......rrrrr.......")
+    line.wait_for_alerts(*["raised", "cleared", "closed"] * 2)
+    line.stop(worker)
+    return began
+
+
+def test_a_replay_raises_what_was_raised(line: Line) -> None:
+    """The same frames and queries give the same alerts: ids, states, scores, boxes, times."""
+    began = played(line)
+    engine = ColourEngine()
+    run = Replay(engine, make_plan(line.registry.snapshot(), engine))
+    frames = retained_frames(line.kafka, "line-1", start_ns=began, end_ns=time.time_ns(), tally=run.tally)
+    again = list(run.run(frames))
+    then = transitions(line)
+    facts = [(one.id, one.state, one.score, one.boxes, one.timeline[-1].at) for one in again]
+    assert facts == [(one.id, one.state, one.score, one.boxes, one.timeline[-1].at) for one in then]
+    assert (run.tally.frames, run.tally.scored) == (24, 24)
+    assert {one.verdict for one in compare(episodes(then), episodes(again))} == {"same"}
+
+
+def test_only_the_span_and_the_camera_are_replayed(line: Line) -> None:
+    """Frames of another camera and from before or after the span are left out."""
+    line.camera("line-2").play("rrr")
+    camera = line.camera()
+    camera.play("rr")
+    start = time.time_ns()
+    camera.play("rrrr")
+    end = time.time_ns()
+    time.sleep(0.01)
+    camera.play("r")
+    engine = ColourEngine()
+    run = Replay(engine, make_plan(QuerySet(1, ()), engine))
+    kept = retained_frames(line.kafka, "line-1", start_ns=start, end_ns=end, tally=run.tally)
+    assert [frame.header.sequence for frame in kept] == [2, 3, 4, 5]
+    assert list(retained_frames(line.kafka, "line-1", start_ns=end, end_ns=end, tally=run.tally)) == []
+
+
+def test_broken_frames_are_counted(line: Line) -> None:
+    """What cannot be read or decoded is in the tally by its reason."""
+    camera = line.camera()
+    start = time.time_ns()
+    camera.play("r")
+    camera.send(image=b"noise")
+    line.add("red", id="q-red")
+    engine = ColourEngine()
+    run = Replay(engine, make_plan(line.registry.snapshot(), engine))
+    assert (
+        list(run.run(retained_frames(line.kafka, "line-1", start_ns=start, end_ns=time.time_ns(), tally=run.tally)))
+        == []
+    )
+    assert (run.tally.frames, run.tally.scored, run.tally.rejected) == (2, 1, {"not_an_image": 1})
+
+
+def video(path: Path, script: str) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (160, 120))
+    noise = np.random.default_rng(3)
+    for letter in script:
+        pixels = noise.integers(100, 140, (120, 160, 3)).astype(np.uint8)
+        if letter == "r":
+            pixels[40:70, 40:80] = COLOURS["red"]
+        writer.write(pixels)
+    writer.release()
+    return path
+
+
+def test_a_video_is_replayed(tmp_path: Path) -> None:
+    """A file's frames go through as a camera's: one raised and closed alert per episode."""
+    engine = ColourEngine()
+    query = StandingQuery(id="q", text="red", created=NOW, changed=NOW, episodes="query")
+    run = Replay(engine, make_plan(QuerySet(1, (query,)), engine))
+    found = list(run.run(video_frames(video(tmp_path / "a.avi", "..rrrrr........"), "line-9", start_ns=10**18)))
+    assert [one.state for one in found] == [AlertState.RAISED, AlertState.CLEARED, AlertState.CLOSED]
+    assert found[0].camera == "line-9" and found[0].onset.sequence == 2
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    """The file is named."""
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(CameraError, match=r"a\.mp4 cannot be opened"):
+        list(video_frames(tmp_path / "a.mp4", "line-1", start_ns=0))
+
+
+def command(line: Line, *arguments: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(replay)
+    where = ["--kafka", line.kafka.bootstrap, "--topic-prefix", line.kafka.prefix, "--redis", line.redis.url]
+    environment = {"COLUMNS": "200", "SIMVG_REDIS__PREFIX": line.redis.prefix}
+    done = CliRunner().invoke(app, [*arguments, *where], env=environment)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def test_the_command_compares(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--diff finds nothing for the same settings, and names what another threshold would have changed."""
+    played(line)
+    monkeypatch.setattr(engine_module, "load_engine", lambda *_, **__: ColourEngine())
+    code, shown = command(line, "--camera", "line-1", "--from", "5m", "--diff", "--publish")
+    assert code == 0 and "24 frames: 24 scored; 2 alerts" in shown and "2 same" in shown
+    assert len(line.messages("alerts-replay")) == 6
+    code, shown = command(line, "--camera", "line-1", "--from", "5m", "--diff", "--threshold", "0.999")
+    assert code == 1 and "2 only then" in shown
+    code, shown = command(line, "--camera", "line-1", "--from", "5m", "--text", "green", "--json")
+    assert code == 0 and shown == ""
+    code, shown = command(line, "--camera", "line-1", "--from", "5m", "--query", "q-red", "--json")
+    assert [json.loads(text)["state"] for text in shown.splitlines()] == ["raised", "cleared", "closed"] * 2
+
+
+def test_a_query_that_is_not_there_is_named(line: Line) -> None:
+    """A wrong id, or a camera that no query watches, is an error with the remedy."""
+    with pytest.raises(QueryNotFound, match="'q-none'"):
+        command(line, "--camera", "line-1", "--query", "q-none")
+    with pytest.raises(QueryNotFound, match="no standing query watches camera 'line-1'"):
+        command(line, "--camera", "line-1")
+    with pytest.raises(SettingsError, match="is not before"):
+        command(line, "--camera", "line-1", "--from", "1m", "--to", "2m")
