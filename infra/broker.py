@@ -23,7 +23,8 @@ class LocalBroker:
     """Broker and controller in one process (KRaft), data in ``state_dir/kafka``. Start and stop as often as needed.
 
     ``properties`` stand over those of `infra/kafka/server.properties`, for example more listeners and an authorizer;
-    ``port`` must stay one without credentials. ``java_options`` go to its virtual machine.
+    ``port`` must stay one without credentials. ``java_options`` go to its virtual machine. Brokers of one cluster have
+    the same ``cluster_id``; default: a cluster of its own.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class LocalBroker:
         heap_mb: int = 512,
         properties: Mapping[str, str] | None = None,
         java_options: Sequence[str] = (),
+        cluster_id: str | None = None,
     ) -> None:
         self.port = port
         self.controller_port = controller_port
@@ -43,6 +45,7 @@ class LocalBroker:
         self._heap_mb = heap_mb
         self._overrides = dict(properties or {})
         self._java_options = tuple(java_options)
+        self._cluster_id = cluster_id
         self._state_dir = state_dir.absolute()
         self._data_dir = self._state_dir / "kafka"
         self._properties = self._state_dir / "server.properties"
@@ -135,7 +138,7 @@ class LocalBroker:
 
     def _format(self, java: Path, classpath: str, log_config: str) -> None:
         command = [str(java), *_STORAGE_OPTIONS, log_config, "-cp", classpath, "kafka.tools.StorageTool"]
-        arguments = ["format", "--cluster-id", _cluster_id(), "--config", str(self._properties)]
+        arguments = ["format", "--cluster-id", self._cluster_id or new_cluster_id(), "--config", str(self._properties)]
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
@@ -143,7 +146,8 @@ class LocalBroker:
             raise StackError(f"Kafka's storage in {self._data_dir} cannot be prepared:\n{done.stdout}{done.stderr}")
 
 
-def _cluster_id() -> str:
+def new_cluster_id() -> str:
+    """A random id as Kafka writes them."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):  # would be read as an option

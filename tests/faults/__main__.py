@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 
-from infra.broker import LocalBroker
 from infra.process import free_port
 from infra.redis_server import LocalRedis
-from infra.settings import KafkaSettings
-from tests.faults.rounds import FaultRun, Round, Settings
+from tests.faults.cluster import LocalCluster
+from tests.faults.rounds import BROKER, LOSE_BROKER, FaultRun, Round, Settings, plan_faults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,26 +33,28 @@ def main(
     seed: Annotated[int, typer.Option(help="What is shown, which fault comes when, and where it strikes.")] = 7,
     frames: Annotated[int, typer.Option(help="Frames per camera and round.")] = 40,
     redis_away: Annotated[float, typer.Option(help="Seconds that Redis stays away.")] = 60.0,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Three brokers, of which one at a time is lost.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Folder for logs, kept afterwards.")] = None,
 ) -> None:
     """Two worker processes, four cameras, a broker and a Redis; ends with 1 on any difference."""
-    settings = Settings(rounds=rounds, seed=seed, frames=frames, redis_away_s=redis_away)
+    planned = plan_faults(seed, rounds)
+    if cluster:
+        planned = tuple(LOSE_BROKER if fault == BROKER else fault for fault in planned)
+    settings = Settings(seed=seed, faults=planned, frames=frames, redis_away_s=redis_away)
     with tempfile.TemporaryDirectory(prefix="simvg-faults-") as temporary:
         folder = keep if keep is not None else Path(temporary)
-        cache = REPOSITORY / ".cache"
-        broker = LocalBroker(folder / "broker", port=free_port(), controller_port=free_port(), cache_dir=cache)
+        servers = LocalCluster(folder, REPOSITORY / ".cache", size=3 if cluster else 1)
         redis = LocalRedis(folder / "redis", port=free_port())
         began = time.monotonic()
         try:
-            broker.start()
+            servers.start()
             redis.start()
-            kafka = KafkaSettings(bootstrap=broker.settings.bootstrap, partitions=4)
-            same = FaultRun(settings, kafka, broker, redis, folder).run(show)
+            same = FaultRun(settings, servers.settings, servers, redis, folder).run(show)
         except TimeoutError as error:
             typer.echo(f"STUCK: {error}")
             same = False
         finally:
-            broker.stop(kill=True)
+            servers.close()
             redis.stop(kill=True)
         words = "identical to the undisturbed run" if same else "NOT identical to the undisturbed run"
         typer.echo(f"{rounds} rounds, seed {seed}, {time.monotonic() - began:.0f} s: {words}")

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from infra.broker import LocalBroker
 from infra.redis_server import LocalRedis
 from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import create_topics
@@ -18,16 +18,20 @@ from tests.faults.compare import Differences, Story, compare, story
 from tests.faults.plant import SESSION_S, Plant, wait
 from tests.faults.script import CAMERAS, Shot, write_script
 
+BROKER = "kill and restart the broker"
 FAULTS = (
     "kill a worker",
     "kill a worker inside a transaction",
-    "kill and restart the broker",
+    BROKER,
     "Redis away",
     "camera away",
     "add a worker",
     "remove a worker",
     "pause a worker past its session",
 )
+LOSE_BROKER = "lose a broker of three"
+"""Of a cluster: it stays away until all frames of the round are done."""
+
 BASE = ("w1", "w2")
 TRIES = 40
 
@@ -36,8 +40,8 @@ TRIES = 40
 class Settings:
     """Of one fault run."""
 
-    rounds: int
     seed: int
+    faults: tuple[str, ...]
     frames: int = 40
     pace_s: float = 0.01
     redis_away_s: float = 60.0
@@ -57,27 +61,35 @@ class Round:
     differences: Differences
 
 
-def plan_faults(seed: int, rounds: int) -> list[str]:
+def plan_faults(seed: int, rounds: int) -> tuple[str, ...]:
     """Every fault once before any comes again, in a seeded order."""
     chance = random.Random(f"faults {seed}")
     planned: list[str] = []
     while len(planned) < rounds:
         planned += chance.sample(FAULTS, len(FAULTS))
-    return planned[:rounds]
+    return tuple(planned[:rounds])
+
+
+class Server(Protocol):
+    """What can be taken away and brought back."""
+
+    def start(self) -> bool: ...
+
+    def stop(self, *, kill: bool = False) -> bool: ...
 
 
 class FaultRun:
     """One run on servers of its own, or on a cluster's."""
 
     def __init__(
-        self, settings: Settings, kafka: KafkaSettings, broker: LocalBroker, redis: LocalRedis, folder: Path
+        self, settings: Settings, kafka: KafkaSettings, broker: Server, redis: LocalRedis, folder: Path
     ) -> None:
         self._settings = settings
         self._broker = broker
         self._redis = redis
-        self._faults = plan_faults(settings.seed, settings.rounds)
+        self._faults = settings.faults
         restarts = frozenset(n for n, fault in enumerate(self._faults) if fault == "camera away")
-        self._script = write_script(settings.seed, settings.rounds, settings.frames, restarts)
+        self._script = write_script(settings.seed, len(self._faults), settings.frames, restarts)
         self._chance = random.Random(f"moments {settings.seed}")
         self._open = 0
         redis_settings = [RedisSettings(url=redis.url, prefix=name, timeout_s=1.0) for name in ("calm", "storm")]
@@ -105,6 +117,8 @@ class FaultRun:
                 spent = time.monotonic() - began
                 report(Round(number + 1, fault, len(storm.published), transitions, spent, self._open, found))
                 same = same and not found
+                if fault == LOSE_BROKER:
+                    self._broker.start()
             return same
         finally:
             storm.close()
@@ -159,10 +173,12 @@ class FaultRun:
             storm.workers[victim].end(signal.SIGKILL)
         elif fault == "kill a worker inside a transaction":
             self._kill_inside(victim)
-        elif fault == "kill and restart the broker":
+        elif fault == BROKER:
             self._broker.stop(kill=True)
             time.sleep(self._chance.uniform(0.5, 2.0))
             self._broker.start()
+        elif fault == LOSE_BROKER:
+            self._broker.stop(kill=True)
         elif fault == "Redis away":
             self._redis.stop(kill=True)
             time.sleep(self._settings.redis_away_s)
