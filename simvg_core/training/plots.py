@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, GREEN, ORANGE, GREY = "#2563a8", "#2f8f5b", "#d97706", "#8a94a3"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "simvg",
     "font.family": "sans-serif",
@@ -62,7 +62,7 @@ def kind_bars(groups: Mapping[str, Mapping[str, Any]]) -> str | None:
         return None
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(9.6, 0.9 + 0.5 * len(groups))
-        names = list(reversed(groups))
+        names = list(groups)[::-1]
         for number, (label, key, color) in enumerate(series):
             places = [place + 0.26 * (1 - number) for place in range(len(names))]
             values = [groups[name][key] for name in names]
@@ -120,8 +120,8 @@ def interval(percent: float, count: int) -> tuple[float, float]:
     z, share = 1.96, percent / 100
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     reach = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    # rounding must not carry the interval past its own share
-    return min(percent, 100 * (centre - reach)), max(percent, 100 * (centre + reach))
+    # rounding must carry the interval neither past its own share nor out of 0 … 100
+    return max(0.0, min(percent, 100 * (centre - reach))), min(100.0, max(percent, 100 * (centre + reach)))
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -66,7 +66,7 @@ def worst(outcomes: Sequence[Outcome], threshold: float, task: str) -> list[Grou
 def _group(title: str, outcomes: Iterable[Outcome], order: Callable[[Outcome], float], threshold: float) -> Group:
     ranked = sorted(outcomes, key=order)
     said: Counter[str] = Counter()
-    chosen = []
+    chosen: list[Case] = []
     for one in ranked:
         said[one.text] += 1
         if said[one.text] <= _SAME_TEXT and len(chosen) < PER_GROUP:

@@ -11,7 +11,10 @@ import pytest
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError
 from simvg_core.grounder import Grounder
-from simvg_core.training.publish import Training, halves, publish
+from simvg_core.lineworld.drawn import write_drawn_set
+from simvg_core.training.evaluate import evaluate
+from simvg_core.training.publish import Training, publish
+from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.train import Trainer
 
@@ -24,30 +27,47 @@ def run(toy_settings: dict[str, Any]) -> Path:
     return Trainer(TrainSettings(**toy_settings)).run().parent
 
 
-def test_a_run_becomes_a_calibrated_model_with_its_card(run: Path, drawn_set: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def test_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four other pictures."""
+    folder = tmp_path_factory.mktemp("test")
+    write_drawn_set(folder, 4, seed=4)
+    return folder
+
+
+def test_a_run_becomes_a_calibrated_model_with_its_card(
+    run: Path, drawn_set: Path, test_set: Path, tmp_path: Path
+) -> None:
     """The folder grounds, its config holds the calibration, and its card says how it was made and scored."""
     out = tmp_path / "toy-line"
-    result = publish(run, out, drawn_set)
+    told: list[str] = []
+    result = publish(run, out, drawn_set, test_set, test_set, lambda what, done, total: told.append(what))
     config = Grounder.from_pretrained(out).config
     assert config.score_temperature == result["calibration"]["temperature"]
-    assert result["pictures"] == 6
-    assert json.loads((out / "evaluation.json").read_text())["all"] == result["all"]
+    assert config.score_threshold == result["test"]["threshold"] == result["hard"]["threshold"]
+    assert result["test"]["images"] == 4
+    assert list(dict.fromkeys(told)) == ["validation", "test", "hard"]
+    assert json.loads((out / "evaluation.json").read_text()) == json.loads(json.dumps(result))
     card = (out / "README.md").read_text()
     assert card.startswith("# toy-line\n") and "6 steps of 2 pictures with 4 questions" in card
-    assert "| **all** |" in card
+    assert "| token branch |" in card and "### By kind of query" in card and "### Harder pictures" in card
+    assert "trained from scratch" in card
 
 
-def test_pictures_that_calibrate_are_not_scored() -> None:
-    """The halves share nothing and leave nothing out."""
-    names = [f"{index:06d}" for index in range(7)]
-    first, second = halves(names)
-    assert not set(first) & set(second) and sorted(first + second) == names
+def test_scores_are_those_of_the_calibrated_model(run: Path, drawn_set: Path, test_set: Path, tmp_path: Path) -> None:
+    """Evaluating the written folder gives the card's scores; without a harder set the card has none."""
+    out = tmp_path / "out"
+    result = publish(run, out, drawn_set, test_set)
+    again = Grounder.from_pretrained(out)
+    record = evaluate(again.model, again.processor, open_for_scoring(test_set), with_cost=False).record
+    assert record["branches"]["token"]["all"] == pytest.approx(result["test"]["branches"]["token"]["all"], abs=1e-4)
+    assert "hard" not in result and "Harder" not in (out / "README.md").read_text()
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, drawn_set: Path) -> None:
     """No weights, no model folder."""
     with pytest.raises(CheckpointError, match="let the run end"):
-        publish(tmp_path, tmp_path / "out", drawn_set)
+        publish(tmp_path, tmp_path / "out", drawn_set, drawn_set)
     assert not (tmp_path / "out").exists()
 
 
@@ -60,5 +80,5 @@ def test_a_log_without_steps_is_refused(tmp_path: Path) -> None:
 
 def test_the_run_itself_stays_as_it_was(run: Path, drawn_set: Path, tmp_path: Path) -> None:
     """Publishing calibrates the copy only."""
-    publish(run, tmp_path / "out", drawn_set)
+    publish(run, tmp_path / "out", drawn_set, drawn_set)
     assert SimVGConfig.from_pretrained(run / "model").score_temperature == 1.0
