@@ -14,6 +14,7 @@ from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
 from consumers.grounding.replay_cli import replay
 from consumers.rejected_cli import app as rejected_app
+from consumers.why_cli import why
 from infra.acl_cli import app as acl_app
 from infra.cli import app as stack_app
 from infra.cli import topics_app
@@ -27,6 +28,7 @@ from simvg_core.convert_cli import app as convert_app
 from simvg_core.errors import SimVGError
 from simvg_core.explain_cli import explain
 from simvg_core.export_cli import export
+from simvg_core.gate_cli import gate
 from simvg_core.lineworld.cli import app as line_app
 from simvg_core.training.cli import app as training_app
 from simvg_core.training.sets.cli import app as data_app
@@ -44,7 +46,9 @@ app.add_typer(alerts_app, name="alerts")
 app.command("evidence")(evidence)
 app.command("explain")(explain)
 app.command("export")(export)
+app.command("gate")(gate)
 app.command("replay")(replay)
+app.command("why")(why)
 app.add_typer(query_app, name="query")
 app.add_typer(topics_app, name="topics")
 app.add_typer(acl_app, name="acl")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from simvg_core.answers import assemble
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError, InputError
+from simvg_core.errors import CheckpointError, ImageError, InputError, TextError
 from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.model import SimVGOutput
 from simvg_core.text import TextBatch, TextPacker, read_pieces
@@ -70,7 +70,10 @@ class SimVGProcessor:
         self.text.pieces.save(folder)
 
     def texts(self, texts: Sequence[str], pad_to_longest: bool = False) -> TextBatch:
-        """Texts → ids and mask; raises TextError as `TextPacker` says."""
+        """Texts → ids and mask; none are none. Raises TextError as `TextPacker` says, and for a bare string."""
+        if isinstance(texts, str):
+            # its letters would be taken for texts
+            raise TextError(f"texts is the string {texts!r}; pass a list of texts: [{texts!r}].")
         return self.text(list(texts), pad_to_longest)
 
     def unknown_words(self, text: str) -> list[str]:
@@ -79,6 +82,9 @@ class SimVGProcessor:
 
     def frames(self, frames: Sequence[Any]) -> Inputs:
         """Frames of any size (see `as_bgr`) → network input; raises ImageError for what is no frame."""
+        if isinstance(frames, np.ndarray) and frames.ndim < 4:
+            # its rows would be taken for frames
+            raise ImageError(f"frames is one array of shape {frames.shape}; pass a list of frames: [frame].")
         if len(frames) == 0:
             raise InputError("no frames; pass at least one.")
         bgr = [as_bgr(frame) for frame in frames]
@@ -96,7 +102,7 @@ class SimVGProcessor:
 
         Args:
             outputs: of `forward` (N texts) or `ground_frames` (B frames × texts).
-            target_sizes: (height, width) per text (N) or per frame (B).
+            target_sizes: (height, width) per text (N) or per frame (B), pixels.
             threshold: lowest score of a box, one for all or one per text; None = the model's own. A model with one
                 answer and threshold 0 always answers, as the paper's referring comprehension does.
             nms_iou: overlap above which the worse box of a text is dropped; None = the model's own setting.
@@ -105,6 +111,10 @@ class SimVGProcessor:
         Returns:
             `Answer` per text (N), or per frame a list of them, in order. Boxes are clipped to the frame; a box
             without area is dropped.
+
+        Raises:
+            InputError: sizes, thresholds or the branch do not fit the outputs.
+            CheckpointError: the model's scores are NaN.
         """
         logits, boxes = self._branch(outputs, branch or self.config.answer_branch)
         per_frame = logits.dim() == 4
@@ -113,11 +123,16 @@ class SimVGProcessor:
         rows, texts = logits.shape[:2]
         if len(target_sizes) != rows:
             raise InputError(f"{len(target_sizes)} target_sizes for {rows} answers; pass (height, width) for each.")
+        if wrong := [tuple(size) for size in target_sizes if len(size) != 2 or min(size) <= 0]:
+            raise InputError(f"target_sizes holds {wrong[0]}; pass (height, width) in pixels, both above 0.")
         count = texts if per_frame else rows
         floor = self._thresholds(threshold, count)
         floor = floor[None, :, None] if per_frame else floor[:, None, None]
         overlap = self.config.nms_iou if nms_iou is None else nms_iou
         scores = calibrated(logits, self.config)
+        if bool(scores.isnan().any()):
+            # they would pass for "absent"
+            raise CheckpointError("the model's scores are not numbers (NaN): its weights are broken; copy it anew.")
         result = assemble(scores.cpu().numpy(), boxes.float().cpu().numpy(), target_sizes, floor, overlap)
         return result if per_frame else [row[0] for row in result]
 

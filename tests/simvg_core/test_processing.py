@@ -230,6 +230,65 @@ def _outputs(scores, boxes):
     )
 
 
+def test_one_string_or_one_array_is_no_list():
+    """Letters are not taken for texts, nor rows for frames."""
+    with pytest.raises(TextError, match=r"pass a list of texts: \['red cap'\]"):
+        processor().texts("red cap")
+    with pytest.raises(ImageError, match=r"one array of shape \(4, 5, 3\); pass a list of frames"):
+        processor().frames(np.zeros((4, 5, 3), np.uint8))
+    assert processor().frames(np.zeros((2, 4, 5, 3), np.uint8)).sizes == [(4, 5)] * 2
+
+
+def test_no_texts_are_an_empty_batch():
+    """A line without queries is no error."""
+    batch = processor().texts([])
+    assert batch.input_ids.shape == batch.attention_mask.shape == (0, 20)
+
+
+def test_batches_of_frames_and_texts_equal_singles():
+    """Frames of other sizes and texts of other lengths beside it change nothing."""
+    rows, proc = np.random.default_rng(0), processor()
+    frames = [rows.integers(0, 255, shape, np.uint8) for shape in ((40, 60, 3), (100, 30, 3), (7, 200))]
+    texts = ["missing bolt", "red cap left of the bolt", "bolts"]
+    together, words = proc.frames(frames), proc.texts(texts)
+    for i in range(3):
+        alone = proc.frames([frames[i]])
+        assert torch.equal(alone.pixel_values[0], together.pixel_values[i])
+        assert alone.sizes == [together.sizes[i]]
+        assert torch.equal(proc.texts([texts[i]]).input_ids[0], words.input_ids[i])
+    scores = torch.randn(3, 4, 2)
+    boxes = torch.rand(3, 4, 4)
+    every = proc.post_process_grounding(SimVGOutput(token_logits=scores, token_boxes=boxes), together.sizes, 0.4)
+    for i, expected in enumerate(every):
+        one = SimVGOutput(token_logits=scores[i : i + 1], token_boxes=boxes[i : i + 1])
+        (alone,) = proc.post_process_grounding(one, [together.sizes[i]], 0.4)
+        assert np.array_equal(alone.boxes_xyxy_px, expected.boxes_xyxy_px)
+        assert alone.score == expected.score
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_boxes_go_back_to_the_original_frame(index):
+    """A box of the resized picture comes out where the recorded annotation lies in the original."""
+    arrays = np.load(REFERENCE / "image_pipeline_io.npz")
+    resized, loaded = arrays[f"gt_resized_xyxy_{index}"], arrays[f"gt_loaded_xyxy_{index}"]
+    side, _, _ = arrays[f"img_shape_{index}"].tolist()
+    (size,) = processor().frames([arrays[f"raw_bgr_{index}"]]).sizes
+    np.testing.assert_allclose([side / size[1], side / size[0]] * 2, arrays[f"scale_factor_{index}"], rtol=1e-6)
+    normal = torch.tensor(resized / side, dtype=torch.float32)
+    box = torch.cat([(normal[:2] + normal[2:]) / 2, normal[2:] - normal[:2]]).tolist()
+    (answer,) = processor().post_process_grounding(_outputs([0.9], [box]), [size])
+    np.testing.assert_allclose(answer.boxes_xyxy_px, [loaded], atol=1e-3)
+
+
+def test_sizes_and_scores_that_are_no_numbers_are_refused():
+    """A frame without pixels, and a model whose weights are broken, do not pass for "absent"."""
+    outputs = _outputs([0.5], [[0.5] * 4])
+    with pytest.raises(InputError, match=r"target_sizes holds \(0, 10\)"):
+        processor().post_process_grounding(outputs, [(0, 10)])
+    with pytest.raises(CheckpointError, match="not numbers"):
+        processor().post_process_grounding(_outputs([float("nan")], [[0.5] * 4]), [(10, 10)])
+
+
 def test_no_target_answer():
     """When no score reaches the threshold there are no boxes, but still the score."""
     proc = processor(num_queries=2, score_threshold=0.5)

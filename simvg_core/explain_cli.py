@@ -1,0 +1,57 @@
+"""`simvg explain`: what an answer rests on, drawn over the picture."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+
+
+class Map(StrEnum):
+    """What is drawn."""
+
+    GRADIENT = "gradient"
+    ATTENTION = "attention"
+    POINTER = "pointer"
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    image: Annotated[Path, typer.Argument(help="Picture file.")],
+    text: Annotated[str, typer.Argument(help="What to look for.")],
+    out: Annotated[Path, typer.Option("--out", help="Picture to write, .png or .jpg.")],
+    map_: Annotated[
+        Map,
+        typer.Option("--map", help="What moved the score, what was attended to, or where a pointer head looked."),
+    ] = Map.GRADIENT,
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", min=0, help="With --map attention: the object token's attention in one layer, from 0."),
+    ] = None,
+) -> None:
+    """Show which region and which words made an answer: a map over the picture and a bar per word.
+
+    Example: simvg explain models/line-small frame.jpg "missing bolt" --out why.png --map pointer
+    """
+    from simvg_core.explain_picture import draw, explained
+
+    why = explained(model, image, text, map_.value, layer)
+    draw(why, out)
+    answer = why.answer
+    where = ", ".join(f"{value:.0f}" for value in answer.box_xyxy_px)
+    console.print(
+        f"{'present' if answer.present else 'absent'}, score {answer.score:.2f} (threshold {answer.threshold:.2f}), "
+        f"best box {where} px",
+        highlight=False,
+    )
+    table = Table("word", "weight", title=f"words, {why.name}", title_justify="left")
+    for word, weight in why.words:
+        table.add_row(word, f"{weight:.3f}")
+    console.print(table)
+    console.print(f"picture written to {out}", highlight=False, markup=False)
