@@ -21,6 +21,7 @@ from consumers.grounding.batching import Batcher
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.decode import DecodePool
+from consumers.grounding.eyes import Eyes
 from consumers.grounding.fetch import Fetcher
 from consumers.grounding.findings import Engine
 from consumers.grounding.frames import Frame, Picture
@@ -31,11 +32,9 @@ from consumers.grounding.outbox import Abandoned, Outbox
 from consumers.grounding.pacing import Pacer
 from consumers.grounding.plan import Look, Plan, make_plan
 from consumers.grounding.restore import read_alarm_states
-from consumers.grounding.scoring import Question, Scorer
+from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
-from consumers.grounding.vision import Sight
-from consumers.grounding.vision import look as look_at
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable, RegistryError, TopicMissing
 from infra.follower import QueryFollower
 from infra.health import Pulses
@@ -111,7 +110,7 @@ class Worker:
         self._book = AlarmBook()
         self._actions = ActionBook()
         self._action_reader = ActionReader(settings.kafka, self._actions, client_id=settings.worker_id)
-        self._sights: dict[str, Sight] = {}
+        self._eyes = Eyes(settings.limits_of)
         self._judge = Judge(
             self._book,
             self._outbox,
@@ -345,7 +344,7 @@ class Worker:
 
     def _hand_over(self, partitions: set[int]) -> None:
         self._book.drop(partitions)
-        self._sights.clear()  # of cameras that stay, a frozen one is found again within seconds
+        self._eyes.forget()
 
     # Frames
 
@@ -442,7 +441,7 @@ class Worker:
         if not asked:
             return
         started_ns = self._clock_ns()
-        answers = self._scorer.score([self._question(picture, looks) for _, picture, looks in asked])
+        answers = self._scorer.score([self._eyes.question(picture, looks) for _, picture, looks in asked])
         ended_ns = self._clock_ns()
         _BATCH.observe(len(asked))
         for (ready, picture, looks), answer in zip(asked, answers, strict=True):
@@ -462,19 +461,6 @@ class Worker:
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             for stage, ms in stages.items():
                 _STAGE.labels(frame.camera, stage).observe(ms / 1e3)
-
-    def _question(self, picture: Picture, looks: tuple[Look, ...]) -> Question:
-        """A frame, what is asked of it, and what the frames before it say of its camera."""
-        header = picture.frame.header
-        limits = self._settings.limits_of(header.camera)
-        self._sights[header.camera], problem = look_at(
-            self._sights.get(header.camera),
-            picture.pixels,
-            captured_ns=header.captured_ns,
-            published_ns=header.published_ns,
-            limits=limits.vision,
-        )
-        return Question(picture, looks, problem, limits.picture)
 
 
 def _stage_ms(frame: Frame, picture: Picture, started_ns: int, ended_ns: int) -> dict[str, float]:
