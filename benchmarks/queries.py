@@ -17,6 +17,7 @@ import torch
 from measure import Case, command, interleaved, machine, ratio, write
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.execution import Execution
 from simvg_core.model import SimVGForGrounding
 
 COUNTS = (1, 4, 16, 64, 256)
@@ -44,9 +45,11 @@ def texts(model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Ten
 
 def measure(name: str, rounds: int, joint_queries: int, dtype: str) -> list[str]:
     """The table of one model."""
+    cpu, execution = torch.device("cpu"), Execution(dtype=dtype)
     standing, joint = build(name, "standing"), build(name, "joint")
+    for model in (standing, joint):
+        execution.prepare(model, cpu)
     pixels = torch.randn(1, 3, standing.config.image_size, standing.config.image_size)
-    precision = torch.bfloat16 if dtype == "bfloat16" else torch.float32
 
     def with_queries(count: int) -> Case:
         compiled = standing.compile_queries(*texts(standing, count)) if count else None
@@ -58,8 +61,8 @@ def measure(name: str, rounds: int, joint_queries: int, dtype: str) -> list[str]
         ids, mask = texts(joint, joint_queries)
         return joint(pixels, ids, mask, image_index=torch.zeros(joint_queries, dtype=torch.long), branches=("token",))
 
-    cases = {str(count): with_queries(count) for count in (0, *COUNTS)}
-    with torch.inference_mode(), torch.autocast("cpu", precision, enabled=dtype == "bfloat16"):
+    with torch.inference_mode(), execution.precision(cpu):
+        cases = {str(count): with_queries(count) for count in (0, *COUNTS)}
         seconds = interleaved({**cases, "joint": jointly}, rounds)
     frame = seconds["0"]
     per_pair = [second / joint_queries for second in seconds["joint"]]
@@ -98,7 +101,7 @@ def main() -> None:
         "# What standing queries cost",
         "",
         f"{machine()}. Medians of {arguments.rounds} interleaved rounds, one frame; ratios are taken within a round. "
-        "Text lengths 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend on them.",
+        "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); no gate. Text lengths 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend on them.",
         "",
         f"`{command()}`",
         "",

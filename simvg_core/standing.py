@@ -211,6 +211,15 @@ class CompiledTexts:
             self.pooled[kept],
         )
 
+    def parts(self, size: int) -> list[CompiledTexts]:
+        """The texts in groups of `size`, the last one smaller; nothing is copied."""
+        columns = [
+            *(part.split(size) for part in (self.input_ids, self.attention_mask)),
+            *(part.split(size, dim=1) for part in (self.keys, self.values)),
+            *(part.split(size) for part in (self.queries, self.pooled)),
+        ]
+        return [CompiledTexts(*part) for part in zip(*columns, strict=True)]
+
     def joined(self, other: CompiledTexts) -> CompiledTexts:
         """These texts, then the others; the shorter set is padded to the length of the longer one."""
         length = max(self.input_ids.shape[1], other.input_ids.shape[1])

@@ -189,3 +189,38 @@ def test_texts_that_fit_no_image_are_refused(images, index, message):
     pixels = torch.zeros(images, 3, 96, 96)
     with pytest.raises(InputError, match=message):
         MODELS["paper"](pixels, *_texts([3, 3, 3], 1), image_index=None if index is None else torch.tensor(index))
+
+
+def test_a_query_added_to_a_thousand_costs_one_compilation(monkeypatch):
+    """The text encoder sees the new text only, also when it is longer than all others; the others stay to the bit."""
+    model = MODELS["line"]
+    standing = model.compile_queries(*_texts([3, 4] * 32, 1))
+    while len(standing) < 1000:
+        standing.add(standing.copy().remove(range(min(1000 - len(standing), len(standing)), len(standing))))
+    before = standing.texts
+    sizes = []
+    embed = model.encoder.embed_text
+
+    def counted(input_ids, attention_mask):
+        sizes.append(len(input_ids))
+        return embed(input_ids, attention_mask)
+
+    monkeypatch.setattr(model.encoder, "embed_text", counted)
+    standing.add(*_texts([9], 2))
+    assert (sizes, len(standing)) == ([1], 1001)
+    assert standing.texts.input_ids.shape[1] == 9
+    assert torch.equal(standing.texts.keys[:, :1000, :, :4], before.keys)
+    standing.remove(1000)
+    assert (sizes, len(standing)) == ([1], 1000)
+
+
+def test_many_queries_run_in_parts_with_the_same_answers(monkeypatch):
+    """Parts bound the memory of a frame; the answers and their order stay."""
+    model = MODELS["line"]
+    standing = model.compile_queries(*_texts([3, 7, 5, 2, 4, 6, 8], 5))
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    whole = model.ground_frames(pixels, standing)
+    monkeypatch.setattr("simvg_core.model.MAX_PAIRS", 6)
+    parts = model.ground_frames(pixels, standing)
+    for name in ("token_logits", "token_boxes", "existence_logits"):
+        torch.testing.assert_close(parts[name], whole[name], atol=ATOL, rtol=0)

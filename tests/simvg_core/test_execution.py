@@ -1,0 +1,73 @@
+"""How a model runs: packed weights and number formats change the speed, never the answer beyond rounding."""
+
+import pytest
+import torch
+from torch import nn
+
+from simvg_core.errors import ConfigurationError
+from simvg_core.execution import Execution, keep_memory, pack
+
+
+def _layers():
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 8, bias=False)).eval()
+
+
+def test_packed_layers_give_the_same_numbers_and_keep_names_and_weights():
+    """Only the way to the result changes."""
+    plain, packed = _layers(), _layers()
+    assert pack(packed, torch.float32) == 2
+    x = torch.randn(5, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
+        assert packed(x[:0]).shape == (0, 8)
+    assert list(packed.state_dict()) == list(plain.state_dict())
+
+
+def test_packed_layers_follow_their_weights():
+    """Weights that are loaded or trained after packing are the ones that count."""
+    packed = _layers()
+    pack(packed, torch.float32)
+    x = torch.randn(5, 24)
+    with torch.inference_mode():
+        before = packed(x)
+    with torch.no_grad():
+        packed[0].weight.mul_(2)
+    changed = _layers()
+    with torch.no_grad():
+        changed[0].weight.mul_(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), changed(x), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(packed(x), before)
+
+
+def test_gradients_flow_through_packed_layers():
+    """A packed model can still be trained or explained."""
+    packed = _layers()
+    pack(packed, torch.float32)
+    packed(torch.randn(5, 24)).sum().backward()
+    assert packed[0].weight.grad is not None
+
+
+def test_bfloat16_products_run_only_where_they_were_asked_for():
+    """A model packed for bfloat16 still gives float32 results outside its context."""
+    execution = Execution(dtype="bfloat16", packed=True)
+    model = execution.prepare(_layers(), torch.device("cpu"))
+    x, exact = torch.randn(5, 24), _layers()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x), exact(x), atol=1e-5, rtol=1e-5)
+        with execution.precision(torch.device("cpu")):
+            half = model(x)
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), exact(x), atol=0.03, rtol=0.05)
+
+
+def test_kept_memory_is_said_where_the_allocator_can():
+    """The answer is known and stays the same in a process."""
+    assert keep_memory() is keep_memory()
+
+
+def test_unknown_number_formats_are_refused():
+    """The message names what is offered."""
+    with pytest.raises(ConfigurationError, match="dtype 'float16' is not offered"):
+        Execution(dtype="float16")
