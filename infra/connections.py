@@ -127,8 +127,8 @@ class KafkaSettings(Settings):
         """Half a set of credentials, or one that nothing would use, is a mistake: refused before anything connects."""
         sasl, tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
         oauth = sasl and self.sasl_mechanism == "OAUTHBEARER"
-        password = {"sasl_username": self.sasl_username, "sasl_password": self.sasl_password}
-        client = {
+        password: dict[str, object] = {"sasl_username": self.sasl_username, "sasl_password": self.sasl_password}
+        client: dict[str, object] = {
             "oauth_token_url": self.oauth_token_url,
             "oauth_client_id": self.oauth_client_id,
             "oauth_client_secret": self.oauth_client_secret,

@@ -223,7 +223,7 @@ def _roles(above: type[RoleSettings] = RoleSettings) -> Iterator[type[RoleSettin
 def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     known = [environment_name(name) for name in dotted_names(cls)]
     tolerated = {environment_name(name) for role in _roles() for name in dotted_names(role)}
-    roles = (cls, *_roles())
+    roles: tuple[type[BaseModel], ...] = (cls, *_roles())
     files = {f"{environment_name(name)}{FILE_ENDING}" for role in roles for name in secret_names(role)}
     tolerated |= files
     for name in sorted(os.environ):
