@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from confluent_kafka import Message
 
@@ -26,7 +26,7 @@ class Rejected:
     """One rejected message. `place` is on `frames-rejected`, `original` on `frames` (None where it is not told)."""
 
     place: MessageReference
-    rejected_at: str
+    rejected: datetime | None
     key: bytes
     reason: str
     error: str
@@ -38,6 +38,11 @@ class Rejected:
     def camera(self) -> str:
         """The camera by the message's key, which may be anything."""
         return self.key.decode(errors="replace") or "unknown"
+
+    @property
+    def rejected_at(self) -> str:
+        """When, in UTC, for people."""
+        return "unknown" if self.rejected is None else f"{self.rejected.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
     @property
     def suffix(self) -> str:
@@ -110,7 +115,7 @@ def _read(message: Message) -> Rejected:
     key = message.key() or b""
     return Rejected(
         place=MessageReference(topic=topic, partition=partition, offset=offset),
-        rejected_at=_moment(told.get("ce_time", "")),
+        rejected=_moment(told.get("ce_time", "")),
         key=key.encode() if isinstance(key, str) else key,
         reason=told.get("ce_reason", "unknown"),
         error=f"{told.get('ce_errorclass', 'unknown')}: {told.get('ce_errormessage', 'nothing was said')}",
@@ -120,11 +125,12 @@ def _read(message: Message) -> Rejected:
     )
 
 
-def _moment(text: str) -> str:
+def _moment(text: str) -> datetime | None:
     try:
-        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}"
+        found = datetime.fromisoformat(text)
     except ValueError:
-        return "unknown"
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _original(told: dict[str, str]) -> MessageReference | None:

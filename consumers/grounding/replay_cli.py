@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from consumers.alerts_cli import alert_line
 from consumers.grounding.replay import Replay, Tally, retained_frames, video_frames
 from consumers.grounding.replay_diff import Difference, compare, episodes
 from consumers.grounding.settings import WorkerSettings
+from consumers.moments import parse_moment
 from infra.cloudevents import event_headers
 from infra.contracts import Alert, StandingQuery
 from infra.errors import QueryNotFound, SettingsError
@@ -27,26 +27,6 @@ from infra.kafka import Publisher
 from infra.queries import QueryRegistry, QuerySet
 from infra.settings import KafkaSettings, load
 from infra.topics import require_topics, topic_name
-
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def parse_moment(text: str, *, now: datetime) -> datetime:
-    """``"2026-11-27T02:15:00Z"`` (UTC when no zone is given), or how long ago: ``"90s"``, ``"10m"``, ``"2h"``.
-
-    Raises SettingsError.
-    """
-    ago = _AGO.fullmatch(text.strip())
-    if ago is not None:
-        return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
-    try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise SettingsError(
-            f"{text!r} is no time; write 2026-11-27T02:15:00Z, or how long ago as 90s, 10m or 2h"
-        ) from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def replay(

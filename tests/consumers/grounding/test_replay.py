@@ -17,8 +17,9 @@ from consumers.alerts import read_alerts
 from consumers.grounding import engine as engine_module
 from consumers.grounding.plan import make_plan
 from consumers.grounding.replay import Replay, retained_frames, video_frames
-from consumers.grounding.replay_cli import parse_moment, replay
+from consumers.grounding.replay_cli import replay
 from consumers.grounding.replay_diff import Episode, compare, episodes
+from consumers.moments import parse_moment
 from infra.contracts import Alert, AlertState, StandingQuery
 from infra.errors import CameraError, QueryNotFound, SettingsError
 from infra.queries import QuerySet

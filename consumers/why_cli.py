@@ -1,0 +1,162 @@
+"""`simvg why`: why it alerted, or why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from consumers.alerts import read_alerts
+from consumers.alerts_cli import alert_line
+from consumers.moments import parse_moment
+from consumers.reading import read_span
+from consumers.rejected import read_rejected
+from consumers.why import Answer, Facts, Scored, explain, scored_of
+from infra.cloudevents import read_frame
+from infra.contracts import Alert, Detections, StandingQuery, utc_from_ns
+from infra.errors import BadAlertMessage, BadFrameMessage, SettingsError
+from infra.queries import QueryRegistry
+from infra.settings import KafkaSettings, RoleSettings, load
+from infra.topics import topic_name
+
+WINDOW = timedelta(seconds=30)
+CLIENT = "simvg-why"
+
+
+def why(
+    alert_id: Annotated[str | None, typer.Argument(help="Id of an alert; or give --camera, --at and --query.")] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help="Camera in question.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="Moment: 2026-11-27T02:15:00Z, or how long ago (90s).")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="Standing query, by id or in its words.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Statements and frames as one JSON object.")] = False,
+    kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
+    topic_prefix: Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant.")] = None,
+    redis: Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+) -> None:
+    """Says why an alert was raised; or of a camera, a moment and a query, why there was an alert or none.
+
+    Was the frame seen, skipped or scored; score, threshold, delays, schedule, result. It reads what the line wrote down
+    (detections are kept for days, frames for minutes).
+
+    Examples: simvg why a-1f0c9d2e4b5a6c7d8e9f · simvg why --camera line-1 --at 90s --query "missing bolt"
+    """
+    flags = {"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix, "redis.url": redis}
+    settings = load(RoleSettings, flags=flags, file=config)
+    history: list[Alert] = []
+    if alert_id is not None:
+        if camera is not None or at is not None or query is not None:
+            raise SettingsError("give an alert's id, or --camera, --at and --query, not both")
+        history = [one for one in _alerts(settings.kafka) if one.id == alert_id]
+        if not history:
+            raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")
+        camera, query, moment = history[0].camera, history[0].query.id, history[0].raised_at
+    elif camera is None or at is None or query is None:
+        raise SettingsError("give an alert's id, or all of --camera, --at and --query")
+    else:
+        moment = parse_moment(at, now=datetime.now(UTC))
+    facts = gather(settings, camera, query, moment)
+    answer = explain(facts)
+    if as_json:
+        frames = [_frame_facts(frame) for frame in answer.frames]
+        told = {"statements": answer.statements, "frames": frames, "alerts": [one.id for one in history]}
+        typer.echo(json.dumps(told, ensure_ascii=False))
+        return
+    _show(Console(), facts, answer, history)
+
+
+def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime) -> Facts:
+    """Reads everything that the line keeps about a camera around a moment, and the query."""
+    kafka = settings.kafka
+    query = _query(settings, asked)
+    id = query.id if query is not None else asked
+    messages = [one for one in _detections(kafka, moment) if one.camera == camera]
+    rejected = [(one.rejected, f"{one.reason} ({one.error})") for one in read_rejected(kafka) if one.camera == camera]
+    return Facts(
+        camera=camera,
+        at=moment,
+        asked=asked,
+        query=query,
+        scored=scored_of(messages, id),
+        skipped=[run for one in messages for run in one.skipped],
+        rejected=[(when, why) for when, why in rejected if when is not None],
+        published=list(_published(kafka, camera, moment)),
+        alerts=[one for one in _alerts(kafka) if one.camera == camera and one.query.id == id],
+    )
+
+
+def _query(settings: RoleSettings, asked: str) -> StandingQuery | None:
+    registry = QueryRegistry(settings.redis)
+    try:
+        known = registry.list()
+    finally:
+        registry.close()
+    return next((one for one in known if one.id == asked), None) or next(
+        (one for one in known if one.text.casefold() == asked.casefold()), None
+    )
+
+
+def _alerts(kafka: KafkaSettings) -> list[Alert]:
+    return [one for one in read_alerts(kafka, from_beginning=True, to_end=True) if isinstance(one, Alert)]
+
+
+def _since_ms(moment: datetime) -> int:
+    return max(0, int((moment - WINDOW).timestamp() * 1000))
+
+
+def _detections(kafka: KafkaSettings, moment: datetime) -> Iterable[Detections]:
+    for message in read_span(
+        kafka, topic_name(kafka.prefix, "detections"), since_ms=_since_ms(moment), client_id=CLIENT
+    ):
+        try:
+            found = Detections.model_validate_json(message.value() or b"")
+        except ValidationError:
+            continue  # not ours: the answer is about what can be read
+        if abs(found.frame.captured_at - moment) <= WINDOW:
+            yield found
+
+
+def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[tuple[int, datetime]]:
+    for message in read_span(kafka, topic_name(kafka.prefix, "frames"), since_ms=_since_ms(moment), client_id=CLIENT):
+        key, headers = message.key(), message.headers()
+        if key != camera.encode():
+            continue
+        try:
+            header = read_frame(headers if isinstance(headers, list) else None, camera.encode())
+        except BadFrameMessage:
+            continue  # it is among the rejected ones
+        captured = utc_from_ns(header.captured_ns)
+        if abs(captured - moment) <= WINDOW:
+            yield header.sequence, captured
+
+
+def _show(console: Console, facts: Facts, answer: Answer, history: list[Alert]) -> None:
+    for alert in history:
+        console.print(alert_line(alert), highlight=False, soft_wrap=True)
+    for number, statement in enumerate(answer.statements):
+        mark = "[bold]→[/]" if number == len(answer.statements) - 1 else "·"
+        console.print(f"{mark} {escape(statement)}", highlight=False, soft_wrap=True)
+    if not answer.frames:
+        return
+    table = Table("frame", "captured (UTC)", "state", "score", "places", box=None, pad_edge=False)
+    for one in answer.frames:
+        when = f"{one.captured_at:%H:%M:%S.%f}"[:-3]
+        if one.result is None:
+            table.add_row(str(one.sequence), when, "not asked", "–", "–")
+        else:
+            score = "–" if one.result.score is None else f"{one.result.score:.2f}"
+            table.add_row(str(one.sequence), when, one.result.state, score, str(len(one.result.boxes)))
+    console.print(table)
+
+
+def _frame_facts(frame: Scored) -> dict[str, object]:
+    result = None if frame.result is None else frame.result.model_dump(mode="json")
+    return {"sequence": frame.sequence, "captured_at": frame.captured_at.isoformat(), "result": result}

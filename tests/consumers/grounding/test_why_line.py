@@ -1,0 +1,60 @@
+"""`simvg why` asks what a running line has written down."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from consumers.why_cli import why
+from infra.errors import BadAlertMessage, SettingsError
+from tests.consumers.grounding.conftest import Line
+
+
+def command(line: Line, *arguments: str) -> str:
+    app = typer.Typer()
+    app.command()(why)
+    where = ["--kafka", line.kafka.bootstrap, "--topic-prefix", line.kafka.prefix, "--redis", line.redis.url]
+    environment = {"COLUMNS": "200", "SIMVG_REDIS__PREFIX": line.redis.prefix}
+    done = CliRunner().invoke(app, [*arguments, *where], env=environment)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
+
+
+def test_the_running_line_is_asked(line: Line) -> None:
+    """An alert, a moment with one, a moment without, from what a worker wrote down."""
+    line.changes["freshness"] = "every"
+    line.add("red", id="q-red", episodes="query")
+    worker = line.start()
+    camera = line.camera()
+    camera.play("..rrrr")
+    (raised,) = line.wait_for_alerts("raised")
+    shown = command(line, raised.id)
+    assert raised.reason in shown and f"alert {raised.id} was open" in shown and "0.97" in shown
+    asked = json.loads(
+        command(line, "--camera", "line-1", "--at", raised.onset_at.isoformat(), "--query", "RED", "--json")
+    )
+    assert "no alert yet" in asked["statements"][-1] or "needed" in asked["statements"][-1]
+    assert {frame["result"]["state"] for frame in asked["frames"]} == {"present", "absent"}
+    time.sleep(1.2)
+    later = datetime.now(UTC).isoformat()
+    camera.send(image=b"noise")
+    line.until(lambda: worker.totals.rejected == {"not_an_image": 1})
+    line.until(
+        lambda: "was rejected: not_an_image" in command(line, "--camera", "line-1", "--at", later, "--query", "q-red")
+    )
+
+
+def test_half_a_question_is_refused(line: Line) -> None:
+    """What is lacking is named; an alert nobody kept too."""
+    with pytest.raises(SettingsError, match="all of --camera, --at and --query"):
+        command(line, "--camera", "line-1")
+    with pytest.raises(SettingsError, match="not both"):
+        command(line, "a-1", "--camera", "line-1")
+    with pytest.raises(BadAlertMessage, match="'a-1'"):
+        command(line, "a-1")
