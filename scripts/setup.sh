@@ -49,6 +49,9 @@ if [ "$level" = test ] || [ "$level" = check ]; then
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav; do
     need "$package"
   done
+  # Prometheus with promtool; and redis-tools for a Redis that speaks TLS (redis-server would start a service).
+  command -v promtool >/dev/null || missing+=(prometheus)
+  command -v redis-check-rdb >/dev/null || missing+=(redis-tools)
   ls /usr/lib/*/libLLVM*19* >/dev/null 2>&1 || missing+=(libllvm19)
 fi
 if [ "$level" = check ]; then
