@@ -98,6 +98,8 @@ class Prometheus:
         metadata = self.get("metadata")
         names = set(metadata) | {"up"}
         histograms = {name for name, facts in metadata.items() if facts[0]["type"] == "histogram"}
+        counters = {name for name, facts in metadata.items() if facts[0]["type"] == "counter"}
+        names |= {f"{name.removesuffix('_total')}_total" for name in counters}  # OpenMetrics leaves the ending out
         return names | {f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count")}
 
     def stop(self) -> None:
