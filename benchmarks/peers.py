@@ -107,7 +107,7 @@ def omdet() -> Callable[[int], Case]:
     )
     text = transformers.CLIPTextConfig(hidden_size=512, intermediate_size=2048, num_attention_heads=8)
     config = transformers.OmDetTurboConfig(
-        backbone_config=swin, text_config=text, use_timm_backbone=False, apply_layernorm_after_vision_backbone=True
+        backbone_config=swin, text_config=text, use_timm_backbone=False, apply_layernorm_after_vision_backbone=False
     )
     model: Any = transformers.OmDetTurboForObjectDetection(config).eval()
     pixels = torch.randn(1, 3, 640, 640)

@@ -101,7 +101,8 @@ def main() -> None:
         "# What standing queries cost",
         "",
         f"{machine()}. Medians of {arguments.rounds} interleaved rounds, one frame; ratios are taken within a round. "
-        "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); no gate. Text lengths 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend on them.",
+        "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); no gate. "
+        "Texts of 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend on them.",
         "",
         f"`{command()}`",
         "",

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
+from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, InputError
 from simvg_core.gate import closed_logit, curve, store
-from simvg_core.processing import calibrated
+from simvg_core.grounder import Grounder
+from simvg_core.model import SimVGForGrounding
+from simvg_core.processing import SimVGProcessor, calibrated
+from tests.simvg_core.test_grounder import grounder, picture
 from tests.simvg_core.test_standing import MODELS, _texts
 
 
@@ -81,3 +85,36 @@ def test_a_stored_point_gives_cold_queries_the_mean_score_of_what_it_keeps_out()
         assert float(calibrated(torch.tensor([closed / 2, -closed / 2]), config)) == pytest.approx(0.03)
     finally:
         config.gate_threshold, config.gate_score = before
+
+
+def _gated(**settings):
+    """A tiny model with a heat map, and the words of the others."""
+    torch.manual_seed(5)
+    plain = grounder()
+    heads = {"num_queries": 3, "auxiliary_heads": True, "box_head": "pointer", "heat_guidance": True, "num_kinds": 3}
+    config = SimVGConfig.tiny(
+        attention="standing", tokenizer="fast", vocab_size=16, score_threshold=0.0, num_colors=2, **heads, **settings
+    )
+    return Grounder(SimVGForGrounding(config), SimVGProcessor(config, plain.processor.text.pieces))
+
+
+def test_a_grounder_uses_the_gate_from_the_number_of_queries_on():
+    """With fewer queries all are asked; with as many as the setting says, the cold ones are absent with its score."""
+    model = _gated(gate_threshold=1e9, gate_score=0.02, gate_queries=3)
+    two = model.ground([picture()], ["red cap", "blue cap"])[0]
+    three = model.ground([picture()], ["red cap", "blue cap", "missing bolt"])[0]
+    assert {answer.state for answer in two} == {"present"}
+    assert {answer.state for answer in three} == {"absent"}
+    assert three[0].score == pytest.approx(0.02, abs=1e-6)
+
+
+def test_five_thousand_queries_are_answered():
+    """More queries than run at once are all answered, in order."""
+    model = grounder()
+    compiled = model.compile(["red cap", "missing bolt"])
+    while len(compiled) < 5000:
+        names, ready = compiled._state
+        compiled._state = (names + names, ready.copy().add(ready.copy()))
+    answers = model.ground([picture()], compiled)[0]
+    assert len(answers) == len(compiled) >= 5000
+    assert answers[-1].score == pytest.approx(answers[1].score, abs=1e-5)
