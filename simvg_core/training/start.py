@@ -70,7 +70,7 @@ def load_start(model: SimVGForGrounding, path: Path) -> dict[str, Any]:
         except (RuntimeError, OSError, ValueError) as error:
             raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
         own, other = model.config, start.config
-        changed = {key: [getattr(other, key), getattr(own, key)] for key in _MEANING}
+        changed = {key: [_plain(getattr(other, key)), _plain(getattr(own, key))] for key in _MEANING}
         return {"kind": "model folder", "changed": {key: pair for key, pair in changed.items() if pair[0] != pair[1]}}
     tensors = read_tensors(path)
     if any(key.startswith("beit3.") for key in tensors):
@@ -78,3 +78,8 @@ def load_start(model: SimVGForGrounding, path: Path) -> dict[str, Any]:
         return {"kind": "BEiT-3", "loaded": len(report.loaded), "interpolated": report.interpolated}
     report = load_official(model, tensors)
     return {"kind": "SimVG", "loaded": len(report.loaded)}
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no tuples."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,107 @@
+"""What a run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from simvg_core.checkpoints import config_from_official
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.model import SimVGForGrounding
+from simvg_core.training.settings import SetSettings, TrainSettings, read_settings
+from simvg_core.training.start import load_start, model_config, read_tokenizer
+from simvg_core.training.train import Trainer
+
+REFERENCE = Path(__file__).parents[2] / "data/reference"
+CONFIGS = Path(__file__).parents[3] / "simvg_core/training/configs"
+SMALL: dict[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 96,
+    "head_size": 16, "num_head_heads": 2, "vocab_size": 100,
+}  # fmt: skip
+
+
+def test_official_weights_are_a_start() -> None:
+    """All of them."""
+    model = SimVGForGrounding(config_from_official(REFERENCE / "simvg_tiny_rec_config.json"))
+    told = load_start(model, REFERENCE / "simvg_tiny_rec.safetensors")
+    assert told["kind"] == "SimVG" and told["loaded"] > 200
+
+
+def test_beit3_weights_fill_the_encoder_and_leave_the_heads() -> None:
+    """Positions of another grid are resized."""
+    config = SimVGConfig.tiny(
+        hidden_size=24, num_attention_heads=4, intermediate_size=48, num_hidden_layers=2, vocab_size=60
+    )
+    model = SimVGForGrounding(config)
+    head = model.token_branch.project.weight.detach().clone()
+    told = load_start(model, REFERENCE / "beit3_pretrain_tiny.safetensors")
+    assert told["kind"] == "BEiT-3" and len(told["interpolated"]) == 2
+    assert torch.equal(head, model.token_branch.project.weight)
+
+
+def test_a_model_folder_is_a_start_and_tells_what_it_did_otherwise(tmp_path: Path) -> None:
+    """Stage 2 starts from stage 1; a setting that changes what the weights compute does not pass unseen."""
+    first = SimVGForGrounding(SimVGConfig.tiny(text_pooling="official", loss_weights={"decoder": 1.0}))
+    first.save_pretrained(tmp_path)
+    second = SimVGForGrounding(SimVGConfig.tiny())
+    told = load_start(second, tmp_path)
+    assert told["changed"] == {"text_pooling": ["official", "masked"]}
+    assert torch.equal(first.encoder.words.weight, second.encoder.words.weight)
+
+
+def test_a_start_of_another_size_is_refused(tmp_path: Path) -> None:
+    """With the name of the folder."""
+    SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="does not fit the model of this run"):
+        load_start(SimVGForGrounding(SimVGConfig.tiny(num_queries=2)), tmp_path)
+
+
+def test_published_models_need_their_tokenizer() -> None:
+    """The remedy names file and setting."""
+    settings = TrainSettings(sets=(SetSettings(path="x"),), max_steps=1, architecture="base")
+    with pytest.raises(ConfigurationError, match=r"set tokenizer to a folder that holds beit3\.spm"):
+        read_tokenizer(settings, model_config(settings))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_builds_its_model(path: Path) -> None:
+    """At a small size; its losses fit its heads."""
+    settings = read_settings(path)
+    model = settings.model | SMALL | ({"stem_widths": [4, 4, 8, 8]} if settings.data else {})
+    small = read_settings(path, model=model)
+    assert SimVGForGrounding(model_config(small)).num_parameters() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("refcoco-base-one-stage", {"learning_rate": 5e-4, "max_epochs": 30, "decay_epochs": (25,), "batch_size": 32}),
+        ("refcoco-base-two-stage-1", {"learning_rate": 5e-4, "max_epochs": 30, "batch_size": 16, "ema": 0.999}),
+        ("refcoco-base-two-stage-2", {"learning_rate": 3e-4, "max_epochs": 20, "decay_epochs": (15,), "ema": 0}),
+        ("grefcoco-base", {"learning_rate": 5e-4, "max_epochs": 200, "decay_epochs": (180,), "jitter": None}),
+    ],
+)
+def test_published_configs_hold_the_published_values(name: str, fields: dict[str, Any]) -> None:
+    """Those of the official repository, and what they all have in common."""
+    settings = read_settings(CONFIGS / f"{name}.yaml")
+    common = {
+        "optimizer": "adam_amsgrad", "betas": (0.9, 0.98), "epsilon": 1e-9, "weight_decay": 0.0, "encoder_rate": 0.1,
+        "clip": 0.15, "warmup_epochs": 3, "schedule": "steps", "seed": 6666, "precision": "fp32",
+    }  # fmt: skip
+    assert {key: getattr(settings, key) for key in common | fields} == common | fields
+    config = model_config(settings)
+    paper = SimVGConfig.base(num_queries=10 if name == "grefcoco-base" else 1)
+    for key in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "num_queries", "drop_path_rate"):
+        assert getattr(config, key) == getattr(paper, key)
+    stage_1 = name.endswith("stage-1")
+    assert config.loss_weights == ({"decoder": 1.0} if stage_1 else {"decoder": 1.0, "token": 2.0, "distill": 1.0})
+
+
+def test_half_precision_of_16_bits_needs_a_gpu(toy_settings: dict[str, Any]) -> None:
+    """On the CPU bf16 is the one to take."""
+    with pytest.raises(ConfigurationError, match="fp16 needs a CUDA device, this one is cpu; use bf16"):
+        Trainer(TrainSettings(**toy_settings | {"precision": "fp16"}))
