@@ -31,8 +31,8 @@ class PictureLimits:
 
     black: float = 16.0
     white: float = 250.0
-    flat: float = 3.0
-    blur: float = 0.0003
+    flat: float = 2.0
+    blur: float = 0.0004
     drag: float = 0.0
 
 
