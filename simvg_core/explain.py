@@ -72,7 +72,7 @@ class Explanation:
         if found is None:
             raise InputError('the model has no pointer head; use the map "attention" or "gradient".')
         side = round(found.shape[1] ** 0.5)
-        return found.unflatten(1, (side, side))
+        return found.reshape(-1, side, side)
 
 
 def explain(
@@ -111,8 +111,8 @@ def explain(
         if config.attention == "standing":
             seen = standing_mask(objects, patches, mask)
         tokens, weights = _run(encoder, x, spans, seen)
-        parts = tokens.split([objects, patches, length], dim=1)
-        encoded = Encoded(*parts, fine)
+        object_tokens, image, text = tokens.split([objects, patches, length], dim=1)
+        encoded = Encoded(object_tokens, image, text, fine)
         out = model.answer(encoded, mask, Grouping.regular(len(input_ids), 1), pixel_mask, branches=(branch,))
         logits, boxes = out.token_logits, out.token_boxes
         if branch == "decoder" and out.decoder_logits is not None and out.decoder_boxes is not None:

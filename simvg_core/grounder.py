@@ -171,7 +171,7 @@ class Grounder:
 
     def compile(self, texts: Sequence[str]) -> CompiledQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
-        return CompiledQueries(self, list(texts))
+        return CompiledQueries(self, texts)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the model has never seen."""

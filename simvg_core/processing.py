@@ -80,7 +80,7 @@ class SimVGProcessor:
         """Words the tokenizer does not know."""
         return self.text.words.unknown_words(text)
 
-    def frames(self, frames: Sequence[Any]) -> Inputs:
+    def frames(self, frames: Sequence[Any] | NDArray[Any]) -> Inputs:
         """Frames of any size (see `as_bgr`) → network input; raises ImageError for what is no frame."""
         if isinstance(frames, np.ndarray) and frames.ndim < 4:
             # its rows would be taken for frames

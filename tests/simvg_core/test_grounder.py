@@ -63,6 +63,12 @@ def test_boxes_lie_in_the_frame_best_first():
         assert 0 <= y0 < y1 <= 240
 
 
+def test_a_bare_string_is_not_taken_for_a_list_of_letters():
+    """The message shows the list that was meant."""
+    with pytest.raises(TextError, match=r"pass a list of texts: \['red cap'\]"):
+        grounder().ground([picture()], "red cap")
+
+
 def test_thresholds_decide_the_state():
     """A text whose score stays below its threshold is absent, without boxes."""
     answers = grounder().ground([picture()], ["red cap", "red cap"], thresholds=[0.0, 1.0])[0]
