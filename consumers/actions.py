@@ -11,6 +11,9 @@ from infra.kafka import Publisher
 from infra.settings import KafkaSettings
 from infra.topics import require_topics, topic_name
 
+MAX_ACTION_BYTES = 64_000
+"""A message of more bytes is no action of ours and is not even parsed."""
+
 
 def parse_action(value: bytes | None, headers: object = None) -> OperatorAction:
     """The value of one message → action. Raises BadOperatorAction naming the field, its value and what is right."""
@@ -20,6 +23,8 @@ def parse_action(value: bytes | None, headers: object = None) -> OperatorAction:
         raise BadOperatorAction(f"message of type {kind!r} on the operator-actions topic; expected {expected!r}")
     if not value:
         raise BadOperatorAction("message has no value")
+    if len(value) > MAX_ACTION_BYTES:
+        raise BadOperatorAction(f"message has {len(value)} bytes; an action has at most {MAX_ACTION_BYTES}")
     try:
         return OperatorAction.model_validate_json(value)
     except ValidationError as error:

@@ -9,7 +9,6 @@ is the registry's at its last change, so it never comes twice, not even for an i
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 import redis
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from infra.contracts import IDENTIFIER, StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 STREAM_LENGTH = 1000
 """Changes kept in the stream, about; a follower that missed more reads a snapshot anyway."""
+
+MAX_QUERY_BYTES = 64_000
+"""A stored value of more bytes is no query of ours and is not even parsed."""
 
 _OWNED = frozenset({"id", "revision", "created", "changed"})  # set by the registry, never by a change
 _ATTEMPTS = 20
@@ -277,7 +280,9 @@ class QueryRegistry:
                 f"no query has the id {id!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `simvg query list`")
             )
         try:
-            values = json.loads(value)
+            if len(value) > MAX_QUERY_BYTES:
+                raise ValueError(f"it has {len(value)} bytes; a query has at most {MAX_QUERY_BYTES}")
+            values = from_json(value)  # refuses what is nested too deep, over which `json` would fail for good
             if not isinstance(values, dict):
                 raise ValueError(f"holds {type(values).__name__}, not an object")
         except ValueError as error:

@@ -138,3 +138,9 @@ def test_action_needs_one_target(kafka: KafkaSettings) -> None:
     """An alert or a query, not both and not none."""
     with pytest.raises(BadOperatorAction, match="say what it is about"):
         run(kafka, "ack")
+
+
+def test_oversized_action_is_refused_unparsed() -> None:
+    """A message of more than 64,000 bytes is named with its size."""
+    with pytest.raises(BadOperatorAction, match=r"has 70000 bytes; an action has at most 64000"):
+        parse_action(b"[" * 70_000)

@@ -168,7 +168,20 @@ def test_bad_change_is_refused_in_words(registry: QueryRegistry, changes: dict[s
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"{", b"[]", b'"text"', b"\xff", b'{"id": "broken"}', b'{"id": "other"}', None], ids=repr
+    "value",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"text"',
+        b"\xff",
+        b'{"id": "broken"}',
+        b'{"id": "other"}',
+        b"[" * 60_000,
+        b'{"id": "' + b"x" * 64_000 + b'"}',
+        None,
+    ],
+    ids=lambda value: repr(value)[:20],
 )
 def test_broken_value_is_skipped_and_named(
     registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings, value: Any
