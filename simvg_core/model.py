@@ -21,7 +21,7 @@ from simvg_core.branches import Answers, DecoderBranch, QueryGenerator, TokenBra
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
 from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
-from simvg_core.explain import Explanation, explain
+from simvg_core.explain import explain as explain_answer
 from simvg_core.gate import closed_logit
 from simvg_core.grouping import Grouping
 from simvg_core.losses import branch_losses, set_loss
@@ -344,18 +344,7 @@ class SimVGForGrounding(PreTrainedModel):
             exists[frame, kept] = part.existence_logits[0]
         return SimVGOutput(token_logits=logits, token_boxes=boxes, existence_logits=exists)
 
-    # -- explanation -------------------------------------------------------------------------------------------
-
-    def explain(
-        self,
-        pixel_values: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        pixel_mask: Tensor | None = None,
-        answers: Tensor | None = None,
-    ) -> Explanation:
-        """Which patches and which words an answer of each text rests on; see `explain.explain`."""
-        return explain(self, pixel_values, input_ids, attention_mask, pixel_mask, answers)
+    explain = explain_answer  # which patches and which words an answer rests on
 
     # -- checks ------------------------------------------------------------------------------------------------
 
