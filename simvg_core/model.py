@@ -63,6 +63,7 @@ class SimVGForGrounding(PreTrainedModel):
     main_input_name = "pixel_values"
     supports_gradient_checkpointing = True
     config: SimVGConfig
+    explain = explain_answer  # which patches and which words an answer rests on
 
     def __init__(self, config: SimVGConfig) -> None:
         super().__init__(config)
@@ -147,7 +148,8 @@ class SimVGForGrounding(PreTrainedModel):
             out.token_logits = grouping.flat(answers.logits)
             out.token_boxes = grouping.flat(answers.boxes_cxcywh)
             out.pointer = pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
-            first = None if answers.first is None else Answers(*map(grouping.flat, answers.first[:2]))
+            if answers.first is not None:
+                first = Answers(grouping.flat(answers.first.logits), grouping.flat(answers.first.boxes_cxcywh))
             if self.auxiliary is not None:
                 out.existence_logits = self.auxiliary.existence(grouping.flat(features))
         if "decoder" in branches and self.decoder_branch is not None:
@@ -343,8 +345,6 @@ class SimVGForGrounding(PreTrainedModel):
             boxes[frame, kept] = part.token_boxes[0]
             exists[frame, kept] = part.existence_logits[0]
         return SimVGOutput(token_logits=logits, token_boxes=boxes, existence_logits=exists)
-
-    explain = explain_answer  # which patches and which words an answer rests on
 
     # -- checks ------------------------------------------------------------------------------------------------
 
