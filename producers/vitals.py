@@ -36,7 +36,8 @@ class Vitals:
         waits = settings.open_seconds + settings.stall_seconds + settings.reconnect_max_seconds
         apart = 1.0 / settings.fps if settings.fps is not None else 0.0
         self.pulses = Pulses(
-            {"capture": waits + apart + _SLACK_SECONDS, "publishing": settings.delivery_seconds + _SLACK_SECONDS}
+            {"capture": waits + apart + _SLACK_SECONDS, "publishing": settings.delivery_seconds + _SLACK_SECONDS},
+            clock=clock,
         )
         self._published = 0
         self._published_at: float | None = None
