@@ -57,12 +57,12 @@ class CommitBook:
             tracker = self._trackers.get(partition)
             return tracker is not None and tracker.start(offset)
 
-    def finish(self, partition: int, offset: int) -> None:
-        """Nothing is to come of the message."""
+    def finish(self, partition: int, offset: int, fate: str) -> None:
+        """Nothing is to come of the message; ``fate`` says why."""
         with self._changed:
             tracker = self._trackers.get(partition)
             if tracker is not None:
-                tracker.finish(offset)
+                tracker.finish(offset, fate)
                 self._changed.notify_all()
 
     def abandon(self, partition: int, offset: int) -> None:
@@ -73,8 +73,8 @@ class CommitBook:
                 tracker.abandon(offset)
                 self._changed.notify_all()
 
-    def marks(self, finishing: Mapping[int, Collection[int]]) -> dict[int, Mark]:
-        """What to commit together with the messages ``finishing`` (by partition, which may be empty).
+    def marks(self, finishing: Mapping[int, Mapping[int, str]]) -> dict[int, Mark]:
+        """What to commit together with the messages ``finishing`` (by partition: offset → fate; may be empty).
 
         Of these partitions always, so that the broker checks whether they are still ours; of others where something
         is new.
@@ -82,19 +82,19 @@ class CommitBook:
         with self._changed:
             found = {}
             for partition, tracker in self._trackers.items():
-                mark = tracker.mark(finishing.get(partition, ()))
+                mark = tracker.mark(finishing.get(partition))
                 if mark is not None and (partition in finishing or mark != self._committed[partition]):
                     found[partition] = mark
             return found
 
-    def committed(self, finished: Mapping[int, Collection[int]], marks: Mapping[int, Mark]) -> None:
+    def committed(self, finished: Mapping[int, Mapping[int, str]], marks: Mapping[int, Mark]) -> None:
         """The broker has committed ``marks``, and with them everything that came of the messages ``finished``."""
         with self._changed:
-            for partition, offsets in finished.items():
+            for partition, fates in finished.items():
                 tracker = self._trackers.get(partition)
                 if tracker is not None:
-                    for offset in offsets:
-                        tracker.finish(offset)
+                    for offset, fate in fates.items():
+                        tracker.finish(offset, fate)
             self._committed.update({p: mark for p, mark in marks.items() if p in self._trackers})
             self._changed.notify_all()
 

@@ -130,7 +130,7 @@ class Fetcher:
         """A frame will not be scored and its offset may be committed. Any thread."""
         self._ledger.skipped(frame.camera, _place(frame), reason)
         self._skips.add(frame.header, reason)
-        self._commits.finish(*_place(frame))
+        self._commits.finish(*_place(frame), f"skipped_{reason}")
 
     def leave(self, frame: Frame, reason: SkipReason) -> None:
         """A frame is left to the next reader of its partition. Any thread."""
@@ -146,7 +146,7 @@ class Fetcher:
         message = Outgoing.rejected(
             original, frame.camera.encode(), frame.image, reason=reason, error=error, kind=kind, headers=headers
         )
-        self._put(original, frame.lease, message)
+        self._put(original, frame.lease, message, reason)
         self._ledger.rejected(frame.camera, _place(frame), reason)
 
     def _accept(self, message: Message) -> None:
@@ -174,7 +174,7 @@ class Fetcher:
                 kind=None,
                 headers=_headers(headers) or [],
             )
-            self._put(original, lease, rejected)
+            self._put(original, lease, rejected, error.reason)
             self._ledger.rejected(UNKNOWN_CAMERA, (partition, offset), error.reason)
             return
         place = FrameReference(**original.model_dump(), sequence=header.sequence, captured_at=captured_at)
@@ -182,13 +182,14 @@ class Fetcher:
         for replaced in self._mailbox.offer(Frame(header, place, value, time.time_ns(), lease)):
             self.skip(replaced, "behind")
 
-    def _put(self, original: MessageReference, lease: int, message: Outgoing) -> None:
+    def _put(self, original: MessageReference, lease: int, message: Outgoing, reason: str) -> None:
         self._outbox.put(
             Work(
                 partition=original.partition,
                 lease=lease,
                 offset=original.offset,
                 messages=lambda _: [message],
+                fate=f"rejected_{reason}",
                 size=len(message.value or b""),
             )
         )
@@ -258,13 +259,17 @@ class Fetcher:
 
     def _committed(self, consumer: Consumer, partitions: set[int]) -> list[TopicPartition]:
         deadline = time.monotonic() + TAKE_OVER_SECONDS
+        told = False
         while True:
             try:
                 return consumer.committed(self._parts(partitions))
             except BrokerUnavailable as error:
                 if time.monotonic() > deadline or self._given_up.is_set():
                     raise
-                logger.warning("committed offsets cannot be read yet: %s", error)
+                if not told:
+                    logger.warning("committed offsets cannot be read yet: %s", error)
+                told = True
+                self._given_up.wait(POLL_SECONDS)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions

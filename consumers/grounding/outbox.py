@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -91,6 +92,7 @@ class Outbox:
         self._closing = False
         self._failure: Exception | None = None
         self._evidence: dict[str, tuple[int, MessageReference]] = {}
+        self._life = uuid.uuid4().hex[:8]  # another life of this worker counts from 1 again
         self._number = 0
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
@@ -322,10 +324,10 @@ class Outbox:
 
     @property
     def _transaction(self) -> str:
-        return f"{self._name}-{self._number}"
+        return f"{self._name}-{self._life}-{self._number}"
 
     def _succeed(
-        self, works: list[Work], finishing: Mapping[int, list[int]], marks: Mapping[int, Mark], began: float
+        self, works: list[Work], finishing: Mapping[int, Mapping[int, str]], marks: Mapping[int, Mark], began: float
     ) -> None:
         _TRANSACTIONS.labels("committed").inc()
         _COMMIT.observe(time.monotonic() - began)
@@ -352,9 +354,9 @@ class Outbox:
             self._changed.notify_all()
 
 
-def _finishing(works: list[Work]) -> dict[int, list[int]]:
-    """Offsets of the frames that the works came of, by partition; empty for works that came of no frame."""
-    found: dict[int, list[int]] = {}
+def _finishing(works: list[Work]) -> dict[int, dict[int, str]]:
+    """Offsets of the frames that the works came of, and their fates, by partition."""
+    found: dict[int, dict[int, str]] = {}
     for work in works:
-        found.setdefault(work.partition, []).extend([] if work.offset is None else [work.offset])
+        found.setdefault(work.partition, {}).update({} if work.offset is None else {work.offset: work.fate})
     return found

@@ -70,15 +70,16 @@ class Work:
     """Written as a whole in one transaction, or not at all.
 
     ``partition`` of the frames and the ``lease`` under which they were read; ``offset`` of the frame that it came of
-    and that is done with it, None for an event from outside. ``messages`` gets, by alert id, where the pictures lie
-    and may be asked more than once. ``urgent``: someone waits for it. ``ended``: ids of alerts that are over with it.
-    ``committed`` runs once it is visible.
+    and that is done with it, with its ``fate``; None for an event from outside. ``messages`` gets, by alert id, where
+    the pictures lie, and may be asked more than once. ``urgent``: someone waits for it. ``ended``: ids of alerts that
+    are over with it. ``committed`` runs once it is visible.
     """
 
     partition: int
     lease: int
     offset: int | None
     messages: Compose
+    fate: str = "scored"
     evidence: tuple[Outgoing, ...] = ()
     urgent: bool = False
     ended: tuple[str, ...] = ()

@@ -92,6 +92,10 @@ def _check_frames(found: Differences, plant: Plant) -> None:
         found.lost.append(f"detections of {whole - len(seen)} frames")
     if len(seen) > whole or len(rejected) != broken:
         found.other.append(f"{len(seen)} scored of {whole}, {len(rejected)} rejected of {broken}")
-    for partition, (offset, metadata) in plant.committed().items():
-        if metadata is not None and " " in metadata:
-            found.other.append(f"partition {partition} at {offset} has frames done out of order")
+    fates: Counter[str] = Counter()
+    for partition, mark in plant.marks().items():
+        fates.update(dict(mark.fates))
+        if mark.ahead:
+            found.other.append(f"partition {partition} at {mark.offset} has frames done out of order")
+    if fates["scored"] != whole or fates.total() != len(plant.published):
+        found.other.append(f"committed fates {dict(fates)} of {len(plant.published)} published frames")

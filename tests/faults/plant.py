@@ -17,6 +17,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaException, TopicPartition
 
 from consumers.grounding.cameras import CameraLimits
+from consumers.grounding.offsets import Mark
 from consumers.grounding.settings import WorkerSettings
 from consumers.reading import read_to_end
 from infra.contracts import Alert, Delay, Detections, MessageReference, StandingQuery
@@ -151,24 +152,24 @@ class Plant:
         found = [Detections.model_validate_json(value) for _, _, value in self.read("detections")]
         return Counter((d.camera, d.frame.partition, d.frame.offset) for d in found)
 
-    def committed(self) -> dict[int, tuple[int, str | None]]:
-        """Committed offset and metadata of the group, by partition."""
+    def marks(self) -> dict[int, Mark]:
+        """What the group has committed, by partition; of those with anything in them."""
         frames = topic_name(self.kafka.prefix, "frames")
         config = client_config(self.kafka, client_id="fault-offsets") | {"group.id": self.kafka.prefix}
         reader = KafkaConsumer(config | {"enable.auto.commit": False})
         try:
             ends = last_offsets(self.kafka, frames, client_id="fault-offsets")
             parts = reader.committed([TopicPartition(frames, number) for number in ends], timeout=10)
-            return {part.partition: (part.offset, part.metadata) for part in parts}
+            return {part.partition: Mark.read(part.offset, part.metadata) for part in parts if part.offset >= 0}
         finally:
             reader.close()
 
     def caught_up(self) -> bool:
         """Whether the group has committed every frame that was published."""
         frames = topic_name(self.kafka.prefix, "frames")
-        committed = self.committed()
+        marks = self.marks()
         ends = last_offsets(self.kafka, frames, client_id="fault-offsets")
-        return all(end in (0, committed[number][0]) for number, end in ends.items())
+        return all(end == 0 or (number in marks and marks[number].offset == end) for number, end in ends.items())
 
     def left_open(self) -> int:
         """Messages of transactions that are neither committed nor aborted now, on all topics that workers write."""

@@ -23,12 +23,12 @@ def test_what_is_done_beyond_a_gap_is_remembered() -> None:
     tracker = OffsetTracker()
     for offset in (5, 6, 9):
         tracker.start(offset)
-    tracker.finish(6)
-    assert tracker.mark([9]) == Mark(5, frozenset({6, 9}))
-    assert tracker.mark() == Mark(5, frozenset({6}))
-    tracker.finish(9)
-    tracker.finish(5)
-    assert tracker.mark() == Mark(10)
+    tracker.finish(6, "scored")
+    assert tracker.mark({9: "scored"}) == Mark(5, frozenset({6, 9}), (("scored", 2),))
+    assert tracker.mark() == Mark(5, frozenset({6}), (("scored", 1),))
+    tracker.finish(9, "scored")
+    tracker.finish(5, "scored")
+    assert tracker.mark() == Mark(10, fates=(("scored", 3),))
 
 
 def test_abandoned_message_is_never_passed() -> None:
@@ -36,10 +36,10 @@ def test_abandoned_message_is_never_passed() -> None:
     tracker = OffsetTracker()
     for offset in (1, 2, 3):
         tracker.start(offset)
-    tracker.finish(1)
+    tracker.finish(1, "scored")
     tracker.abandon(2)
-    tracker.finish(3)
-    assert (tracker.mark([2]), tracker.in_flight) == (Mark(2, frozenset({3})), 0)
+    tracker.finish(3, "scored")
+    assert (tracker.mark({2: "scored"}), tracker.in_flight) == (Mark(2, frozenset({3}), (("scored", 2),)), 0)
 
 
 def test_message_read_twice_is_told() -> None:
@@ -47,7 +47,7 @@ def test_message_read_twice_is_told() -> None:
     tracker = OffsetTracker()
     assert tracker.start(1)
     assert not tracker.start(1)
-    tracker.finish(1)
+    tracker.finish(1, "scored")
     assert not tracker.start(1)
     assert tracker.start(2)
 
@@ -64,24 +64,31 @@ def test_every_message_is_done_once_by_a_row_of_owners(offsets: list[int], data:
         mine = [offset for offset in fetched if tracker.start(offset)]
         order = data.draw(st.permutations(mine))
         for offset in order[: data.draw(st.integers(0, len(mine)))] if owner < 3 else order:
-            tracker.finish(offset)
+            tracker.finish(offset, "scored" if offset % 2 else "skipped_behind")
             done.append(offset)
         found = tracker.mark()
         mark = None if found is None else Mark.read(found.offset, found.metadata(f"w-{owner}"))
         assert mark == found
     assert sorted(done) == offsets
-    assert mark == Mark(offsets[-1] + 1)
+    assert mark is not None and (mark.offset, mark.ahead) == (offsets[-1] + 1, frozenset())
+    assert sum(count for _, count in mark.fates) == len(offsets)
 
 
 def test_metadata_of_the_widest_window_fits() -> None:
     """Kafka takes 4096 bytes; the worst pattern over the whole window stays below."""
-    mark = Mark(7, frozenset(range(7, 7 + WINDOW + 256, 3)) | frozenset(n * n % WINDOW + 7 for n in range(WINDOW)))
+    mark = Mark(
+        7,
+        frozenset(range(7, 7 + WINDOW + 256, 3)) | frozenset(n * n % WINDOW + 7 for n in range(WINDOW)),
+        tuple((f"rejected_{'r' * 20}_{chr(97 + n)}", 10**12 + n) for n in range(20)),
+    )
     text = mark.metadata("w" * 64 + "-12345678")
     assert len(text) < 4096
     assert Mark.read(7, text) == mark
 
 
-@pytest.mark.parametrize("text", ["w !!", "w eJw=", "w eJxTYRgFo2AUjIJRMApGwZAFDgAggQB", "w é"])
+@pytest.mark.parametrize(
+    "text", ["w", "w !!", "w eJw=", "w eJxTYRgFo2AUjIJRMApGwZAFDgAggQB", "w é", "w - scored=x", "w - a=1  b=2"]
+)
 def test_metadata_of_others_is_named(text: str) -> None:
     """What no worker wrote is refused with what stands there."""
     with pytest.raises(ValueError, match="commit metadata"):
@@ -94,7 +101,7 @@ def test_book_forgets_a_revoked_partition() -> None:
     book.assign({0: None, 1: None})
     assert book.start(0, 7)
     book.revoke([0])
-    book.finish(0, 7)
+    book.finish(0, 7, "scored")
     assert book.marks({}) == {}
     assert not book.start(0, 8)
 
@@ -116,9 +123,9 @@ def test_book_names_only_what_moved_and_what_is_finishing() -> None:
     book = CommitBook()
     book.assign({0: None, 1: Mark(3)})
     book.start(0, 7)
-    assert book.marks({0: [7]}) == {0: Mark(8)}
+    assert book.marks({0: {7: "scored"}}) == {0: Mark(8, fates=(("scored", 1),))}
     assert not book.wait_idle([0, 1], 0.0)
-    book.committed({0: [7]}, {0: Mark(8)})
+    book.committed({0: {7: "scored"}}, {0: Mark(8, fates=(("scored", 1),))})
     assert book.marks({}) == {}
-    assert book.marks({1: []}) == {1: Mark(3)}
+    assert book.marks({1: {}}) == {1: Mark(3)}
     assert book.wait_idle([0, 1], 0.0)
