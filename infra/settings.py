@@ -162,7 +162,8 @@ def secret_names(cls: type[BaseModel], above: str = "", *, only: bool = False) -
 
 def all_secret_names() -> set[str]:
     """Keys of every imported role that are nothing but a secret; addresses that may be given as flags are not."""
-    found = {name for role in (RoleSettings, *_roles()) for name in secret_names(role, only=True)}
+    roles: tuple[type[RoleSettings], ...] = (RoleSettings, *_roles())
+    found = {name for role in roles for name in secret_names(role, only=True)}
     return {name for name in found if not _ADDRESS_NAMES.search(name)}
 
 
