@@ -108,7 +108,6 @@ class _Packed:
         if (
             torch.is_grad_enabled()
             or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
             or x.device.type != "cpu"
             or reduced != (self.dtype == torch.bfloat16)
             or x.numel() == 0

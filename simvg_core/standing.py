@@ -146,7 +146,8 @@ def _first_layer(encoder: MultiwayEncoder, parts: _Layer, hidden: Tensor, num_im
     beside = attend_part(query[None], *_with_own(text, key.expand(*rows, -1, -1, -1), value), hidden)
     attended = Part(on_image.found[:, None], on_image.mass[:, None]).merged(beside)  # (B, S, h, K, d)
     x = x.expand(num_images * rows[1], -1, -1)
-    return layer.update(x, attended.flatten(0, 1), spans).unflatten(0, (num_images, rows[1]))
+    out: Tensor = layer.update(x, attended.flatten(0, 1), spans)
+    return out.unflatten(0, (num_images, rows[1]))  # type: ignore[no-any-return]
 
 
 def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tensor:
@@ -164,7 +165,8 @@ def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tens
     parts_found = attend_beside(query, *image, own_scores)
     found, weights = (part.unflatten(2, (slots, num_objects)).transpose(1, 2) for part in parts_found)
     attended = (found + weights @ own.values).flatten(0, 1)
-    return layer.update(pairs, attended, spans).unflatten(0, (images, slots))
+    out: Tensor = layer.update(pairs, attended, spans)
+    return out.unflatten(0, (images, slots))  # type: ignore[no-any-return]
 
 
 def _with_own(text: KeysValues, key: Tensor, value: Tensor) -> KeysValues:
