@@ -37,7 +37,6 @@ MAX_PAIRS = 256
 @dataclass
 class SimVGOutput(ModelOutput):
     """Result of a forward pass. Boxes are cxcywh, normalised to the image; logits are (object, no object).
-
     `forward` gives (N, Q, …) answers; `ground_frames` gives (B, texts, Q, …) and no decoder answers.
     """
 
