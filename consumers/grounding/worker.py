@@ -51,6 +51,7 @@ IDLE_SECONDS = 0.1
 TICK_SECONDS = 0.5
 RESTORE_SECONDS = 120.0
 TOPIC_SECONDS = 5.0
+BROKER_SECONDS = 5.0
 
 _STAGE = histogram("simvg_worker_stage_seconds", "time that a frame spends in each stage", ("camera", "stage"))
 _BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
@@ -226,7 +227,7 @@ class Worker:
         missing_since: float | None = None
         while not self._stop.is_set():
             try:
-                wait_for_broker(self._settings.kafka, 1.0)
+                wait_for_broker(self._settings.kafka, BROKER_SECONDS)
                 require_topics(self._settings.kafka, NEEDED)
                 self._set_session_timeout()
                 return True
