@@ -9,6 +9,7 @@ Interrupted trainings go on where they stopped when the command is given again. 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import platform
@@ -54,7 +55,7 @@ def link_pictures(source: Path, folder: Path, count: int) -> Path:
         for part in (f"images/{name}.jpg", f"truth/{name}.json"):
             link = folder / part
             link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
+            with contextlib.suppress(FileExistsError):  # the other training makes the same ones
                 link.symlink_to((source / part).resolve())
     return folder
 

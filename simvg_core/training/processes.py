@@ -1,6 +1,7 @@
 """One process or several, one per device: what differs between them.
 
-Several are started by `accelerate launch -m simvg_core.training.cli train CONFIG` (or torchrun).
+Several are started by `accelerate launch --multi_gpu -m simvg_core.training.cli train CONFIG`, or on CPUs by
+`torchrun --nproc-per-node 2 -m simvg_core.training.cli train CONFIG`.
 """
 
 from __future__ import annotations
