@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simvg_core.errors import InputError
+from simvg_core.errors import ConfigurationError, InputError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BATCH = 8
@@ -41,6 +41,8 @@ def gate(
         config.save_pretrained(model)
         typer.echo("gate off: every query gets its object tokens")
         return
+    if not (config.auxiliary_heads and config.attention == "standing"):
+        raise ConfigurationError(f"{model} has no heat map of standing queries, so it cannot have a gate.")
     if not 0 < recall <= 1:
         raise typer.BadParameter(f"--recall {recall} must lie above 0 and at most at 1.")
     measured = _measure(model, data, _texts(queries), limit)
@@ -92,14 +94,20 @@ def _measure(model: Path, data: Path, texts: list[str], limit: int | None) -> An
     if not files:
         raise InputError(f"{data} holds no picture ({', '.join(PICTURES)}).")
     grounder = Grounder.from_pretrained(model, gate=False)
-    compiled = grounder.compile(texts)._state[1]
+    batch = grounder.processor.texts(texts)
+    with torch.inference_mode(), grounder.execution.precision(grounder.device):
+        compiled = grounder.model.compile_queries(batch.input_ids, batch.attention_mask)
     warmth: list[float] = []
     score: list[float] = []
     for start in range(0, len(files), BATCH):
         names = files[start : start + BATCH]
-        pixels = grounder.processor.frames([cv2.imread(str(name)) for name in names]).pixel_values
+        frames = [cv2.imread(str(name)) for name in names]
+        if broken := [str(name) for name, frame in zip(names, frames, strict=True) if frame is None]:
+            raise InputError(f"{broken[0]} cannot be read as a picture; remove or replace it.")
+        pixels = grounder.processor.frames(frames).pixel_values
         with torch.inference_mode(), grounder.execution.precision(grounder.device):
             out = grounder.model.ground_frames(pixels.to(grounder.device), compiled, heat_map=True)
+        assert out.heat_map is not None and out.token_logits is not None
         warmth += out.heat_map.amax(dim=-1).flatten().tolist()
         score += calibrated(out.token_logits, grounder.config).amax(dim=-1).flatten().tolist()
     return curve(warmth, score, [value >= grounder.config.score_threshold for value in score])

@@ -1,11 +1,13 @@
 """The gate: queries that are cold in a frame cost nothing there, and the others are answered as without it."""
 
+import cv2
 import pytest
 import torch
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, InputError
 from simvg_core.gate import closed_logit, curve, store
+from simvg_core.gate_cli import gate
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor, calibrated
@@ -118,3 +120,43 @@ def test_five_thousand_queries_are_answered():
     answers = model.ground([picture()], compiled)[0]
     assert len(answers) == len(compiled) >= 5000
     assert answers[-1].score == pytest.approx(answers[1].score, abs=1e-5)
+
+
+def test_the_command_stores_a_threshold_and_turns_it_off_again(tmp_path, capsys):
+    """Pictures and queries in, a curve on the screen, the chosen point in the model's config."""
+    model, pictures = _gated(), tmp_path / "pictures"
+    model.model.save_pretrained(tmp_path / "model")
+    model.processor.save_pretrained(tmp_path / "model")
+    pictures.mkdir()
+    for seed in range(2):
+        cv2.imwrite(str(pictures / f"{seed}.png"), picture(seed=seed))
+    queries = tmp_path / "queries.txt"
+    queries.write_text("red cap\nmissing bolt\n", encoding="utf-8")
+    gate(tmp_path / "model", pictures, queries=queries, recall=1.0, threshold=None, limit=None, store=True, off=False)
+    assert "4 pairs of picture and query, 4 found" in capsys.readouterr().out
+    stored = SimVGConfig.from_pretrained(tmp_path / "model")
+    heat = [
+        model.model.ground_frames(
+            model.processor.frames([picture(seed=seed)]).pixel_values,
+            model.compile(["red cap", "missing bolt"])._state[1],
+            heat_map=True,
+        ).heat_map
+        for seed in range(2)
+    ]
+    assert stored.gate_threshold == pytest.approx(float(torch.stack(heat).amax(dim=-1).min()), abs=1e-4)
+    gate(tmp_path / "model", pictures, off=True)
+    assert SimVGConfig.from_pretrained(tmp_path / "model").gate_threshold is None
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    """The message names the file."""
+    model = _gated()
+    model.model.save_pretrained(tmp_path / "model")
+    model.processor.save_pretrained(tmp_path / "model")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    queries = tmp_path / "queries.txt"
+    queries.write_text("red cap", encoding="utf-8")
+    with pytest.raises(InputError, match=r"broken\.png cannot be read"):
+        gate(
+            tmp_path / "model", tmp_path, queries=queries, recall=1.0, threshold=None, limit=None, store=True, off=False
+        )
