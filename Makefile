@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 SIMVG := .venv/bin/simvg
 PACKAGES := infra producers consumers simvg_core simvg.py
 
-.PHONY: help setup setup-test setup-check demo up down test check lint format types shell compose schemas docs constraints clean
+.PHONY: help setup setup-test setup-check demo up down test faults check lint format types shell compose schemas docs constraints clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ down: ## stop them
 
 test: setup-test ## all tests, against a real broker, Redis and RTSP server
 	$(PYTHON) -m pytest
+
+faults: setup-test ## kill workers, broker and Redis (half an hour) and compare the alerts with an undisturbed run
+	$(PYTHON) -m tests.faults --rounds 20 --seed 7
+	$(PYTHON) -m tests.faults --rounds 8 --seed 7 --redis-away 5 --cluster
+	$(PYTHON) -m tests.faults.fuzz --inputs 10000 --seed 7
 
 lint: setup-check ## style
 	$(PYTHON) -m ruff check .

@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not marked as re-exported
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from infra.kafka_client import AWAY, client_config, translate
@@ -270,7 +270,7 @@ def last_offsets(kafka: KafkaSettings, topic: str, *, client_id: str) -> dict[in
         metadata = admin.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
             raise translate(metadata.error, kafka, topic=topic)
-        latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in metadata.partitions}
+        latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in metadata.partitions}  # type: ignore[no-untyped-call]
         return _latest(admin, latest)
     except KafkaException as error:
         raise translate(error, kafka, topic=topic) from error

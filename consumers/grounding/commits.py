@@ -37,7 +37,7 @@ class CommitBook:
         with self._changed:
             for partition in partitions:
                 for book in (self._trackers, self._leases, self._committed):
-                    book.pop(partition, None)  # type: ignore[attr-defined]  # three dictionaries with the same keys
+                    book.pop(partition, None)
             self._changed.notify_all()
 
     @property
