@@ -101,7 +101,8 @@ class WorkerSettings(RoleSettings):
     )
     static_member: bool = Field(
         default=False,
-        description="keep the cameras for a worker that restarts under the same id within the session time-out",
+        description="keep the cameras for a worker that restarts under the same id within the session time-out; with "
+        "kafka.group_protocol classic also after a kill, at once (with consumer a killed one is refused until then)",
     )
     drain_s: float = Field(default=8.0, gt=0, le=60, description="seconds to finish what is in flight at a stop")
     report_ttl_s: float = Field(
