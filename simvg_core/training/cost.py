@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -19,19 +20,19 @@ from simvg_core.model import SimVGForGrounding
 from simvg_core.words import BEGIN, END, UNKNOWN
 
 MOST_QUERIES = 16
-_LEAST, _RUNS, _SECONDS = 3, 15, 3.0
+_RUNS = 15
 # Long enough for most expressions about a line; a joint model gets the full length it was trained with.
 _STANDING_TOKENS = 6
 
 
 @torch.no_grad()
-def cost_of(model: SimVGForGrounding) -> dict[str, Any]:
+def cost_of(model: SimVGForGrounding, seconds: float = 3.0) -> dict[str, Any]:
     """Parameters by part; per pass billions of operations (a product and its sum are two), milliseconds and rate.
 
     The passes of a joint model are "encoder" (one image with one text) and what each branch adds to it; those of a
     standing model "frame" (an image, whatever is asked), "text" (once in a query's life) and "query" (each image with
     each text), and, where it has one, the decoder branch. "total" is an image with one text from end to end.
-    Operations are counted by torch on the passes themselves.
+    Operations are counted by torch on the passes themselves; each is timed for up to `seconds`, at least once.
     """
     was_training = model.training
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -39,7 +40,8 @@ def cost_of(model: SimVGForGrounding) -> dict[str, Any]:
     for parameter in learning:  # the counter's hooks expect a graph of whatever can learn
         parameter.requires_grad_(False)
     try:
-        passes = _standing_passes(model) if model.config.attention == "standing" else _joint_passes(model)
+        measure = _standing_passes if model.config.attention == "standing" else _joint_passes
+        passes = measure(model, seconds)
     finally:
         model.train(was_training)
         for parameter in learning:
@@ -60,23 +62,23 @@ def _parameters(model: SimVGForGrounding) -> dict[str, int]:
     return {"total": sum(parameter.numel() for parameter in model.parameters()), **counts}
 
 
-def _joint_passes(model: SimVGForGrounding) -> dict[str, Any]:
+def _joint_passes(model: SimVGForGrounding, seconds: float) -> dict[str, Any]:
     pixels, ids, mask = _inputs(model, 1, model.config.max_text_tokens)
 
     def run(*branches: str) -> Callable[[], Any]:
         return lambda: model(pixels, ids, mask, branches=branches)
 
-    encoder = _measured(run())
+    encoder = _measured(run(), seconds)
     passes = {"encoder": _row(encoder)}
     for name in ("token", "decoder"):
         if name == "token" or model.decoder_branch is not None:
-            whole = _measured(run(name))
+            whole = _measured(run(name), seconds)
             passes[f"{name} branch"] = _row(_less(whole, encoder))
             passes[f"total, {name} branch"] = _row(whole)
     return passes
 
 
-def _standing_passes(model: SimVGForGrounding) -> dict[str, Any]:
+def _standing_passes(model: SimVGForGrounding, seconds: float) -> dict[str, Any]:
     pixels, ids, mask = _inputs(model, MOST_QUERIES, _STANDING_TOKENS)
     compiled = model.compile_queries(ids, mask).texts
     one = compiled.select(torch.tensor([0], device=model.device))
@@ -84,22 +86,22 @@ def _standing_passes(model: SimVGForGrounding) -> dict[str, Any]:
     def frame() -> Tensor:
         return model.image_projection(standing.encode_image(model.encoder, pixels)[0])  # type: ignore[no-any-return]
 
-    frame_pass = _measured(frame)
+    frame_pass = _measured(frame, seconds)
     single, many = (
-        _measured(lambda: model.ground_frames(pixels, one)),
-        _measured(lambda: model.ground_frames(pixels, compiled)),
+        _measured(lambda: model.ground_frames(pixels, one), seconds),
+        _measured(lambda: model.ground_frames(pixels, compiled), seconds),
     )
     more = MOST_QUERIES - 1
     passes = {
         "frame": _row(frame_pass),
-        "text": _row(_measured(lambda: model.compile_queries(ids[:1], mask[:1]))),
+        "text": _row(_measured(lambda: model.compile_queries(ids[:1], mask[:1]), seconds)),
         "query": _row(((many[0] - single[0]) / more, max(0.0, many[1] - single[1]) / more)),
         "total, token branch": _row(single),
         f"total, {MOST_QUERIES} queries": _row(many),
     }
     if model.decoder_branch is not None:
-        shared = _measured(lambda: model(pixels, ids[:1], mask[:1], branches=()))
-        whole = _measured(lambda: model(pixels, ids[:1], mask[:1], branches=("decoder",)))
+        shared = _measured(lambda: model(pixels, ids[:1], mask[:1], branches=()), seconds)
+        whole = _measured(lambda: model(pixels, ids[:1], mask[:1], branches=("decoder",)), seconds)
         passes["decoder branch"] = _row(_less(whole, shared))
         passes["total, decoder branch"] = _row(whole)
     return passes
@@ -114,16 +116,16 @@ def _inputs(model: SimVGForGrounding, texts: int, tokens: int) -> tuple[Tensor, 
     return pixels, ids, torch.ones_like(ids)
 
 
-def _measured(run: Callable[[], Any]) -> tuple[float, float]:
+def _measured(run: Callable[[], Any], seconds: float) -> tuple[float, float]:
     """(billions of operations, milliseconds of the fastest run: others may share the machine)."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_also_counted())
     # torch counts the fused attention of GPUs but not that of CPUs; as plain products it is counted everywhere
     with sdpa_kernel(SDPBackend.MATH), counter:
         run()
     cuda = torch.cuda.is_available()
     times: list[float] = []
     begin = time.perf_counter()
-    while len(times) < _LEAST or (len(times) < _RUNS and time.perf_counter() - begin < _SECONDS):
+    while not times or (len(times) < _RUNS and time.perf_counter() - begin < seconds):
         if cuda:
             torch.cuda.synchronize()
         start = time.perf_counter()
@@ -132,6 +134,17 @@ def _measured(run: Callable[[], Any]) -> tuple[float, float]:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return counter.get_total_flops() / 1e9, min(times) * 1000
+
+
+def _also_counted() -> dict[Any, Any]:
+    """Products that torch does not count by itself: linear layers on packed weights."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return {}
+
+    def packed_linear(x: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
+        return 2 * math.prod(x) * out_shape[-1]
+
+    return {torch.ops.mkldnn._linear_pointwise: packed_linear}
 
 
 def _less(whole: tuple[float, float], part: tuple[float, float]) -> tuple[float, float]:

@@ -79,13 +79,17 @@ def print_report(record: dict[str, Any], console: Console) -> None:
         if heading:
             console.rule(heading)
         for table in own:
+            console.print()
             console.print(_rich(table))
 
 
 def _rich(table: Table) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left")
-    for place, head in enumerate(table.heads):
-        shown.add_column(head, justify="right" if place else "left", no_wrap=not place, overflow="fold")
+    shown = RichTable(title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, head in enumerate(table.narrow):
+        if place:
+            shown.add_column(head, justify="right", no_wrap=True)
+        else:
+            shown.add_column(head, overflow="fold", min_width=12)
     for row in table.rows:
         shown.add_row(*row)
     return shown

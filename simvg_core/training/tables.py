@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# (key, head, head in a terminal of 80 columns)
 _SCORES = (
-    ("questions", "questions"),
-    ("p_at_05", "P@0.5"),
-    ("mean_iou", "mean IoU"),
-    ("pr_f1", "Pr(F1=1)"),
-    ("pr_f1_with_target", "with target"),
-    ("n_acc", "N-acc"),
-    ("t_acc", "T-acc"),
-    ("auc", "AUC"),
-    ("auc_lures", "AUC look-alikes"),
-    ("ece", "ECE"),
+    ("questions", "questions", "asked"),
+    ("p_at_05", "P@0.5", "P@0.5"),
+    ("mean_iou", "mean IoU", "mean\nIoU"),
+    ("pr_f1", "Pr(F1=1)", "Pr\nF1=1"),
+    ("pr_f1_with_target", "with target", "with\ntarget"),
+    ("n_acc", "N-acc", "N-acc"),
+    ("t_acc", "T-acc", "T-acc"),
+    ("auc", "AUC", "AUC"),
+    ("auc_lures", "AUC look-alikes", "look-\nalikes"),
+    ("ece", "ECE", "ECE"),
 )
 # A referring set always has its one target, so that only the best box is asked for.
 _REFERRING = ("questions", "p_at_05", "mean_iou")
@@ -24,11 +25,12 @@ _REFERRING = ("questions", "p_at_05", "mean_iou")
 
 @dataclass(frozen=True)
 class Table:
-    """Heads and rows of text; the first column names the row."""
+    """Heads and rows of text; the first column names the row. `narrow` are heads for a terminal."""
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    narrow: tuple[str, ...]
 
     def markdown(self) -> str:
         """A Markdown table, without its title."""
@@ -38,11 +40,11 @@ class Table:
 
 
 def overview(record: Mapping[str, Any]) -> Table:
-    """One row for each branch, and the baselines on the same questions."""
+    """One row for each branch, and the baselines "always none" and "the whole image" on the same questions."""
     rows = {f"{branch} branch": scores["all"] for branch, scores in record["branches"].items()}
     any_branch = next(iter(rows.values()))
-    rows["baseline: always none"] = _baseline(any_branch, found=False)
-    rows["baseline: the whole image"] = _baseline(any_branch, found=True)
+    rows["always none"] = _baseline(any_branch, found=False)
+    rows["the whole image"] = _baseline(any_branch, found=True)
     return _scores("Scores", rows, record["task"])
 
 
@@ -94,13 +96,14 @@ def cost(record: Mapping[str, Any]) -> Table | None:
     )
     millions = measured["parameters"]["total"] / 1e6
     title = f"Cost: {millions:.1f} million parameters; {measured['device']}, {measured['threads']} threads"
-    return Table(title, ("pass", "GFLOPs", "ms", "per second"), rows)
+    heads = ("pass", "GFLOPs", "ms", "per second")
+    return Table(title, heads, rows, heads)
 
 
 def _scores(title: str, rows: Mapping[str, Mapping[str, Any]], task: str) -> Table:
-    columns = [(key, head) for key, head in _SCORES if task == "grec" or key in _REFERRING]
-    cells = tuple((name, *(_cell(row.get(key), key) for key, _ in columns)) for name, row in rows.items())
-    return Table(title, ("", *(head for _, head in columns)), cells)
+    columns = [column for column in _SCORES if task == "grec" or column[0] in _REFERRING]
+    cells = tuple((name, *(_cell(row.get(key), key) for key, _, _ in columns)) for name, row in rows.items())
+    return Table(title, ("", *(head for _, head, _ in columns)), cells, ("", *(narrow for _, _, narrow in columns)))
 
 
 def _cell(value: float | None, key: str) -> str:

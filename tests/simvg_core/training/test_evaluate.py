@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.execution import Execution
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training import plots
@@ -175,12 +176,13 @@ def test_the_worst_answers_come_first(picture: str) -> None:
 
 
 def test_the_terminal_shows_branch_and_baselines() -> None:
-    """Wide enough, a table row is one line."""
-    console = Console(width=200, file=io.StringIO())
+    """In 80 columns a row is one line, and no number is cut."""
+    console = Console(width=80, file=io.StringIO())
     print_report(evaluation([said("bolt", 0.9, HERE), said("nut", 0.1, [])]).record, console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert re.search(r"token branch\s+│\s+2 │\s+100\.0 │", text) and "baseline: always none" in text
+    assert re.search(r"^token branch +2 +100\.0 +100\.0 +100\.0 +100\.0 +100\.0 +100\.0 +1\.000", text, re.MULTILINE)
+    assert re.search(r"^always none +2 +0\.0 +0\.0 +50\.0", text, re.MULTILINE) and "…" not in text
 
 
 def test_intervals_hold_their_share() -> None:
@@ -198,15 +200,24 @@ def test_operations_are_those_of_the_formula() -> None:
     patches = 2 * config.num_patches * 3 * config.patch_size**2 * d
     head = 2 * tokens * d * config.head_size
     expected = (patches + config.num_hidden_layers * layer + head) / 1e9
-    passes = cost_of(SimVGForGrounding(config))["passes"]
+    passes = cost_of(SimVGForGrounding(config), seconds=0)["passes"]
     assert passes["frame"]["gflops"] == pytest.approx(expected)
     assert 0 < passes["query"]["gflops"] < passes["frame"]["gflops"] < passes["total, token branch"]["gflops"]
+
+
+def test_packed_weights_cost_the_same_operations() -> None:
+    """Made ready for this machine, the model does what it did."""
+    model, _ = toy()
+    plain = {name: row["gflops"] for name, row in cost_of(model, seconds=0)["passes"].items()}
+    Execution(packed=True, keep_memory=False).prepare(model, model.device)
+    packed = {name: row["gflops"] for name, row in cost_of(model, seconds=0)["passes"].items()}
+    assert packed == pytest.approx(plain)
 
 
 def test_a_joint_model_costs_its_encoder_and_each_branch() -> None:
     """Parts add up to the whole, and measuring leaves the weights able to learn."""
     model, _ = toy("joint")
-    passes = cost_of(model)["passes"]
+    passes = cost_of(model, seconds=0)["passes"]
     for branch in ("token", "decoder"):
         parts = passes["encoder"]["gflops"] + passes[f"{branch} branch"]["gflops"]
         assert parts == pytest.approx(passes[f"total, {branch} branch"]["gflops"])
