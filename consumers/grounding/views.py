@@ -12,35 +12,13 @@ from collections.abc import Sequence
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
 from infra.contracts import Box, StandingQuery, State
-
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-
-TILE_OVERLAP = 0.15
-"""Share of a tile's side that its neighbour shows too, so that a small object is whole in at least one tile."""
+from infra.regions import WHOLE as WHOLE
+from infra.regions import Polygon, is_box
+from infra.regions import views_of as views_of
 
 SAME_IOU = 0.5
 CUT_OVERLAP = 0.6
 """Two boxes are one object when they overlap by this IoU, or when this share of the smaller one lies in the other."""
-
-Polygon = tuple[tuple[float, float], ...]
-
-
-def views_of(query: StandingQuery) -> tuple[Box, ...]:
-    """The views that a query looks at: its region (a polygon's bounding box), cut into its tiles."""
-    x0, y0, x1, y1 = _bounds(query.region)
-    columns, rows = query.tiles
-    width, height = (x1 - x0) / columns, (y1 - y0) / rows
-    dx, dy = (width * TILE_OVERLAP if columns > 1 else 0.0), (height * TILE_OVERLAP if rows > 1 else 0.0)
-    return tuple(
-        (
-            max(x0, x0 + column * width - dx),
-            max(y0, y0 + row * height - dy),
-            min(x1, x0 + (column + 1) * width + dx),
-            min(y1, y0 + (row + 1) * height + dy),
-        )
-        for row in range(rows)
-        for column in range(columns)
-    )
 
 
 def crop(pixels: Pixels, view: Box) -> tuple[Pixels, Box]:
@@ -64,7 +42,7 @@ def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
         for number, (view, finding) in enumerate(seen)
         for score, box in zip(finding.box_scores, finding.boxes, strict=True)
     ]
-    polygon = query.region if query.region is not None and not _is_box(query.region) else None
+    polygon = query.region if query.region is not None and not is_box(query.region) else None
     scores = [finding.score for _, finding in seen if finding.score is not None]
     score = max(scores, default=None)
     if polygon is not None:
@@ -121,20 +99,6 @@ def _area(box: Box) -> float:
 
 def _union(a: Box, b: Box) -> Box:
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _is_box(region: Polygon | Box) -> bool:
-    return isinstance(region[0], (int, float))
-
-
-def _bounds(region: Polygon | Box | None) -> Box:
-    if region is None:
-        return WHOLE
-    if _is_box(region):
-        x0, y0, x1, y1 = region
-        return x0, y0, x1, y1  # type: ignore[return-value] # told apart from a polygon by its first element
-    xs, ys = [point[0] for point in region], [point[1] for point in region]  # type: ignore[index] # a polygon here
-    return max(min(xs), 0.0), max(min(ys), 0.0), min(max(xs), 1.0), min(max(ys), 1.0)
 
 
 def _contains(polygon: Polygon | Box, x: float, y: float) -> bool:

@@ -1,0 +1,50 @@
+"""What a worker tells the registry of itself: the queries that run there and what they cost it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from infra.contracts import Contract, Severity
+from infra.cost import Prices
+
+logger = logging.getLogger(__name__)
+
+
+class Load(Contract):
+    """How much a worker can do, and how much it is asked to do. Measured by the worker; times are shares of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer worker may say more
+
+    prices: Prices
+    budget: float = Field(gt=0, description="share of the worker's time that queries may cost")
+    cameras: dict[str, float] = Field(description="frames per second of each camera seen in the last minute")
+    rate: float | None = Field(default=None, gt=0, description="frames per second that the worker scores at most")
+    cost: float = Field(ge=0, description="what its queries cost when each is asked as often as it should be")
+    busy: float = Field(ge=0, description="share of its time that it really worked of late")
+    sampling: dict[Severity, float] = Field(
+        default_factory=dict, description="severities that are looked at less often now, and the share of looks left"
+    )
+
+
+class WorkerReport(Contract):
+    """Value of `P:workers:ID`. Of workers of an older form only the revision is known."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    revision: int = Field(ge=0, description="revision of the query set that the worker runs")
+    load: Load | None = None
+
+    @classmethod
+    def read(cls, worker: str, value: bytes) -> WorkerReport | None:
+        """A report as it is stored; a bare number is one of the older form. None, and a warning: it is none at all."""
+        try:
+            return cls(revision=int(value)) if value.strip().isdigit() else cls.model_validate_json(value)
+        except ValidationError as error:
+            logger.warning("report of a worker cannot be read: %s", error.errors()[0]["msg"], extra={"worker": worker})
+            return None
+
+
+Reports = Mapping[str, WorkerReport]
