@@ -1,4 +1,4 @@
-"""Writing a standing model as three ONNX graphs: frame pass, text pass, query pass.
+"""Writing a standing model as ONNX graphs: frame pass, text pass, query pass, and the gate where it has a heat map.
 
 Shapes: B frames, N texts, T tokens, S image side, P image tokens, L layers, h heads, d head width, Q answers, E head
 width. Sizes that vary are free in the graphs: B, N and T.
@@ -16,7 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from simvg_core import standing
-from simvg_core.edge.graphs import CARD, FOLDER, FRAME, FRAME_OUTPUTS, QUERY, QUERY_OUTPUTS, TEXT, TEXT_OUTPUTS
+from simvg_core.auxiliary import AuxiliaryHeads
+from simvg_core.edge.graphs import (
+    CARD,
+    FOLDER,
+    FRAME,
+    FRAME_OUTPUTS,
+    GATE,
+    GATE_OUTPUTS,
+    QUERY,
+    QUERY_OUTPUTS,
+    TEXT,
+    TEXT_OUTPUTS,
+)
 from simvg_core.errors import ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.model import SimVGForGrounding
@@ -93,6 +105,17 @@ class QueryPass(nn.Module):
         return answers.logits, answers.boxes_cxcywh
 
 
+class Gate(nn.Module):
+    """Image (B, P, E) and pooled texts (N, E) → logit of the warmest cell of each text in each frame (B, N)."""
+
+    def __init__(self, heads: AuxiliaryHeads) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, image: Tensor, pooled: Tensor) -> Tensor:
+        return self.heads.heat_map(pooled, image).amax(dim=-1)
+
+
 def export(model: SimVGForGrounding, folder: Path) -> Path:
     """Writes the graphs of a model into its folder; returns the folder they lie in.
 
@@ -127,6 +150,15 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     shapes: Shapes = {"image": {0: frames}, "keys": {1: frames}, "values": {1: frames}, "attention_mask": free}
     shapes |= {name: {1: texts, 3: tokens} for name in ("text_keys", "text_values")}
     shapes |= {"queries": {0: texts}, "pooled": {0: texts}} | ({"fine": {0: frames}} if has_fine else {})
+    if model.auxiliary is not None:
+        given = {"image": seen[0], "pooled": known[-1]}
+        _write(
+            Gate(model.auxiliary),
+            out / f"{GATE}.onnx",
+            given,
+            GATE_OUTPUTS,
+            {"image": {0: frames}, "pooled": {0: texts}},
+        )
     _write(query_pass, out / f"{QUERY}.onnx", inputs | {"attention_mask": mask}, QUERY_OUTPUTS, shapes)
     card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

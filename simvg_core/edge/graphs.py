@@ -1,7 +1,7 @@
 """ONNX graphs of an exported model, and the runtimes that run them.
 
-An exported model folder holds `onnx/frame.onnx`, `onnx/text.onnx` and `onnx/query.onnx`; the names of their inputs and
-outputs are the field names used here and in `simvg_core.onnx_export`.
+An exported model folder holds `onnx/frame.onnx`, `onnx/text.onnx`, `onnx/query.onnx` and, of models with a heat map,
+`onnx/gate.onnx`; the names of their inputs and outputs are the field names used here and in `simvg_core.onnx_export`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from simvg_core.errors import CheckpointError, ConfigurationError
 FOLDER = "onnx"
 CARD = "export.json"
 """Beside the graphs: what they were made from."""
-FRAME, TEXT, QUERY = "frame", "text", "query"
+FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
 FRAME_OUTPUTS = ("image", "keys", "values", "fine")
 TEXT_OUTPUTS = ("text_keys", "text_values", "queries", "pooled")
 QUERY_OUTPUTS = ("logits", "boxes")
+GATE_OUTPUTS = ("warmth",)
 
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")

@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.answers import UNKNOWN, Answer, Grounding, assemble
-from simvg_core.edge.graphs import CARD, FOLDER, FRAME, QUERY, TEXT, Arrays, Graph, Runtime, load_graph
+from simvg_core.edge.graphs import CARD, FOLDER, FRAME, GATE, QUERY, TEXT, Arrays, Graph, Runtime, load_graph
 from simvg_core.edge.queries import EdgeTexts
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.quality import frame_problem
 from simvg_core.words import PAD, WordPacker, read_fast_pieces
+
+Floats = NDArray[np.float32]
+_BY_LAYER = ("keys", "values")
+"""Outputs of the frame graph whose first axis is the layer, not the frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,9 @@ class EdgeConfig:
     score_bias: float
     score_threshold: float
     nms_iou: float | None
+    gate_threshold: float | None
+    gate_score: float
+    gate_queries: int
 
     @classmethod
     def read(cls, folder: Path) -> EdgeConfig:
@@ -110,6 +117,7 @@ class EdgeGrounder:
         threads: of the runtime; None = its own choice.
         max_batch: frames per pass.
         check_quality: say "unknown" of frames that cannot be judged (`quality.frame_problem`).
+        gate: as of `Grounder`: with many queries, ask only those that the model's calibrated gate lets pass.
     """
 
     def __init__(
@@ -120,6 +128,7 @@ class EdgeGrounder:
         threads: int | None = None,
         max_batch: int = 8,
         check_quality: bool = True,
+        gate: bool = True,
     ) -> None:
         if max_batch < 1:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
@@ -129,6 +138,8 @@ class EdgeGrounder:
         self._frame: Graph = load_graph(folder, FRAME, runtime, threads)
         self._text: Graph = load_graph(folder, TEXT, runtime, threads)
         self._query: Graph = load_graph(folder, QUERY, runtime, threads)
+        gated = gate and self.config.gate_threshold is not None
+        self._gate: Graph | None = load_graph(folder, GATE, runtime, threads) if gated else None
         self.max_batch, self.check_quality = max_batch, check_quality
         self.model_fingerprint = _fingerprint(folder)
 
@@ -173,12 +184,36 @@ class EdgeGrounder:
         return self._frame({"frames": np.stack([resize(frame, size, self.config.resize) for frame in frames_bgr])})
 
     def _run(self, frames: list[Frame], texts: EdgeTexts, floor: NDArray[np.float32]) -> list[list[Answer]]:
-        out = self._query({**self.encode_frames(frames), **texts.arrays()})
-        logits, boxes = out["logits"], out["boxes"]
-        difference = (logits[..., 0] - logits[..., 1]) / self.config.score_temperature + self.config.score_bias
-        scores = (1 / (1 + np.exp(-difference))).astype(np.float32)
+        seen = self.encode_frames(frames)
+        if self._gate is not None and len(texts) >= self.config.gate_queries:
+            scores, boxes = self._ask_warm(seen, texts, self._gate)
+        else:
+            scores, boxes = self._ask(seen, texts)
         sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
-        return assemble(scores, boxes.astype(np.float32), sizes, floor[None, :, None], self.config.nms_iou)
+        return assemble(scores, boxes, sizes, floor[None, :, None], self.config.nms_iou)
+
+    def _ask(self, seen: Arrays, texts: EdgeTexts) -> tuple[Floats, Floats]:
+        """Probabilities (B, N, Q) and boxes (B, N, Q, 4)."""
+        out = self._query({**seen, **texts.arrays()})
+        logits = out["logits"]
+        difference = (logits[..., 0] - logits[..., 1]) / self.config.score_temperature + self.config.score_bias
+        return (1 / (1 + np.exp(-difference))).astype(np.float32), out["boxes"].astype(np.float32)
+
+    def _ask_warm(self, seen: Arrays, texts: EdgeTexts, gate: Graph) -> tuple[Floats, Floats]:
+        """The same, frame by frame and each with the texts that are warm in it; the others get the gate's score and
+        boxes without area."""
+        warm = gate({"image": seen["image"], "pooled": texts.pooled})["warmth"] >= self.config.gate_threshold
+        answers = texts.queries.shape[1]
+        scores = np.full((*warm.shape, answers), self.config.gate_score, np.float32)
+        boxes = np.zeros((*warm.shape, answers, 4), np.float32)
+        for frame, row in enumerate(warm):
+            kept = np.flatnonzero(row)
+            if len(kept):
+                one = {name: part[:, frame : frame + 1] if name in _BY_LAYER else part[frame : frame + 1]
+                       for name, part in seen.items()}  # fmt: skip
+                found = self._ask(one, texts.select(kept.tolist()))
+                scores[frame, kept], boxes[frame, kept] = found[0][0], found[1][0]
+        return scores, boxes
 
     def _floor(self, thresholds: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
         values = np.asarray(self.config.score_threshold if thresholds is None else thresholds, np.float32)

@@ -17,10 +17,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from typer.testing import CliRunner
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.edge.graphs import RUNTIMES
+from simvg_core.edge.graphs import GATE, RUNTIMES, load_graph
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError, TextError
 from simvg_core.export_cli import export as export_command
+from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.onnx_export import export
@@ -96,6 +97,29 @@ def test_answers_are_those_of_torch(folder: Path, runtime: str) -> None:
     assert edge.model_fingerprint == own.model_fingerprint
     for count, texts in [(1, TEXTS[:1]), (3, TEXTS), (2, TEXTS[1:])]:
         assert_same(edge.ground(frames(count), texts, 0.02), own.ground(frames(count), texts, 0.02))
+
+
+def test_a_gate_gives_the_same_answers_as_in_torch(folder: Path, tmp_path: Path) -> None:
+    """Queries that are cold in a frame get the gate's score in both, the warm ones their answers."""
+    gated = _copy(folder, tmp_path)
+    edge = EdgeGrounder(folder, threads=1, check_quality=False)
+    seen = edge.encode_frames(frames(3))
+    compiled = edge.compile(TEXTS)._state[1]
+    assert compiled is not None
+    warmth = load_graph(folder, GATE, "onnxruntime", 1)({"image": seen["image"], "pooled": compiled.pooled})["warmth"]
+    middle = float(np.sort(warmth.ravel())[4:6].mean())  # of 9 pairs, some pass and some do not
+    config = json.loads((gated / "config.json").read_text())
+    config |= {"gate_threshold": middle, "gate_score": 0.015, "gate_queries": 2}
+    (gated / "config.json").write_text(json.dumps(config))
+    card = json.loads((gated / "onnx" / "export.json").read_text())
+    (gated / "onnx" / "export.json").write_text(json.dumps(card | {"fingerprint": fingerprint_of_folder(gated)}))
+    own, edge = Grounder.from_pretrained(gated, check_quality=False), EdgeGrounder(gated, check_quality=False)
+    answers = edge.ground(frames(3), TEXTS, 0.02)
+    assert_same(answers, own.ground(frames(3), TEXTS, 0.02))
+    closed = [one for row in answers for one in row if one.score == pytest.approx(0.015)]
+    assert 0 < len(closed) < 9 and all(one.state == "absent" for one in closed)
+    full = EdgeGrounder(gated, check_quality=False, gate=False).ground(frames(3), TEXTS, 0.02)
+    assert all(one.score != pytest.approx(0.015) for row in full for one in row)
 
 
 def test_texts_come_and_go_without_compiling_the_rest(folder: Path) -> None:

@@ -1,0 +1,252 @@
+"""The pipeline through Kafka against the bare model, and frames/s and latency by batch, cameras and workers.
+
+    .venv/bin/python benchmarks/pipeline.py
+
+Frames of the demo clip lie in the topic before a worker (a real `simvg work` process, freshness `every`) starts; its
+rate is that of the frames' results on `detections`, without the first ones. The bare model answers the same decoded
+frames and queries, with the same engine, batch and threads, in this process. Both take turns; the ratio is the median
+over the rounds. Broker, Redis and readers run on the same cores. Writes docs/benchmarks/pipeline.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from confluent_kafka import Message
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from consumers.grounding.engine import load_engine  # noqa: E402
+from infra.broker import LocalBroker  # noqa: E402
+from infra.cloudevents import frame_headers  # noqa: E402
+from infra.contracts import Detections, FrameHeader, StandingQuery  # noqa: E402
+from infra.kafka import Publisher, follow  # noqa: E402
+from infra.process import free_port  # noqa: E402
+from infra.queries import QueryRegistry  # noqa: E402
+from infra.redis_server import LocalRedis  # noqa: E402
+from infra.settings import KafkaSettings, RedisSettings  # noqa: E402
+from infra.topics import create_topics, delete_topics, topic_name  # noqa: E402
+
+PAGE = Path("docs/benchmarks/pipeline.md")
+CLIP = Path("simvg_core/lineworld/assets/demo.mp4")
+MODEL = Path("models/line-small")
+TEXTS = (
+    "missing bolt", "loose bolt", "missing screw", "red cap", "blue cap", "green cap", "yellow label", "white label",
+    "crooked label", "black connector", "gear", "stain", "scratch", "dent", "cable", "washer",
+)  # fmt: skip
+WARM = 24
+
+
+class Plant:
+    """Topics of one measurement, with its queries and frames."""
+
+    def __init__(self, broker: LocalBroker, redis: LocalRedis, number: int, partitions: int) -> None:
+        prefix = f"b{number}"
+        self.kafka = KafkaSettings(bootstrap=broker.settings.bootstrap, prefix=prefix, partitions=partitions)
+        self.redis = RedisSettings(url=redis.url, prefix=prefix)
+        create_topics(self.kafka)
+        registry, now = QueryRegistry(self.redis), datetime.now(UTC)
+        for place, text in enumerate(TEXTS):
+            registry.add(StandingQuery(id=f"q-{place}", text=text, raise_threshold=0.95, created=now, changed=now))
+        registry.close()
+
+    def publish(self, images: list[bytes], cameras: int, *, fps: float | None) -> None:
+        """Frame after frame, each camera in turn; with ``fps`` at that rate per camera, else all at once."""
+        height, width = cv2.imdecode(np.frombuffer(images[0], np.uint8), cv2.IMREAD_COLOR).shape[:2]
+        started = time.time()
+        with Publisher(self.kafka, client_id="cameras") as publisher:
+            for number, image in enumerate(images):
+                camera, sequence = f"line-{number % cameras}", number // cameras
+                if fps is not None:
+                    time.sleep(max(0.0, started + number / cameras / fps - time.time()))
+                now = time.time_ns()
+                header = FrameHeader(
+                    id=f"{camera}/b/{sequence}", camera=camera, sequence=sequence, epoch="b", captured_ns=now,
+                    published_ns=now, width=width, height=height,
+                )  # fmt: skip
+                topic = topic_name(self.kafka.prefix, "frames")
+                publisher.send(topic, key=camera.encode(), value=image, headers=frame_headers(header))
+                publisher.poll(0)
+            publisher.flush(60)
+
+    @contextmanager
+    def workers(self, count: int, batch: int, threads: int, freshness: str) -> Iterator[None]:
+        """Real worker processes."""
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+            for number in range(count):
+                arguments = [
+                    "work", "--model", str(MODEL), "--batch", str(batch), "--torch-threads", str(threads),
+                    "--freshness", freshness, "--kafka", self.kafka.bootstrap, "--topic-prefix", self.kafka.prefix,
+                    "--redis", self.redis.url, "--id", f"w{number}", "--cache-dir", folder, "--log-level", "ERROR",
+                ]  # fmt: skip
+                environment = {"SIMVG_REDIS__PREFIX": self.redis.prefix, "PATH": "/usr/bin:/bin"}
+                program = [str(Path(sys.executable).with_name("simvg")), *arguments]
+                process = subprocess.Popen(program, env=environment, cwd=REPOSITORY)
+                running.callback(process.wait, 30)
+                running.callback(process.terminate)
+            yield
+
+    def detections(self, count: int, limit_s: float) -> list[tuple[Message, Detections]]:
+        """The first ``count`` results, as they come."""
+        found = []
+        deadline = time.monotonic() + limit_s
+        with follow(
+            self.kafka, [topic_name(self.kafka.prefix, "detections")], client_id="reader", from_beginning=True
+        ) as consumer:
+            while len(found) < count and time.monotonic() < deadline:
+                message = consumer.poll(0.1)
+                if message is not None:
+                    found.append((message, Detections.model_validate_json(message.value() or b"")))
+        return found
+
+
+class Bench:
+    """Servers, pictures, and the measurements."""
+
+    def __init__(self, folder: Path, frames: int) -> None:
+        self.broker = LocalBroker(folder / "broker", port=free_port(), controller_port=free_port())
+        self.redis = LocalRedis(folder / "redis", port=free_port())
+        self.images = clip_images(frames)
+        self.number = 0
+
+    def plant(self, partitions: int) -> Plant:
+        self.number += 1
+        return Plant(self.broker, self.redis, self.number, partitions)
+
+    def through_kafka(self, *, batch: int, threads: int, cameras: int = 2, workers: int = 1) -> float:
+        """Frames/s of frames that lie in the topic already."""
+        plant = self.plant(max(2, workers))
+        plant.publish(self.images, cameras, fps=None)
+        with plant.workers(workers, batch, threads, "every"):
+            found = plant.detections(len(self.images), 300)
+        delete_topics(plant.kafka)
+        if len(found) < len(self.images):
+            raise SystemExit(f"only {len(found)} of {len(self.images)} frames were scored within 300 s")
+        written = sorted(message.timestamp()[1] for message, _ in found)[WARM:]
+        return (len(written) - 1) * 1000 / (written[-1] - written[0])
+
+    def bare(self, *, batch: int, threads: int) -> float:
+        """Frames/s of the engine alone on decoded frames."""
+        engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=batch, threads=threads)
+        engine.compile(TEXTS)
+        pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in self.images]
+        groups = [pixels[at : at + batch] for at in range(0, len(pixels), batch)]
+        engine.ground(groups[0], [TEXTS] * len(groups[0]))
+        started = time.perf_counter()
+        for group in groups:
+            engine.ground(group, [TEXTS] * len(group))
+        return len(pixels) / (time.perf_counter() - started)
+
+    def latency(self, *, batch: int, threads: int, cameras: int, fps: float) -> tuple[float, float, float]:
+        """Milliseconds from capture to the written result, p50 and p99, and the share of frames that were scored."""
+        plant = self.plant(2)
+        with plant.workers(1, batch, threads, "latest"):
+            plant.publish(self.images[: 4 * cameras], cameras, fps=fps)  # until the worker has joined and warmed up
+            plant.detections(1, 60)
+            time.sleep(1.0)
+            begun = time.time() * 1000
+            plant.publish(self.images, cameras, fps=fps)
+            time.sleep(1.5)
+            found = plant.detections(10**9, 5)
+        delete_topics(plant.kafka)
+        delays = [
+            message.timestamp()[1] - result.frame.captured_at.timestamp() * 1000
+            for message, result in found
+            if result.frame.captured_at.timestamp() * 1000 >= begun
+        ]
+        if not delays:
+            raise SystemExit("no frame was scored")
+        return float(np.percentile(delays, 50)), float(np.percentile(delays, 99)), len(delays) / len(self.images)
+
+
+def clip_images(frames: int) -> list[bytes]:
+    """The first frames of the demo clip as JPEG, from the beginning again when it is too short."""
+    video, images = cv2.VideoCapture(str(REPOSITORY / CLIP)), []
+    while len(images) < frames:
+        read, pixels = video.read()
+        if not read:
+            break
+        images.append(bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]))
+    video.release()
+    return (images * (frames // len(images) + 1))[:frames]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="threads of the model")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = Bench(Path(folder), given.frames)
+        for server in (bench.broker, bench.redis):
+            server.start()
+            stack.callback(server.stop, kill=True)
+        lines = [
+            "# The pipeline",
+            "",
+            f"{machine()}. Model `{MODEL}`, {len(TEXTS)} queries, 640×480 JPEG frames, {given.threads} threads of "
+            "the model; broker, Redis and reader on the same cores.",
+            "",
+            f"`{command()}`",
+            "",
+            "## Through Kafka against the bare model",
+            "",
+            "| batch | bare model, frames/s | through Kafka, frames/s | ratio, median of rounds |",
+            "| ---: | ---: | ---: | ---: |",
+        ]
+        for batch in (1, 4, 8):
+            pairs = []
+            for number in range(given.rounds):
+                order = (bench.bare, bench.through_kafka)
+                results = {}
+                for measure in order if number % 2 == 0 else reversed(order):
+                    results[measure.__name__] = measure(batch=batch, threads=given.threads)
+                pairs.append((results["bare"], results["through_kafka"]))
+            bare, through = (statistics.median(column) for column in zip(*pairs, strict=True))
+            share = statistics.median(b / a for a, b in pairs)
+            lines.append(f"| {batch} | {bare:.1f} | {through:.1f} | {100 * share:.0f} % |")
+        lines += [
+            "",
+            "## Cameras and workers",
+            "",
+            "Frames that lie in the topic, batch 4.",
+            "",
+            "| cameras | workers | threads each | frames/s |",
+            "| ---: | ---: | ---: | ---: |",
+        ]
+        for cameras, workers, threads in ((1, 1, 2), (4, 1, 2), (4, 2, 1)):
+            rate = bench.through_kafka(batch=4, threads=threads, cameras=cameras, workers=workers)
+            lines.append(f"| {cameras} | {workers} | {threads} | {rate:.1f} |")
+        lines += [
+            "",
+            "## Latency at a camera's pace",
+            "",
+            "From capture to the result written to Kafka, freshness `latest`, one worker; a frame that is not scored "
+            "was skipped for a newer one of its camera.",
+            "",
+            "| cameras | frames/s each | batch | p50, ms | p99, ms | frames scored |",
+            "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for cameras, fps, batch in ((2, 5.0, 1), (2, 5.0, 4), (4, 5.0, 4)):
+            p50, p99, share = bench.latency(batch=batch, threads=given.threads, cameras=cameras, fps=fps)
+            lines.append(f"| {cameras} | {fps:g} | {batch} | {p50:.0f} | {p99:.0f} | {100 * share:.0f} % |")
+        write(given.out, lines)
+
+
+if __name__ == "__main__":
+    main()

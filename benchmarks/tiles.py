@@ -1,0 +1,174 @@
+"""What tiles do for small objects: bolts of 20 to 40 pixels in frames of 1920×1080.
+
+    .venv/bin/python benchmarks/tiles.py --frames 24
+
+Renders frames of the line from far above (kept in --work, so that they are rendered once), asks the shipped model's
+worker engine with one view, and with tiles over the frame, and compares with the truth. Boxes are mapped back and
+merged by the worker's own code. Writes docs/benchmarks/tiles.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from consumers.grounding.engine import load_engine  # noqa: E402
+from consumers.grounding.findings import Finding  # noqa: E402
+from consumers.grounding.frames import Pixels  # noqa: E402
+from consumers.grounding.views import crop, merge, views_of  # noqa: E402
+from infra.contracts import Box, StandingQuery  # noqa: E402
+from simvg_core.lineworld.draw import draw_scene  # noqa: E402
+from simvg_core.lineworld.language import standing_truth  # noqa: E402
+from simvg_core.lineworld.truth import parse_truth, seen_in  # noqa: E402
+
+PAGE = Path("docs/benchmarks/tiles.md")
+MODEL = Path("models/line-small")
+WIDTH, HEIGHT = 1920, 1080
+SPAN_MM = 760.0
+"""Belt across the frame: a bolt of 12 to 16 mm is then some 30 to 40 pixels wide, a small one 20."""
+
+TEXTS = ("bolt", "missing bolt", "washer", "nut", "cap", "gear", "label")
+TILES = ((1, 1), (2, 1), (2, 2), (3, 2), (4, 3))
+THRESHOLD = 0.5
+
+
+def render_frames(work: Path, count: int, seed: int) -> None:
+    """Pictures and truth of the benchmark that are not in the folder yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    todo = [number for number in range(count) if not (work / f"{number:03d}.json").exists()]
+    if not todo:
+        return
+    from simvg_core.lineworld.picture import render
+    from simvg_core.lineworld.tracer import Tracer
+
+    tracer = Tracer(samples=4)
+    for number in todo:
+        scene = draw_scene(seed, number, "test")
+        x = statistics.fmean(plate.x for plate in scene.plates)
+        y = statistics.fmean(plate.y for plate in scene.plates)
+        distance = SPAN_MM / 2 / math.tan(math.radians(scene.camera.fov) / 2)
+        camera = replace(
+            scene.camera, look=(x, y), distance=distance, tilt=min(scene.camera.tilt, 0.35), width=WIDTH, height=HEIGHT
+        )
+        image, instances = render(tracer, replace(scene, camera=camera))
+        cv2.imwrite(str(work / f"{number:03d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        record = {"width": WIDTH, "height": HEIGHT, "seed": seed, "split": "test", "instances": instances}
+        (work / f"{number:03d}.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+Case = tuple[int, str, list[Box]]
+
+
+def cases_of(work: Path, count: int) -> tuple[list[Pixels], list[Case]]:
+    """Frames, and per frame and text the boxes that answer it; undecided questions are left out."""
+    frames, cases = [], []
+    for number in range(count):
+        frames.append(np.asarray(cv2.imread(str(work / f"{number:03d}.jpg")), np.uint8))
+        raw = json.loads((work / f"{number:03d}.json").read_text(encoding="utf-8"))
+        scene = seen_in(parse_truth({"image": f"{number:03d}.jpg", "held_out": {}} | raw, str(work)))
+        by_id = {seen.id: seen for seen in scene}
+        for text in TEXTS:
+            targets = standing_truth(scene, text)
+            if targets is not None:
+                cases.append((number, text, [by_id[target].box for target in targets]))
+    return frames, cases
+
+
+def ask(engine: object, frames: Sequence[Pixels], tiles: tuple[int, int]) -> tuple[list[dict[str, Finding]], float]:
+    """Findings per frame and text, on the whole frame, and the seconds per frame."""
+    now = datetime.now(UTC)
+    queries = [
+        StandingQuery(id=f"q{n}", text=text, tiles=tiles, raise_threshold=THRESHOLD, created=now, changed=now)
+        for n, text in enumerate(TEXTS)
+    ]
+    views = views_of(queries[0])
+    started = time.perf_counter()
+    answers = []
+    for frame in frames:
+        parts = [crop(frame, view) for view in views]
+        found = engine.ground([part for part, _ in parts], [TEXTS] * len(parts))  # type: ignore[attr-defined]
+        seen = [(exact, finding) for (_, exact), finding in zip(parts, found, strict=True)]
+        answers.append({q.text: merge(q, [(box, one[q.text]) for box, one in seen]) for q in queries})
+    return answers, (time.perf_counter() - started) / len(frames)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """IoU of two boxes."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def score(cases: Sequence[Case], answers: Sequence[dict[str, Finding]]) -> tuple[float, float, float]:
+    """Recall of targets with a side of 20 to 40 pixels, recall of all, and share of boxes that are right."""
+    small: list[bool] = []
+    everything: list[bool] = []
+    right: list[bool] = []
+    for number, text, truth in cases:
+        boxes = answers[number][text].boxes
+        for target in truth:
+            hit = any(overlap(box, target) >= 0.5 for box in boxes)
+            everything.append(hit)
+            side = max((target[2] - target[0]) * WIDTH, (target[3] - target[1]) * HEIGHT)
+            if 20 <= side <= 40:
+                small.append(hit)
+        right += [any(overlap(box, target) >= 0.5 for target in truth) for box in boxes]
+    return tuple(100 * statistics.fmean(part) if part else float("nan") for part in (small, everything, right))  # type: ignore[return-value]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=106)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("data/line-1080"))
+    parser.add_argument("--out", type=Path, default=PAGE)
+    given = parser.parse_args()
+    render_frames(given.work, given.frames, given.seed)
+    frames, cases = cases_of(given.work, given.frames)
+    engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=4, threads=given.threads)
+    engine.compile(TEXTS)
+    sides: NDArray[np.float64] = np.array(
+        [max((b[2] - b[0]) * WIDTH, (b[3] - b[1]) * HEIGHT) for _, _, boxes in cases for b in boxes]
+    )
+    lines = [
+        "# Tiles",
+        "",
+        f"{machine()}. Model `{MODEL}` at 320×320, {len(frames)} rendered frames of {WIDTH}×{HEIGHT}, "
+        f"{len(TEXTS)} queries ({', '.join(TEXTS)}), threshold {THRESHOLD}; {len(sides)} targets, "
+        f"{int(((sides >= 20) & (sides <= 40)).sum())} of them with a longer side of 20 to 40 pixels.",
+        "",
+        f"`{command()}`",
+        "",
+        "| tiles | recall, 20 to 40 pixels | recall, all | boxes that are right | ms a frame |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for tiles in TILES:
+        answers, seconds = ask(engine, frames, tiles)
+        small, everything, right = score(cases, answers)
+        lines.append(
+            f"| {tiles[0]}×{tiles[1]} | {small:.1f} % | {everything:.1f} % | {right:.1f} % | {1000 * seconds:.0f} |"
+        )
+    write(given.out, lines)
+
+
+if __name__ == "__main__":
+    main()
