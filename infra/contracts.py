@@ -255,6 +255,9 @@ class StandingQuery(Contract):
     )
     rate: float | None = Field(default=None, gt=0, description="frames per second to score at most; default: all")
     enabled: bool = True
+    forced: str | None = Field(
+        default=None, description="the numbers, when it was taken in though a worker had no time for it"
+    )
     revision: int = Field(default=1, ge=1)
     author: str = "unknown"
     created: Time

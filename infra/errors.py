@@ -13,7 +13,8 @@ SimVGLineError
 │   ├── RegistryAccessDenied   Redis does not allow it to this user
 │   ├── QueryNotFound      no query of that id
 │   ├── QueryExists        an id that is taken
-│   └── RevisionConflict   somebody else changed the query first
+│   ├── RevisionConflict   somebody else changed the query first
+│   └── OverBudget         a query that costs more than a worker has time for
 ├── BrokerError            Kafka
 │   ├── BrokerUnavailable  no broker answers
 │   ├── CredentialsRefused the broker does not believe who we are, or we not who it is
@@ -90,6 +91,10 @@ class QueryExists(RegistryError):
 
 class RevisionConflict(RegistryError):
     """The query was changed by somebody else since it was read."""
+
+
+class OverBudget(RegistryError):
+    """With this query the set would cost a running worker more than it has time for."""
 
 
 class BrokerError(SimVGLineError):

@@ -17,6 +17,7 @@ from rich.table import Table
 from infra.contracts import CAMERA_BLIND, Delay, StandingQuery
 from infra.errors import BadQuery
 from infra.queries import QueryRegistry, parse_query
+from infra.query_budget import admit, workers_lines
 from infra.schedule import Schedule
 from infra.settings import RoleSettings, load
 
@@ -60,6 +61,9 @@ ScheduleOption = Annotated[
 ]
 Rate = Annotated[float | None, typer.Option("--rate", help="Frames per second to score at most.")]
 Author = Annotated[str | None, typer.Option("--author", help="Who asks; kept with the query.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Take it in though it costs more than a worker has time for; kept with it.")
+]
 
 
 @contextmanager
@@ -211,10 +215,13 @@ def add(
     realarm: Realarm = None,
     schedule: ScheduleOption = None,
     author: Author = None,
+    force: Force = False,
     config: ConfigFile = None,
     redis: RedisUrl = None,
 ) -> None:
     """Adds a standing query; every worker takes it up within seconds, without a restart.
+
+    Refused, with the numbers, when it would cost a running worker more than it has time for.
 
     Example: simvg query add "missing bolt" --camera 'line-*' --threshold 0.8 --on-delay 3
     """
@@ -225,7 +232,9 @@ def add(
         schedule=schedule,
     )  # fmt: skip
     with _registry(config, redis) as registry:
-        added = registry.add(new_query(identifier, changes))
+        query = new_query(identifier, changes)
+        forced = admit(registry, query, force=force, console=console)
+        added = registry.add(query.model_copy(update={"forced": forced}))
     console.print(f"added [bold]{added.id}[/] “{added.text}” for {' '.join(added.cameras)}", highlight=False)
 
 
@@ -235,17 +244,19 @@ def list_queries(
     config: ConfigFile = None,
     redis: RedisUrl = None,
 ) -> None:
-    """Lists the standing queries.
+    """Lists the standing queries, and what the running workers have time for.
 
     Example: simvg query list
     """
     with _registry(config, redis) as registry:
-        snapshot = registry.snapshot()
+        snapshot, reports = registry.snapshot(), registry.reports()
     if as_json:
         for query in snapshot.queries:
             typer.echo(query.model_dump_json())
     else:
         console.print(queries_table(list(snapshot.queries), snapshot.revision))
+        for line in workers_lines(reports):
+            console.print(line, highlight=False)
 
 
 @app.command("show")
@@ -284,10 +295,13 @@ def edit(
         int | None,
         typer.Option("--revision", help="Refuse unless the query is at this revision; default: its present one."),
     ] = None,
+    force: Force = False,
     config: ConfigFile = None,
     redis: RedisUrl = None,
 ) -> None:
     """Changes fields of a query; a change that somebody else made meanwhile is never overwritten.
+
+    Refused, with the numbers, when it would then cost a running worker more than it has time for.
 
     Example: simvg query edit missing-bolt --threshold 0.85
     """
@@ -300,12 +314,17 @@ def edit(
     if not changes:
         raise BadQuery(f"nothing to change in {query_id!r}: give at least one field, e.g. --threshold 0.8")
     with _registry(config, redis) as registry:
-        _change(registry, query_id, revision, changes, "changed")
+        _change(registry, query_id, revision, changes, "changed", force=force)
 
 
-def _change(registry: QueryRegistry, query_id: str, revision: int | None, changes: dict[str, Any], done: str) -> None:
-    expected = revision if revision is not None else registry.get(query_id).revision
-    changed = registry.update(query_id, expected, changes)
+def _change(
+    registry: QueryRegistry, query_id: str, revision: int | None, changes: dict[str, Any], done: str, *, force: bool
+) -> None:
+    current = registry.get(query_id)
+    wanted = parse_query(current.model_dump() | changes)
+    forced = admit(registry, wanted, force=force, console=console) if wanted.enabled else current.forced
+    expected = revision if revision is not None else current.revision
+    changed = registry.update(query_id, expected, changes | {"forced": forced})
     console.print(f"{done} [bold]{changed.id}[/] “{changed.text}”, now revision {changed.revision}", highlight=False)
 
 
@@ -316,17 +335,17 @@ def pause(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) 
     Example: simvg query pause missing-bolt
     """
     with _registry(config, redis) as registry:
-        _change(registry, query_id, None, {"enabled": False}, "paused")
+        _change(registry, query_id, None, {"enabled": False}, "paused", force=False)
 
 
 @app.command("resume")
-def resume(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -> None:
-    """Watches a paused query again.
+def resume(query_id: QueryId, force: Force = False, config: ConfigFile = None, redis: RedisUrl = None) -> None:
+    """Watches a paused query again. Refused, with the numbers, when a running worker has no time for it.
 
     Example: simvg query resume missing-bolt
     """
     with _registry(config, redis) as registry:
-        _change(registry, query_id, None, {"enabled": True}, "resumed")
+        _change(registry, query_id, None, {"enabled": True}, "resumed", force=force)
 
 
 @app.command("rm")

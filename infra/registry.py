@@ -2,7 +2,7 @@
 
 In Redis, under the prefix ``P``: the hash ``P:queries`` (one JSON value per id), the counter ``P:queries:revision``
 that every write raises, the stream ``P:queries:changes`` that tells of each write (trimmed; publish/subscribe and
-keyspace notifications lose messages), and ``P:workers:ID`` with the revision that a worker runs. A query's own revision
+keyspace notifications lose messages), and ``P:workers:ID`` with what a worker runs and measures. A query's own revision
 is the registry's at its last change, so it never comes twice, not even for an id that is removed and added again.
 """
 
@@ -23,6 +23,7 @@ from infra.contracts import IDENTIFIER, StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
 from infra.metrics import counter
 from infra.redis_client import connect, translated
+from infra.reports import Load, WorkerReport
 from infra.settings import RedisSettings
 
 logger = logging.getLogger(__name__)
@@ -203,19 +204,26 @@ class QueryRegistry:
         wait_ms = max(int(min(seconds, self._settings.timeout_s / 2) * 1000), 1)
         return bool(self._call(lambda: self._client.xread({self._stream: place}, count=1, block=wait_ms)))
 
-    def report_worker(self, worker_id: str, revision: int, ttl: float) -> None:
-        """Say that a worker runs the query set of ``revision``; forgotten after ``ttl`` seconds without a report."""
-        self._call(lambda: self._client.set(self._workers + worker_id, revision, px=max(int(ttl * 1000), 1)))
+    def report_worker(self, worker_id: str, revision: int, ttl: float, load: Load | None = None) -> None:
+        """Say that a worker runs the query set of ``revision``, and what it measures of itself; forgotten after ``ttl``
+        seconds without a report."""
+        value = WorkerReport(revision=revision, load=load).model_dump_json(exclude_none=True)
+        self._call(lambda: self._client.set(self._workers + worker_id, value, px=max(int(ttl * 1000), 1)))
 
     def workers(self) -> dict[str, int]:
         """Revision of the query set that each worker runs, of those that reported in time."""
+        return {worker: report.revision for worker, report in self.reports().items()}
 
-        def read() -> dict[str, int]:
+    def reports(self) -> dict[str, WorkerReport]:
+        """What each worker said of itself last, by its id, of those that reported in time."""
+
+        def read() -> dict[str, bytes]:
             keys = sorted(self._client.scan_iter(match=f"{self._workers}*", count=1000))
             found = zip(keys, self._client.mget(keys) if keys else [], strict=True)
-            return {key.decode().removeprefix(self._workers): int(value) for key, value in found if value is not None}
+            return {key.decode().removeprefix(self._workers): value for key, value in found if value is not None}
 
-        return self._call(read)
+        found = {worker: WorkerReport.read(worker, value) for worker, value in self._call(read).items()}
+        return {worker: report for worker, report in found.items() if report is not None}
 
     def ping(self) -> None:
         """Raises RegistryUnavailable if Redis does not answer."""

@@ -1,0 +1,93 @@
+"""`simvg query …` against what running workers measured, in a real Redis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from infra.cost import Prices
+from infra.errors import OverBudget
+from infra.queries import QueryRegistry
+from infra.reports import Load, WorkerReport
+from infra.settings import RedisSettings
+from simvg import app
+
+runner = CliRunner()
+LOAD = Load(
+    prices=Prices(pass_s=0.02, pair_s=0.001),
+    budget=0.9,
+    cameras={"line-1": 10.0, "line-2": 10.0},
+    cost=0.4,
+    busy=0.38,
+    sampling={"low": 0.25, "medium": 0.0},
+)
+
+
+@pytest.fixture
+def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
+    monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
+    monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
+    monkeypatch.setitem(os.environ, "COLUMNS", "300")
+    registry = QueryRegistry(redis_settings)
+    yield registry
+    registry.close()
+
+
+def run(*arguments: str) -> str:
+    result = runner.invoke(app, ["query", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_without_a_report_the_cost_is_not_checked_and_that_is_said(registry: QueryRegistry) -> None:
+    """No worker, or one of an older form: the query goes in, and the operator knows that nobody counted."""
+    assert "not checked" in run("add", "bolt", "--tiles", "8x8")
+    assert registry.get("bolt").forced is None
+
+
+def test_a_query_over_the_budget_is_refused_and_nothing_is_written(registry: QueryRegistry) -> None:
+    """One fits; tiles that are too many do not, by adding, editing or resuming, and the numbers are told."""
+    registry.report_worker("w0", 1, 60, LOAD)
+    assert "not checked" not in run("add", "bolt")
+    numbers = r"worker w0: 0\.42 now, 13\.86 with it, budget 0\.90"
+    with pytest.raises(OverBudget, match=numbers):
+        run("add", "screw", "--tiles", "8x4", "--region", "0,0,1,0.9")
+    with pytest.raises(OverBudget, match=r"0\.42 now, 1\.68 with it"):
+        run("edit", "bolt", "--tiles", "2x2")
+    assert [(query.id, query.tiles) for query in registry.list()] == [("bolt", (1, 1))]
+    run("pause", "bolt")
+    run("edit", "bolt", "--tiles", "2x2")
+    with pytest.raises(OverBudget):
+        run("resume", "bolt")
+
+
+def test_forced_is_taken_in_and_recorded(registry: QueryRegistry) -> None:
+    """--force keeps the numbers with the query until the set fits again."""
+    registry.report_worker("w0", 1, 60, LOAD)
+    assert "taken in over the budget" in run("add", "bolt", "--tiles", "2x2", "--force")
+    forced = registry.get("bolt").forced
+    assert forced is not None and "1.68 with it, budget 0.90" in forced
+    run("edit", "bolt", "--threshold", "0.7")
+    assert registry.get("bolt").forced == forced
+    run("edit", "bolt", "--rate", "1")
+    assert registry.get("bolt").forced is None
+
+
+def test_list_shows_what_workers_have_time_for(registry: QueryRegistry, redis_settings: RedisSettings) -> None:
+    """Cost, budget and what is looked at less often, by worker; a worker of an older form has its revision."""
+    registry.report_worker("w0", 7, 60, LOAD)
+    client = redis.Redis.from_url(redis_settings.url)
+    client.set(f"{redis_settings.prefix}:workers:old", 5, ex=60)
+    client.set(f"{redis_settings.prefix}:workers:strange", "{", ex=60)
+    client.close()
+    shown = run("list")
+    assert "worker w0: revision 7, cost 0.40 of budget 0.90, busy 0.38, 2 cameras, 20 ms a view, 1 ms" in shown
+    assert "OVERLOADED, looks at queries of severity low at 0.25, medium not at all" in shown
+    assert "worker old: revision 5, has measured no cost" in shown
+    assert registry.workers() == {"w0": 7, "old": 5}
+    assert registry.reports()["old"] == WorkerReport(revision=5)
