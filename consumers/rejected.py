@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from confluent_kafka import Message
 
 from consumers.reading import read_to_end
-from infra.cloudevents import Headers, original_headers
+from infra.cloudevents import Headers, headers_of, original_headers
 from infra.contracts import MessageReference
 from infra.errors import BadRejectedMessage
 from infra.kafka import Publisher
@@ -109,14 +109,13 @@ def send_again(kafka: KafkaSettings, chosen: list[Rejected]) -> list[tuple[Rejec
 def _read(message: Message) -> Rejected:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"
-    found = message.headers()
-    headers = [(name, value if value is not None else b"") for name, value in found] if isinstance(found, list) else []
+    headers = headers_of(message.headers())
     told = {name: value.decode(errors="replace") for name, value in headers if name.startswith("ce_")}
-    key = message.key() or b""
+    key: object = message.key() or b""
     return Rejected(
         place=MessageReference(topic=topic, partition=partition, offset=offset),
         rejected=_moment(told.get("ce_time", "")),
-        key=key.encode() if isinstance(key, str) else key,
+        key=key if isinstance(key, bytes) else str(key).encode(),
         reason=told.get("ce_reason", "unknown"),
         error=f"{told.get('ce_errorclass', 'unknown')}: {told.get('ce_errormessage', 'nothing was said')}",
         original=_original(told),

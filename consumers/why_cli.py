@@ -20,7 +20,7 @@ from consumers.moments import parse_moment
 from consumers.reading import read_span
 from consumers.rejected import read_rejected
 from consumers.why import Answer, Facts, Scored, explain, scored_of
-from infra.cloudevents import read_frame
+from infra.cloudevents import headers_of, read_frame
 from infra.contracts import Alert, Detections, StandingQuery, utc_from_ns
 from infra.errors import BadAlertMessage, BadFrameMessage, SettingsError
 from infra.queries import QueryRegistry
@@ -126,11 +126,10 @@ def _detections(kafka: KafkaSettings, moment: datetime) -> Iterable[Detections]:
 
 def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[tuple[int, datetime]]:
     for message in read_span(kafka, topic_name(kafka.prefix, "frames"), since_ms=_since_ms(moment), client_id=CLIENT):
-        key, headers = message.key(), message.headers()
-        if key != camera.encode():
+        if message.key() != camera.encode():
             continue
         try:
-            header = read_frame(headers if isinstance(headers, list) else None, camera.encode())
+            header = read_frame(headers_of(message.headers()), camera.encode())
         except BadFrameMessage:
             continue  # it is among the rejected ones
         captured = utc_from_ns(header.captured_ns)

@@ -135,6 +135,12 @@ def event_headers(
     return _binary(attributes)
 
 
+def headers_of(found: object) -> Headers:
+    """Headers as the Kafka client gives them (a list of pairs, or None) → ours; a header without a value is empty."""
+    pairs: list[tuple[str, str | bytes | None]] = found if isinstance(found, list) else []
+    return [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs]
+
+
 def rejected_headers(
     original: MessageReference,
     *,

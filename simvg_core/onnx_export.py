@@ -42,6 +42,9 @@ Shapes = dict[str, dict[int, Any]]
 class FramePass(nn.Module):
     """(B, S, S, 3) uint8 BGR → image (B, P, E), keys and values (L, B, h, P, d), and the fine map if there is one."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
         self.model = model
@@ -129,7 +132,8 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
         )
     out = folder / FOLDER
     out.mkdir(parents=True, exist_ok=True)
-    model = model.float().cpu().train(False)
+    nn.Module.to(model, "cpu", torch.float32)  # the method of transformers is untyped
+    model.train(False)
     frames, texts, tokens = (torch.export.Dim(name, min=1, max=most) for name, most in _LIMITS)
     example = torch.zeros(2, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     ids, mask = torch.full((3, 5), 4), torch.ones(3, 5, dtype=torch.long)

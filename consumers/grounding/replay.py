@@ -28,7 +28,7 @@ from consumers.grounding.vision import Sight
 from consumers.grounding.vision import look as look_at
 from consumers.grounding.work import Work
 from consumers.reading import read_span
-from infra.cloudevents import read_frame
+from infra.cloudevents import headers_of, read_frame
 from infra.contracts import Alert, FrameHeader, FrameReference, utc_from_ns
 from infra.errors import BadFrameMessage, CameraError
 from infra.settings import KafkaSettings
@@ -172,8 +172,8 @@ def retained_frames(kafka: KafkaSettings, camera: str, *, start_ns: int, end_ns:
 
 
 def _frame(message: Message) -> Frame:
-    key, headers = message.key(), message.headers()
-    header = read_frame(headers if isinstance(headers, list) else None, key.encode() if isinstance(key, str) else key)
+    key: object = message.key()
+    header = read_frame(headers_of(message.headers()), key if isinstance(key, bytes) else None)
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"
     place = FrameReference(

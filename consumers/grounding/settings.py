@@ -69,8 +69,8 @@ class WorkerSettings(RoleSettings):
     rate: float | None = Field(default=None, gt=0, description="frames per second to score at most, per camera")
     camera_limits: tuple[CameraLimits, ...] = Field(
         default=(),
-        description="when frames cannot be judged, a list of rules by camera id or glob, the first match holds: cameras, "
-        "black, white, flat, blur, drag, frozen_s, same, stale_s, blind_s; see docs/benchmarks/unknown.md",
+        description="when frames cannot be judged, a list of rules by camera id or glob, the first match holds: "
+        "cameras, black, white, flat, blur, drag, frozen_s, same, stale_s, blind_s; see docs/benchmarks/unknown.md",
     )
 
     batch_size: int = Field(default=4, ge=1, le=256, description="frames scored at once, at most")
