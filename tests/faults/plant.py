@@ -32,6 +32,7 @@ from tests.faults.script import QUERIES, Shot
 REPOSITORY = Path(__file__).resolve().parents[2]
 SESSION_S = 3.0
 TRANSACTION_S = 4.0
+WRITTEN: tuple[TopicName, ...] = ("alerts", "evidence", "detections", "alarm-state")
 
 
 @dataclass
@@ -172,15 +173,19 @@ class Plant:
         return all(end == 0 or (number in marks and marks[number].offset == end) for number, end in ends.items())
 
     def left_open(self) -> int:
-        """Messages of transactions that are neither committed nor aborted now, on all topics that workers write."""
-        count = 0
-        for topic in ("alerts", "evidence", "detections", "alarm-state"):
-            name = topic_name(self.kafka.prefix, topic)  # type: ignore[arg-type]  # a literal out of a tuple
-            for number, end in last_offsets(self.kafka, name, client_id="fault-offsets").items():
-                reader = KafkaConsumer(client_config(self.kafka, client_id="fault-offsets") | {"group.id": "none"})
-                count += end - reader.get_watermark_offsets(TopicPartition(name, number), timeout=10)[1]
-                reader.close()
-        return count
+        """Messages of transactions that are open now and still are after several commits' time."""
+        names = [topic_name(self.kafka.prefix, topic) for topic in WRITTEN]
+        ends = {name: last_offsets(self.kafka, name, client_id="fault-offsets") for name in names}
+        time.sleep(0.3)
+        reader = KafkaConsumer(client_config(self.kafka, client_id="fault-offsets") | {"group.id": "none"})
+        try:
+            return sum(
+                max(0, end - reader.get_watermark_offsets(TopicPartition(name, number), timeout=10)[1])
+                for name, partitions in ends.items()
+                for number, end in partitions.items()
+            )
+        finally:
+            reader.close()
 
     def close(self) -> None:
         for worker in self.workers.values():
