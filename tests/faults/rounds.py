@@ -184,7 +184,7 @@ class FaultRun:
             time.sleep(self._settings.redis_away_s)
             self._redis.start()
         elif fault == "add a worker":
-            storm.start("w3")
+            storm.start(f"w{len(storm.workers) + 1}")
         elif fault == "remove a worker":
             began = time.monotonic()
             assert storm.workers[victim].end(signal.SIGTERM, 60.0) == 0, "a worker told to stop ends with 0"
