@@ -26,7 +26,7 @@ from infra.kafka_client import client_config, translate
 from infra.settings import KafkaSettings
 from infra.topics import TOPIC_NAMES, TopicName, topic_name
 
-Role = Literal["camera", "worker", "console", "line-control", "viewer", "rejected", "topics"]
+Role = Literal["camera", "worker", "console", "line-control", "viewer", "rejected", "replay", "why", "topics"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 Operation = Literal["Read", "Write", "Describe", "Create", "AlterConfigs", "DescribeConfigs", "IdempotentWrite"]
@@ -42,6 +42,8 @@ PURPOSES: dict[Role, str] = {
     "line-control": "reads alerts",
     "viewer": "reads what was found, as `simvg alerts` does",
     "rejected": "reads what was rejected and publishes it again, as `simvg rejected` does",
+    "replay": "scores kept frames anew and compares the alerts, as `simvg replay` does",
+    "why": "reads what became of a camera's frames, as `simvg why` does",
     "topics": "creates topics, as `simvg topics create` does",
 }
 
@@ -51,12 +53,15 @@ _READS: dict[Role, tuple[TopicName, ...]] = {
     "line-control": ("alerts",),
     "viewer": ("detections", "alerts", "evidence", "frames-rejected"),
     "rejected": ("frames-rejected",),
+    "replay": ("frames", "alerts"),
+    "why": ("frames", "detections", "alerts", "frames-rejected"),
 }
 _WRITES: dict[Role, tuple[TopicName, ...]] = {
     "camera": ("frames",),
     "worker": ("detections", "alerts", "evidence", "alarm-state", "frames-rejected"),
     "console": ("operator-actions",),
     "rejected": ("frames",),
+    "replay": ("alerts-replay",),
 }
 
 

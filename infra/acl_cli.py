@@ -24,7 +24,7 @@ Apply = Annotated[bool, typer.Option("--apply", help="Grant them now, as the use
 
 @app.command("kafka")
 def kafka(
-    role: Annotated[str, typer.Option("--role", help=f"{', '.join(acl.ROLES)}.")],
+    role: Annotated[str, typer.Option("--role", help="; ".join(f"{k}: {v}" for k, v in acl.PURPOSES.items()) + ".")],
     principal: Annotated[str, typer.Option("--principal", help="Who gets them, e.g. User:w1.")],
     group: Annotated[
         str | None, typer.Option("--group", help="Consumer group of the role; default simvg-workers and the like.")

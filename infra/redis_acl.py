@@ -1,7 +1,7 @@
 """Who may do what in Redis: the least that each role needs, as users of Redis 7.
 
-A worker reads the standing queries and reports itself; only the console and operators write queries. Cameras and the
-line's control have no business in Redis, so there is no user for them.
+A reader (`simvg replay`, `simvg why`) reads the standing queries; a worker also reports itself; only the console and
+operators write queries. Cameras and the line's control have no business in Redis, so there is no user for them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from infra.redaction import redact
 from infra.redis_client import connect, translated
 from infra.settings import RedisSettings
 
-Role = Literal["worker", "operator", "console"]
+Role = Literal["reader", "worker", "operator", "console"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # What the library itself says when it connects; of CLIENT all that does not touch other clients, for its sub-commands
@@ -37,6 +37,8 @@ def rules(role: Role, prefix: str, *, password_sha256: str) -> list[str]:
     queries = [f"{prefix}:queries", f"{prefix}:queries:revision", f"{prefix}:queries:changes"]
     start = ["reset", "on", f"#{password_sha256}", "resetchannels", *_CONNECTION.split(), *_READ.split()]
     read = [f"%R~{key}" for key in queries]
+    if role == "reader":
+        return [*start, *read]
     if role == "worker":
         return [*start, *read, f"(+set %W~{prefix}:workers:*)"]
     write = [*_WRITE.split(), *(f"~{key}" for key in queries)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from infra.acl_cli import app
 from infra.broker import LocalBroker
 from infra.kafka_client import client_config
 from infra.process import free_port
 from infra.settings import KafkaSettings
+from infra.topics import create_topics
 from tests.security.tokens import TokenServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -194,4 +198,23 @@ def secured(
     broker.stop(kill=True)
 
 
-Secured = Callable[[str], KafkaSettings]
+Grant = Callable[[str], KafkaSettings]
+
+
+@pytest.fixture(scope="module")
+def granted(secured: SecuredBroker) -> Grant:
+    """``granted(role)``: a user with the role's rights under a prefix of these tests' own, by the command."""
+    prefix = f"p{uuid.uuid4().hex[:8]}"
+    create_topics(secured.admin.model_copy(update={"prefix": prefix}))
+    made: dict[str, KafkaSettings] = {}
+
+    def grant(role: str) -> KafkaSettings:
+        if role not in made:
+            user = secured.user(f"{role}-1").model_copy(update={"prefix": prefix})
+            arguments = ["--role", role, "--principal", user.principal, "--topic-prefix", prefix, "--apply"]
+            done = CliRunner().invoke(app, ["kafka", *arguments, "--kafka", secured.admin.bootstrap])
+            assert done.exit_code == 0, done.output or done.exception
+            made[role] = user
+        return made[role]
+
+    return grant

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-import uuid
-from collections.abc import Callable
 
 import pytest
 from confluent_kafka import TopicPartition
-from typer.testing import CliRunner
 
 from infra.acl import ROLES, commands, grants
-from infra.acl_cli import app
 from infra.errors import AccessDenied, BrokerError
 from infra.kafka import Publisher, follow, subscribe
 from infra.settings import KafkaSettings
@@ -26,7 +22,7 @@ from infra.topics import (
     topic_name,
 )
 from infra.transactions import TransactionalPublisher
-from tests.security.conftest import SecuredBroker
+from tests.security.conftest import Grant, SecuredBroker
 
 GROUPS = {"worker": "simvg-workers", "console": "simvg-console", "line-control": "simvg-line-control"}
 READS: dict[str, set[TopicName]] = {
@@ -36,6 +32,8 @@ READS: dict[str, set[TopicName]] = {
     "line-control": {"alerts"},
     "viewer": {"detections", "alerts", "evidence", "frames-rejected"},
     "rejected": {"frames-rejected"},
+    "replay": {"frames", "alerts"},
+    "why": {"frames", "detections", "alerts", "frames-rejected"},
     "topics": set(),
 }
 WRITES: dict[str, set[TopicName]] = {
@@ -45,29 +43,10 @@ WRITES: dict[str, set[TopicName]] = {
     "line-control": set(),
     "viewer": set(),
     "rejected": {"frames"},
+    "replay": {"alerts-replay"},
+    "why": set(),
     "topics": set(),
 }
-
-Grant = Callable[[str], KafkaSettings]
-
-
-@pytest.fixture(scope="module")
-def granted(secured: SecuredBroker) -> Grant:
-    """``granted(role)``: a user with the role's rights under a prefix of these tests' own, by the command."""
-    prefix = f"p{uuid.uuid4().hex[:8]}"
-    create_topics(secured.admin.model_copy(update={"prefix": prefix}))
-    made: dict[str, KafkaSettings] = {}
-
-    def grant(role: str) -> KafkaSettings:
-        if role not in made:
-            user = secured.user(f"{role}-1").model_copy(update={"prefix": prefix})
-            arguments = ["--role", role, "--principal", user.principal, "--topic-prefix", prefix, "--apply"]
-            done = CliRunner().invoke(app, ["kafka", *arguments, "--kafka", secured.admin.bootstrap])
-            assert done.exit_code == 0, done.output or done.exception
-            made[role] = user
-        return made[role]
-
-    return grant
 
 
 def _write(kafka: KafkaSettings, name: TopicName) -> BrokerError | None:

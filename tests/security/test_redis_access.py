@@ -142,6 +142,22 @@ def test_worker_cannot_write_queries(secured_redis: SecuredRedis, monkeypatch: p
 
 
 @pytest.mark.usefixtures("prefix")
+def test_reader_reads_queries_and_no_more(secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user of `simvg why` and `simvg replay` lists the queries; it changes none and is not taken for a worker."""
+    operator = QueryRegistry(secured_redis.grant("operator", "o3", monkeypatch))
+    reader = QueryRegistry(secured_redis.grant("reader", "r1", monkeypatch))
+    operator.add(_query("q3"))
+    assert [query.id for query in reader.list()] == ["q3"]
+    with pytest.raises(RegistryAccessDenied, match="user 'r1'"):
+        reader.add(_query("q4"))
+    with pytest.raises(RegistryAccessDenied, match="user 'r1'"):
+        reader.report_worker("r1", 1, 30.0)
+    operator.remove("q3")
+    operator.close()
+    reader.close()
+
+
+@pytest.mark.usefixtures("prefix")
 def test_operator_cannot_manage_the_server(secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators write queries and nothing else."""
     client = connect(secured_redis.grant("operator", "o2", monkeypatch))

@@ -1,4 +1,7 @@
-"""A worker process with the colour engine: ``python -m tests.consumers.grounding.colour_worker SETTINGS_JSON``."""
+"""A worker process with the colour engine: ``python -m tests.consumers.grounding.colour_worker [SETTINGS_JSON]``.
+
+Without settings it reads the environment, as `simvg work` does.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ import threading
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.vitals import Vitals
 from consumers.grounding.worker import Worker
+from infra.settings import load
 from infra.telemetry import configure_logging, start_metrics
 from tests.consumers.grounding.colour import ColourEngine
 
 
 def main() -> None:
-    settings = WorkerSettings.model_validate_json(sys.argv[1])
+    settings = WorkerSettings.model_validate_json(sys.argv[1]) if sys.argv[1:] else load(WorkerSettings)
     configure_logging(settings.telemetry, role="worker")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
