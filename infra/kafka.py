@@ -34,7 +34,8 @@ class Publisher:
 
     ``queue_messages`` and ``queue_bytes`` bound what waits here for the broker; over that, :class:`BufferFull`.
     ``delivery_timeout_s``: a message that the broker has not confirmed by then is reported as failed.
-    ``topic_grace_s``: how long a topic may be unknown, because it is just being created, before its messages fail.
+    ``topic_grace_s``: how long a topic may be unknown, because it is just being created, before its messages fail;
+    counted from the first message for it, also while no broker answers.
     """
 
     def __init__(

@@ -132,7 +132,8 @@ def test_messages_left_at_closing_are_reported() -> None:
 def test_broker_that_comes_later_gets_everything(stopped_broker: LocalBroker) -> None:
     """A publisher started before the broker delivers once it is there."""
     kafka, deliveries = stopped_broker.settings, Deliveries()
-    with Publisher(kafka, client_id="test") as publisher:
+    # The topic's grace runs while the broker starts, which takes a loaded machine its time.
+    with Publisher(kafka, client_id="test", topic_grace_s=240.0, delivery_timeout_s=240.0) as publisher:
         for number in range(5):
             publisher.send("frames", key=b"c1", value=b"%d" % number, on_delivery=deliveries)
         publisher.poll(0.5)
