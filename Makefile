@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SECONDS :=
+AUDIT ?=
 PYTHON := .venv/bin/python
 SIMVG := .venv/bin/simvg
 PACKAGES := infra producers consumers simvg_core simvg.py
 
-.PHONY: help setup setup-test setup-check demo up down test faults check lint format types shell compose schemas docs constraints clean
+.PHONY: help setup setup-test setup-check demo up down test faults check lint format types shell compose secrets audit schemas docs constraints clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,11 +52,18 @@ types: setup-check ## strict type check
 shell: setup-check ## shell scripts
 	shellcheck scripts/*.sh .ci/run
 
-compose: setup-check ## docker-compose.yml, both profiles
+compose: setup-check ## docker-compose.yml, all profiles
 	docker-compose --profile cpu config --quiet
 	docker-compose --profile gpu config --quiet
+	docker-compose --profile cpu --profile observability config --quiet
 
-check: lint types shell compose test ## everything that CI checks
+secrets: setup-check ## no secret in any file
+	scripts/secrets.sh
+
+audit: setup-check ## pinned dependencies against known vulnerabilities; AUDIT=offline goes on where that is out of reach
+	@AUDIT=$(AUDIT) $(PYTHON) scripts/audit.py
+
+check: lint types shell compose secrets audit test ## everything that must hold
 
 docs: setup-check ## write docs/reference.md anew from the code
 	$(PYTHON) scripts/reference.py

@@ -15,12 +15,16 @@ if [ "${1:-}" = --renew ]; then
   exit
 fi
 
+# The program writes line numbers that have moved back into the baseline; a check leaves the tree as it is.
+known=$(mktemp)
+trap 'rm -f "$known"' EXIT
+cp .secrets.baseline "$known"
 status=0
-.venv/bin/detect-secrets-hook "${options[@]}" --baseline .secrets.baseline "${files[@]}" || status=$?
+said=$(.venv/bin/detect-secrets-hook "${options[@]}" --baseline "$known" "${files[@]}" 2>&1) || status=$?
 case "$status" in
-  0) echo "secrets: none in ${#files[@]} files" ;;
-  3) echo "secrets: no new ones in ${#files[@]} files; known ones have moved, commit .secrets.baseline" ;;
+  0 | 3) echo "secrets: no new ones in ${#files[@]} files" ;;
   *)
+    echo "$said" >&2
     echo "secrets: found; take them out, or see the head of scripts/secrets.sh" >&2
     exit 1
     ;;
