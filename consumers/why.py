@@ -18,6 +18,7 @@ SKIPPED = {
     "behind": "the worker was behind and took a newer frame of the camera (freshness latest)",
     "expired": "it was past its expiry when a worker came to it",
     "rate": "no query was due by its rate, or the camera's",
+    "overload": "the worker was overloaded and looked less often for queries of lower severity; no other was due",
     "no_query": "no query watched the camera",
     "handed_over": "its partition moved to another worker, which was to score it",
     "stopped": "the worker was stopped; the next one was to score it",

@@ -14,10 +14,11 @@ from typing import Literal
 
 from infra.metrics import counter, gauge
 
-SkipReason = Literal["behind", "expired", "rate", "no_query", "handed_over", "stopped"]
+SkipReason = Literal["behind", "expired", "rate", "overload", "no_query", "handed_over", "stopped"]
 """Why a frame was not scored. ``behind``: a newer one of its camera came first (freshness `latest`); ``expired``: past
-its expiry; ``rate``: no query was due; ``no_query``: no query watches the camera; ``handed_over`` and ``stopped``: its
-offset was not committed and whoever reads the partition next gets it again."""
+its expiry; ``rate``: no query was due; ``overload``: those that were due are looked at less often, for there is no time
+for all; ``no_query``: no query watches the camera; ``handed_over`` and ``stopped``: its offset was not committed and
+whoever reads the partition next gets it again."""
 
 _FETCHED = counter("simvg_worker_frames_fetched_total", "frames read from Kafka", ("camera",))
 _SCORED = counter("simvg_worker_frames_scored_total", "frames that the model looked at", ("camera",))
@@ -80,6 +81,11 @@ class Ledger:
         with self._ending(place):
             self._rejected[camera, reason] += 1
         _REJECTED.labels(camera, reason).inc()
+
+    def by_camera(self, reason: SkipReason) -> dict[str, tuple[int, int]]:
+        """Of each camera, how many frames were fetched and how many of them skipped for this reason."""
+        with self._lock:
+            return {camera: (count, self._skipped[camera, reason]) for camera, count in self._fetched.items()}
 
     def totals(self, camera: str | None = None) -> Totals:
         """The counts of one camera, or of all; in flight is known for all only."""

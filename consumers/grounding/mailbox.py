@@ -3,6 +3,8 @@
 `latest` keeps one frame per camera: a newer one takes its place and the older is skipped as ``behind``. While a
 partition still has a backlog to be read its `latest` frames are held back, so the worker jumps to the newest frame
 instead of scoring some stale one on the way. `every` keeps all, in order, and says when it is full.
+
+Cameras take turns, but those that go *first* do so when several wait; no camera is passed over more than a few times.
 """
 
 from __future__ import annotations
@@ -17,19 +19,33 @@ from consumers.grounding.settings import Freshness
 HOLD_SECONDS = 0.5
 """Longest time that a backlog being read holds frames back: a partition that never drains is still watched."""
 
+PATIENCE = 8
+"""So often in a row a camera that waits is passed over for those that go first."""
+
 
 class Mailbox:
     """Thread-safe: one thread offers, another takes."""
 
-    def __init__(self, freshness_of: Callable[[str], Freshness], bound: int) -> None:
+    def __init__(
+        self,
+        freshness_of: Callable[[str], Freshness],
+        bound: int,
+        *,
+        first: Callable[[str], bool] = lambda camera: False,
+        offered: Callable[[Frame], None] = lambda frame: None,
+    ) -> None:
+        """``first``: whether a camera's frames go before those of others; ``offered`` is told of every frame."""
         self._freshness_of = freshness_of
+        self._first, self._offered = first, offered
         self._bound = bound
+        self._passed: dict[str, int] = {}
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[Frame]] = {}  # in the order of their turns
         self._held_since: dict[int, float] = {}
 
     def offer(self, frame: Frame) -> list[Frame]:
         """Puts a frame in. Returns the frames that it replaces, to be counted as skipped."""
+        self._offered(frame)
         with self._changed:
             queue = self._waiting.setdefault(frame.camera, deque())
             replaced: list[Frame] = []
@@ -73,6 +89,7 @@ class Mailbox:
                     self._waiting[camera] = kept
                 else:
                     del self._waiting[camera]
+                    self._passed.pop(camera, None)
             for partition in partitions:
                 self._held_since.pop(partition, None)
             return dropped
@@ -101,13 +118,24 @@ class Mailbox:
             return sum(map(len, self._waiting.values()))
 
     def _take(self, now: float) -> Frame | None:
-        for camera, queue in self._waiting.items():
-            held = self._held_since.get(queue[0].place.partition)
-            if held is not None and now - held < HOLD_SECONDS and self._freshness_of(camera) == "latest":
-                continue
-            frame = queue.popleft()
-            del self._waiting[camera]
-            if queue:
-                self._waiting[camera] = queue  # to the end of the row
-            return frame
-        return None
+        ready = [camera for camera, queue in self._waiting.items() if not self._held(camera, queue, now)]
+        if not ready:
+            return None
+        camera = self._next(ready)
+        for passed in ready[: ready.index(camera)]:
+            self._passed[passed] = self._passed.get(passed, 0) + 1
+        self._passed.pop(camera, None)
+        queue = self._waiting.pop(camera)
+        frame = queue.popleft()
+        if queue:
+            self._waiting[camera] = queue  # to the end of the row
+        return frame
+
+    def _next(self, ready: list[str]) -> str:
+        waited = (camera for camera in ready if self._passed.get(camera, 0) >= PATIENCE)
+        found = next(waited, None) or next(filter(self._first, ready), None)
+        return ready[0] if found is None else found
+
+    def _held(self, camera: str, queue: deque[Frame], now: float) -> bool:
+        since = self._held_since.get(queue[0].place.partition)
+        return since is not None and now - since < HOLD_SECONDS and self._freshness_of(camera) == "latest"

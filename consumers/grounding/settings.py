@@ -75,6 +75,13 @@ class WorkerSettings(RoleSettings):
 
     batch_size: int = Field(default=4, ge=1, le=256, description="frames scored at once, at most")
     batch_deadline_ms: float = Field(default=10.0, ge=0, le=1000, description="a batch waits this long for more frames")
+    time_budget: float | None = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="share of a worker's time that queries may cost; over it, under freshness latest, those of lower "
+        "severity are looked at less often; null: nothing is measured and no look is left out",
+    )
     decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode images")
     decode_ahead: bool | None = Field(
         default=None,

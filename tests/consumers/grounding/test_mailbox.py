@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.grounding.frames import Frame
-from consumers.grounding.mailbox import HOLD_SECONDS, Mailbox
+from consumers.grounding.mailbox import HOLD_SECONDS, PATIENCE, Mailbox
 from consumers.grounding.settings import Freshness, FreshnessRule, WorkerSettings
 from infra.contracts import FrameHeader, FrameReference, utc_from_ns
 
@@ -131,3 +131,27 @@ def test_frames_in_are_frames_out_or_skipped(steps: list[tuple[str, bool]]) -> N
     assert skipped["every-c"] == 0
     assert offered.total() == skipped.total() + sum(map(len, taken.values())) + len(mailbox)
     assert all(numbers == sorted(numbers) for numbers in taken.values())
+
+
+def test_cameras_that_go_first_do_and_none_starves() -> None:
+    """When several cameras wait those that go first do, and another one after a few frames all the same."""
+    mailbox = Mailbox(freshness, 4, first=lambda camera: camera == "critical")
+    order = []
+    for camera in ("a", "b", "critical"):
+        mailbox.offer(frame(camera, 0))
+    for number in range(1, 4 * PATIENCE):
+        taken = mailbox.take(0.0)
+        assert taken is not None
+        order.append(taken.camera)
+        mailbox.offer(frame(taken.camera, number))
+    assert order[:PATIENCE] == ["critical"] * PATIENCE
+    assert min(order.count("a"), order.count("b")) > 1 and order.count("critical") > len(order) / 2
+
+
+def test_every_offered_frame_is_told() -> None:
+    """Also of those that are replaced at once."""
+    told: list[int] = []
+    mailbox = Mailbox(freshness, 4, offered=lambda frame: told.append(frame.place.sequence))
+    for number in range(3):
+        mailbox.offer(frame("a", number))
+    assert told == [0, 1, 2]
