@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,3 +39,13 @@ class Picture:
     frame: Frame
     pixels: Pixels = field(repr=False)
     decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A frame on its way through the decoder, and the queries that are due for it."""
+
+    frame: Frame
+    due: frozenset[str]
+    picture: Future[Picture]
+    taken_ns: int

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 
 from pydantic import ValidationError
 
 from consumers.grounding.alarm import AlarmState
 from consumers.reading import read_to_end
+from infra.errors import BrokerUnavailable
 from infra.metrics import counter
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
 
 logger = logging.getLogger(__name__)
+
+RESTORE_SECONDS = 120.0
 
 _UNREADABLE = counter("simvg_worker_alarm_states_unreadable_total", "stored alarm states that could not be read")
 
@@ -37,3 +42,15 @@ def read_alarm_states(kafka: KafkaSettings, *, client_id: str) -> list[AlarmStat
             place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
             logger.error("stored alarm state is skipped: %s", error, extra=place)
     return list(states.values())
+
+
+def read_patiently(kafka: KafkaSettings, *, client_id: str, stop: threading.Event) -> list[AlarmState]:
+    """As :func:`read_alarm_states`, again and again while the broker is away, for two minutes or until ``stop``."""
+    deadline = time.monotonic() + RESTORE_SECONDS
+    while True:
+        try:
+            return read_alarm_states(kafka, client_id=client_id)
+        except BrokerUnavailable as error:
+            if time.monotonic() > deadline or stop.is_set():
+                raise
+            logger.warning("alarm states cannot be read yet: %s", error)

@@ -1,0 +1,70 @@
+"""Before a worker joins its group: Kafka is there, the topics are, and the broker knows the session time-out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from consumers.grounding.settings import WorkerSettings
+from infra.errors import BrokerError, BrokerUnavailable, TopicMissing
+from infra.kafka import wait_for_broker
+from infra.topics import TopicName, require_topics, set_session_timeout
+from infra.transactions import TransactionalPublisher
+
+logger = logging.getLogger(__name__)
+
+NEEDED: Sequence[TopicName] = ("frames", "detections", "alerts", "evidence", "alarm-state", "frames-rejected")
+IDLE_SECONDS = 0.1
+BROKER_SECONDS = 5.0
+TOPIC_SECONDS = 5.0
+
+
+def wait_for_topics(settings: WorkerSettings, stop: threading.Event) -> bool:
+    """Waits for Kafka without limit, and a moment for topics that were only just created. False when stopped.
+
+    Raises TopicMissing: a topic was never created.
+    """
+    told = False
+    missing_since: float | None = None
+    while not stop.is_set():
+        try:
+            wait_for_broker(settings.kafka, BROKER_SECONDS)
+            require_topics(settings.kafka, NEEDED)
+            _say_session_timeout(settings)
+            return True
+        except BrokerUnavailable as error:
+            if not told:
+                logger.warning("waiting for Kafka: %s", error)
+            told = True
+            stop.wait(IDLE_SECONDS)
+        except TopicMissing:
+            missing_since = missing_since or time.monotonic()
+            if time.monotonic() > missing_since + TOPIC_SECONDS:
+                raise
+            stop.wait(IDLE_SECONDS)
+    return False
+
+
+def transactional_publisher(settings: WorkerSettings, given_up: threading.Event) -> TransactionalPublisher:
+    """What a worker writes with; nothing connects yet."""
+    return TransactionalPublisher(
+        settings.kafka,
+        # Of a worker's name there is one at a time, in one group of one plant.
+        transactional_id="/".join(("simvg", settings.kafka.prefix, settings.group, settings.worker_id)),
+        client_id=settings.worker_id,
+        given_up=given_up.is_set,
+        timeout_s=settings.transaction_timeout_s,
+    )
+
+
+def _say_session_timeout(settings: WorkerSettings) -> None:
+    if settings.kafka.group_protocol == "classic":
+        return  # the consumer says it itself
+    try:
+        set_session_timeout(settings.kafka, settings.group, settings.session_timeout_s)
+    except BrokerUnavailable:
+        raise
+    except BrokerError as error:
+        logger.warning("session time-out stays as the broker has it: %s", error, extra={"group": settings.group})
