@@ -43,7 +43,7 @@ def test_commands_of_the_readme_exist(generator: ModuleType) -> None:
     from simvg import app
 
     known = {name for name, _ in generator.commands(typer.main.get_command(app), "simvg")}
-    shown = re.findall(r"^(?:\.venv/bin/)?(simvg(?: [a-z]+){1,2})", README, re.MULTILINE)
+    shown = re.findall(r"^(?:\.venv/bin/)?(simvg(?: [a-z][a-z0-9-]*){1,2})", README, re.MULTILINE)
     assert shown, "the README shows commands"
     for line in shown:
         assert line in known or " ".join(line.split()[:2]) in known, line
@@ -57,7 +57,7 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/data.md"])
 def test_links_lead_somewhere(page: str) -> None:
     """Relative links and pictures of the pages exist."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
