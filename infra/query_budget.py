@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from infra.admission import forecast, refusal, replaced
-from infra.contracts import StandingQuery
+from infra.contracts import Severity, StandingQuery
 from infra.queries import QueryRegistry
 from infra.reports import Reports
 
@@ -58,7 +58,7 @@ def workers_lines(reports: Reports) -> list[str]:
     return lines
 
 
-def _sampled(sampling: Mapping[str, float]) -> str:
+def _sampled(sampling: Mapping[Severity, float]) -> str:
     if not sampling:
         return ""
     kept = (f"{severity} {'not at all' if not share else f'at {share:.3g}'}" for severity, share in sampling.items())

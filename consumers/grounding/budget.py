@@ -35,7 +35,7 @@ JUMP = 4.0
 """A batch that took so many times longer than it should counts as this: one stalled batch says little."""
 
 FADE_NS = 60_000_000_000
-SIDE = (480, 640)
+SIDE = (240, 320)
 
 WORDS = ("red", "green", "blue", "yellow", "white", "black", "missing", "loose")
 THINGS = ("", "cap", "bolt", "screw", "label", "gear", "cable", "washer")

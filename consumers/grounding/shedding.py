@@ -141,7 +141,8 @@ class Sampler:
         if not sampling:
             return frozenset(due), frozenset()
         phases = self._of(camera, looks)
-        kept, shed = set(), set()
+        kept: set[str] = set()
+        shed: set[str] = set()
         turns: dict[float | None, int] = {}
         for look in looks:
             query = look.query

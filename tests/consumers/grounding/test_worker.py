@@ -154,6 +154,7 @@ def test_region_and_tiles_are_mapped_back(line: Line) -> None:
     line.add("red", id="right", region=(0.5, 0.0, 1.0, 1.0), on_delay={"value": 1})
     engine = ColourEngine()
     line.start(engine)
+    engine.views.clear()  # those of the calibration
     line.camera().play("r")
     (raised,) = line.wait_for_alerts("raised")
     assert raised.query.id == "left"
@@ -168,6 +169,7 @@ def test_queries_that_share_a_view_share_its_pass(line: Line) -> None:
         line.add(colour)
     engine = ColourEngine()
     worker = line.start(engine)
+    engine.views.clear()  # those of the calibration
     line.camera().play("r")
     line.wait_for_frames(worker, 1)
     assert engine.views == [(WIDTH, HEIGHT)]
