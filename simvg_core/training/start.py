@@ -15,6 +15,7 @@ from simvg_core.training.settings import TrainSettings
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.words import FastPieces, Pieces
 
+_OBJECTS = "encoder.object_tokens"
 # Settings that change what the same weights compute, so that a start with others must not pass unseen.
 _MEANING = (
     "num_attention_heads", "num_head_heads", "attention", "text_pooling", "resize", "image_mean", "image_std",
@@ -58,7 +59,8 @@ def read_tokenizer(settings: TrainSettings, config: SimVGConfig) -> Pieces:
 def load_start(model: SimVGForGrounding, path: Path) -> dict[str, Any]:
     """Fills a model from a model folder, or from a file of official SimVG or BEiT-3 weights; tells what came of it.
 
-    From BEiT-3 weights only the encoder is filled.
+    From BEiT-3 weights only the encoder is filled. A model folder may lack layers that this run's model has besides:
+    they keep their start values and are told as "new". Object tokens of another number begin as the mean of those.
 
     Raises:
         CheckpointError: nothing readable there, or made for another model.
@@ -66,12 +68,17 @@ def load_start(model: SimVGForGrounding, path: Path) -> dict[str, Any]:
     if path.is_dir():
         try:
             start = SimVGForGrounding.from_pretrained(path)
-            model.load_state_dict(start.state_dict())
+            given, expected = start.state_dict(), model.state_dict()
+            if given[_OBJECTS].shape != expected[_OBJECTS].shape:
+                given[_OBJECTS] = given[_OBJECTS].mean(dim=0, keepdim=True).expand_as(expected[_OBJECTS])
+            new = sorted(set(expected) - set(given))
+            model.load_state_dict({name: expected[name] for name in new} | given)
         except (RuntimeError, OSError, ValueError) as error:
             raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
         own, other = model.config, start.config
         changed = {key: [_plain(getattr(other, key)), _plain(getattr(own, key))] for key in _MEANING}
-        return {"kind": "model folder", "changed": {key: pair for key, pair in changed.items() if pair[0] != pair[1]}}
+        changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
+        return {"kind": "model folder", "changed": changed, "new": new}
     tensors = read_tensors(path)
     if any(key.startswith("beit3.") for key in tensors):
         report = load_beit3(model, tensors)

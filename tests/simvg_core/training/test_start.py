@@ -53,6 +53,28 @@ def test_a_model_folder_is_a_start_and_tells_what_it_did_otherwise(tmp_path: Pat
     assert torch.equal(first.encoder.words.weight, second.encoder.words.weight)
 
 
+def test_a_start_without_the_new_layers_is_taken(tmp_path: Path) -> None:
+    """Layers that only this run's model has keep their start values and are named; object tokens are averaged."""
+    line = {
+        "attention": "standing",
+        "num_queries": 3,
+        "num_decoder_layers": 0,
+        "box_head": "pointer",
+        "patch_embedding": "convolutional",
+        "patch_size": 16,
+        "stem_widths": (8, 8, 8, 8),
+    }
+    first = SimVGForGrounding(SimVGConfig.tiny(num_object_tokens=3, **line))
+    torch.nn.init.normal_(first.encoder.object_tokens)
+    first.save_pretrained(tmp_path)
+    losses = {"token": 1.0, "first": 1.0}
+    second = SimVGForGrounding(SimVGConfig.tiny(glimpse_side=3, loss_weights=losses, **line))
+    told = load_start(second, tmp_path)
+    assert told["new"] and all("glimpse" in name or ".fine." in name for name in told["new"])
+    assert torch.equal(first.encoder.words.weight, second.encoder.words.weight)
+    torch.testing.assert_close(second.encoder.object_tokens, first.encoder.object_tokens.mean(0, keepdim=True))
+
+
 def test_a_start_of_another_size_is_refused(tmp_path: Path) -> None:
     """With the name of the folder."""
     SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(tmp_path)
