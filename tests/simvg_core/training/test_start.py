@@ -64,7 +64,7 @@ def test_a_start_without_the_new_layers_is_taken(tmp_path: Path) -> None:
         "patch_size": 16,
         "stem_widths": (8, 8, 8, 8),
     }
-    first = SimVGForGrounding(SimVGConfig.tiny(num_object_tokens=3, **line))
+    first = SimVGForGrounding(SimVGConfig.tiny(num_object_tokens=3, loss_weights={"token": 1.0}, **line))
     torch.nn.init.normal_(first.encoder.object_tokens)
     first.save_pretrained(tmp_path)
     losses = {"token": 1.0, "first": 1.0}
