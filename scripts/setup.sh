@@ -102,7 +102,7 @@ fi
 if [ ! -x .venv/bin/uv ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 fi
-say "installing SimVG Line and its libraries into .venv (the first time this fetches PyTorch: some minutes)"
+say "installing SimVG Line and its libraries into .venv (with PyTorch, where this level needs it, the first time takes some minutes)"
 .venv/bin/uv pip install --quiet --python .venv/bin/python -c constraints.txt -e ".$extras"
 
 # --- Apache Kafka -----------------------------------------------------------------------------------------------

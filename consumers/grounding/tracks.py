@@ -15,9 +15,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import lap
 import numpy as np
 from pydantic import Field
-from scipy.optimize import linear_sum_assignment
 
 from infra.values import Box, Contract
 
@@ -73,11 +73,9 @@ def associate(tracks: Sequence[Track], boxes: Sequence[Box], at_ns: int, flow: V
         return Match((None,) * len(boxes), flow)
     costs = np.array([[_cost(track, box, at_ns, flow) for box in boxes] for track in tracks])
     allowed = np.isfinite(costs)
-    rows, columns = linear_sum_assignment(np.where(allowed, costs, UNSEEN_COST))
-    found: list[int | None] = [None] * len(boxes)
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        if allowed[row, column]:
-            found[column] = row
+    # lap, not SciPy: an edge box has no use for its hundred megabytes
+    _, _, row_of = lap.lapjv(np.where(allowed, costs, UNSEEN_COST), extend_cost=True)
+    found = [row if row >= 0 and allowed[row, column] else None for column, row in enumerate(row_of.tolist())]
     return Match(tuple(found), _flow(tracks, boxes, found, at_ns, flow))
 
 
