@@ -15,10 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from simvg_core.boxes import area, cxcywh_to_xyxy, generalized_iou
 from simvg_core.configuration import SimVGConfig
+from simvg_core.losses import over_processes
 from simvg_core.matching import Matches, Targets
 from simvg_core.positions import cell_centres
 
 BACKGROUND_WEIGHT = 0.2
+# Sums over instances are 0 or far larger; what they divide is then 0 too.
+_TINY = 1e-12
 
 
 class DenseAnswers(NamedTuple):
@@ -72,7 +75,8 @@ def pointer_loss(pointer: Tensor, targets: Targets, matches: Matches, grid: int)
     x, y = ((1 - (place[:, i, None] - axis).abs()).clamp(min=0) for i in (0, 1))
     wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
     # masked cells are -inf and never wanted; 0 · -inf must not become NaN
-    return -(wanted * looked.clamp(min=-1e4)).sum() / max(len(looked), 1)
+    count = over_processes(torch.tensor(float(len(looked)), device=looked.device), least=1.0)
+    return -(wanted * looked.clamp(min=-1e4)).sum() / count
 
 
 def heat_map_loss(logits: Tensor, targets: Targets, grid: int) -> Tensor:
@@ -82,12 +86,14 @@ def heat_map_loss(logits: Tensor, targets: Targets, grid: int) -> Tensor:
     wrong = torch.where(wanted > 0, 1 - chance, chance)
     share = torch.where(wanted > 0, 0.75, 0.25)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    return (share * wrong.square() * entropy).sum() / wanted.sum().clamp(min=1)
+    return (share * wrong.square() * entropy).sum() / over_processes(wanted.sum(), least=1.0)
 
 
 def existence_loss(logits: Tensor, targets: Targets) -> Tensor:
     """Binary cross-entropy of "anything fits", (N,)."""
-    return F.binary_cross_entropy_with_logits(logits, (targets.counts > 0).to(logits.device, logits.dtype))
+    wanted = (targets.counts > 0).to(logits.device, logits.dtype)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+    return entropy / over_processes(logits.new_tensor(len(logits)), least=1.0)
 
 
 def dense_loss(dense: DenseAnswers, labels: list[dict[str, Any]], grid: int) -> Tensor:
@@ -99,11 +105,9 @@ def dense_loss(dense: DenseAnswers, labels: list[dict[str, Any]], grid: int) -> 
     device = dense.kinds.device
     targets = Targets.of([label["boxes"] for label in labels], device)
     background = dense.kinds.shape[-1] - 1
-    weight = torch.ones(background + 1, device=device)
-    weight[background] = BACKGROUND_WEIGHT
-    if targets.boxes_cxcywh.shape[1] == 0:
-        empty = torch.full(dense.kinds.shape[:2], background, dtype=torch.long, device=device)
-        return F.cross_entropy(dense.kinds.flatten(0, 1), empty.flatten(), weight)
+    if targets.boxes_cxcywh.shape[1] == 0:  # a place for an instance that is not there
+        targets = targets._replace(boxes_cxcywh=F.pad(targets.boxes_cxcywh, (0, 0, 0, 1)))
+        labels = [{name: torch.full((1,), -1) for name in ("kinds", "colors")} for _ in labels]
     kinds, colors = (
         pad_sequence([label[name].to(device).long() for label in labels], batch_first=True, padding_value=-1)
         for name in ("kinds", "colors")
@@ -121,19 +125,16 @@ def dense_loss(dense: DenseAnswers, labels: list[dict[str, Any]], grid: int) -> 
     ground = BACKGROUND_WEIGHT * even.sum(dim=1, keepdim=True).clamp(min=1) / spare
     weights = torch.where(owned, even, ground)
     entropy = F.cross_entropy(dense.kinds.flatten(0, 1), wanted.flatten(), reduction="none")
-    loss = (weights.flatten() * entropy).sum() / weights.sum()
+    loss = (weights.flatten() * entropy).sum() / over_processes(weights.sum())
     color = torch.where(owned, colors.gather(1, owner), -1)
-    if bool((color >= 0).any()):
-        entropy = F.cross_entropy(dense.colors[color >= 0], color[color >= 0], reduction="none")
-        loss = loss + (even[color >= 0] * entropy).sum() / even[color >= 0].sum()
-    if bool(owned.any()):
-        truth = targets.boxes_cxcywh.gather(1, owner[..., None].expand(-1, -1, 4))[owned]
-        share = cells[owned].rsqrt()
-        share = share / share.sum()
-        answers = dense.boxes_cxcywh[owned]
-        overlap = generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(truth))
-        loss = loss + (share * (5 * (answers - truth).abs().sum(-1) + 2 * (1 - overlap))).sum()
-    return loss
+    entropy = F.cross_entropy(dense.colors[color >= 0], color[color >= 0], reduction="none")
+    loss = loss + (even[color >= 0] * entropy).sum() / over_processes(even[color >= 0].sum(), least=_TINY)
+    truth = targets.boxes_cxcywh.gather(1, owner[..., None].expand(-1, -1, 4))[owned]
+    share = cells[owned].rsqrt()
+    share = share / over_processes(share.sum(), least=_TINY)
+    answers = dense.boxes_cxcywh[owned]
+    overlap = generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(truth))
+    return loss + (share * (5 * (answers - truth).abs().sum(-1) + 2 * (1 - overlap))).sum()
 
 
 def _cells_inside(targets: Targets, grid: int, shrink: float) -> Tensor:

@@ -8,7 +8,7 @@ A sequence is described by its spans: (expert, number of tokens) from left to ri
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError, TextError
 from simvg_core.patches import Embedded, build_patches
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Spans = tuple[tuple[str, int], ...]
 
 # Rows 0 and 1 of both position tables are never read; the published tables have them.
@@ -94,6 +96,13 @@ class MultiwayLayer(GradientCheckpointingLayer):
         """(B, L, D) → (B, L, D); `mask` broadcasts to (B, h, L, L), True = may attend."""
         query, key, value = self.heads(x, spans)
         return self.update(x, attend(query, key, value, mask), spans)
+
+    def spare(self, part: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """What a part of the layer's work gives; with gradient checkpointing, its memory is spared as `forward`'s is:
+        only its arguments and result are kept, the rest is computed again in the backward pass."""
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(part, *args, **kwargs)  # type: ignore[no-any-return]
+        return part(*args, **kwargs)
 
     def _drop(self, branch: Tensor) -> Tensor:
         """Stochastic depth: leaves the branch out for some sequences of a training batch."""

@@ -38,8 +38,8 @@ def set_loss(
     """Cross-entropy + 5·L1 + 2·(1 − GIoU) after matching; (N, Q, 2) and (N, Q, 4) against `targets`.
 
     Cross-entropy is the weighted mean over all answers; the box terms are summed over matches and divided by the
-    number of targets in the batch (at least 1). When training is distributed, what is divided by is its mean over the
-    processes, so that the mean of their losses is the loss of their batches joined.
+    number of targets in the batch (at least 1). In a distributed training all processes divide by the same, see
+    `over_processes`.
     """
     logits, boxes_cxcywh = logits.float(), boxes_cxcywh.float()
     matches = match(logits, boxes_cxcywh, targets)
@@ -47,22 +47,26 @@ def set_loss(
     wanted_class[matches.sample, matches.answer] = 0
     class_weight = torch.tensor([1.0, no_object_weight], device=logits.device)
     entropy = F.cross_entropy(logits.flatten(0, 1), wanted_class.flatten(), class_weight, reduction="sum")
-    classes = entropy / _over_processes(class_weight[wanted_class].sum())
+    classes = entropy / over_processes(class_weight[wanted_class].sum())
     answers = boxes_cxcywh[matches.sample, matches.answer]
     wanted = targets.boxes_cxcywh[matches.sample, matches.target]
-    count = _over_processes(targets.counts.sum().to(logits.device, torch.float32)).clamp(min=1)
+    count = over_processes(targets.counts.sum().to(logits.device, torch.float32), least=1.0)
     l1 = (answers - wanted).abs().sum() / count
     giou = (1 - generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(wanted))).sum() / count
     return SetLoss(classes, L1_WEIGHT * l1, GIOU_WEIGHT * giou, matches)
 
 
-def _over_processes(value: Tensor) -> Tensor:
-    """Mean of a value without gradient over the processes of a distributed training."""
+def over_processes(value: Tensor, least: float = 0.0) -> Tensor:
+    """What a process divides by: the processes' values summed, at least `least`, divided by their number.
+
+    So the mean of their losses is the loss of their batches joined. Without other processes the value itself. Every
+    process must come here equally often in a step, whatever its batch holds.
+    """
+    value, count = value.detach(), 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        value = value.detach().clone()
+        value, count = value.clone(), torch.distributed.get_world_size()
         torch.distributed.all_reduce(value)
-        value = value / torch.distributed.get_world_size()
-    return value
+    return value.clamp(min=least) / count
 
 
 class Teacher(NamedTuple):
@@ -80,7 +84,7 @@ def teacher_of(logits: Tensor, boxes_cxcywh: Tensor, targets: Targets, matches: 
     truth = targets.boxes_cxcywh[matches.sample, matches.target]
     sure = logits.float().softmax(-1)[matches.sample, matches.answer, 0]
     weights = sure * iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(truth))
-    total, count = _over_processes(torch.stack([weights.sum(), weights.new_tensor(float(len(weights)))]))
+    total, count = over_processes(torch.stack([weights.sum(), weights.new_tensor(float(len(weights)))]))
     balance = total / count if count else torch.zeros_like(total)
     per_sample = torch.bincount(matches.sample, minlength=len(logits)).tolist()
     return Teacher(Targets.of(list(boxes.split(per_sample)), boxes.device), weights, balance)

@@ -62,10 +62,14 @@ def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> EncodedImage:
     """Frame pass: (B, 3, H, W) → image tokens (B, P, D) and their keys and values in every layer."""
     x, fine = encoder.embed_image(pixels)
     spans: Spans = (("image", x.shape[1]),)
+
+    def run(layer: MultiwayLayer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = layer.heads(x, spans)
+        return layer.update(x, attend(query, key, value), spans), key, value
+
     seen = []
     for layer in encoder.stack:
-        query, key, value = layer.heads(x, spans)
-        x = layer.update(x, attend(query, key, value), spans)
+        x, key, value = layer.spare(run, layer, x)
         seen.append(KeysValues(key, value))
     return EncodedImage(encoder.norm(x, spans), seen, fine)
 
@@ -93,10 +97,13 @@ def encode_text(encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Ten
         """(N, h, T, d) → (1, h, real, d)."""
         return padded.transpose(1, 2).flatten(0, 1)[place].transpose(0, 1).unsqueeze(0)
 
+    def run(layer: MultiwayLayer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = (pad(part) for part in layer.heads(x, spans))
+        return layer.update(x, pack(attend(query, key, value, mask)), spans), key, value
+
     seen = []
     for layer in encoder.stack:
-        query, key, value = (pad(part) for part in layer.heads(x, spans))
-        x = layer.update(x, pack(attend(query, key, value, mask)), spans)
+        x, key, value = layer.spare(run, layer, x)
         seen.append(KeysValues(key, value))
     x = encoder.norm(x, spans)[0]
     text = x.new_zeros(count * length, x.shape[-1]).index_copy(0, place, x).unflatten(0, (count, length))
@@ -121,9 +128,9 @@ def encode_objects(
     """
     hidden = F.pad(~text_mask.bool(), (0, encoder.object_tokens.shape[0]))[:, :, None]
     layers = list(zip(encoder.stack, image, text, strict=True))
-    x = _first_layer(encoder, layers[0], hidden, num_images)
-    for layer in layers[1:]:
-        x = _object_layer(encoder.object_expert, x, layer, hidden)
+    x = layers[0][0].spare(_first_layer, encoder, layers[0], hidden, num_images)
+    for parts in layers[1:]:
+        x = parts[0].spare(_object_layer, encoder.object_expert, x, parts, hidden)
     spans: Spans = ((encoder.object_expert, x.shape[2]),)
     return encoder.norm(x.flatten(0, 1), spans).unflatten(0, (num_images, num_slots))  # type: ignore[no-any-return]
 

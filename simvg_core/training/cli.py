@@ -35,6 +35,7 @@ def train(
     with _display(settings.max_steps, settings.max_minutes) as shown:
         trainer = Trainer(settings, resume=resume, on_step=lambda step, terms: shown(trainer.share(), step, terms))
         folder = trainer.run()
+    trainer.processes.close()
     typer.echo(f"model written to {folder}")
 
 

@@ -1,7 +1,9 @@
 """One process or several, one per device: what differs between them.
 
-Several are started by `accelerate launch --multi_gpu -m simvg_core.training.cli train CONFIG`, or on CPUs by
-`torchrun --nproc-per-node 2 -m simvg_core.training.cli train CONFIG`.
+Several are started by `accelerate launch --multi_gpu -m simvg_core.training.cli train CONFIG` on GPUs, and by
+`torchrun --standalone --nproc-per-node 2 -m simvg_core.training.cli train CONFIG` on CPUs, where accelerate's own
+launcher starts a second process under MPI only. What they learn is what one learns from their batches joined, but for
+batch norm, whose statistics are each process's own.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from torch import Tensor
 from simvg_core.errors import ConfigurationError
 
 T = TypeVar("T")
+
+# What launchers call the number of processes: torchrun and accelerate, then MPI's, in the order accelerate reads them.
+_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 # The others wait so long for the first one's evaluation.
 PATIENCE = timedelta(hours=2)
@@ -55,11 +60,22 @@ class Processes:
     def wait(self) -> None:
         """Until every process is here."""
 
+    def close(self) -> None:
+        """Takes leave of the others; no run can follow in this process."""
+
 
 class SeveralProcesses(Processes):
-    """One of several, by accelerate."""
+    """One of several, by accelerate.
 
-    def __init__(self, device_name: str) -> None:
+    Args:
+        cpu: on CPUs, whatever else the machine has.
+        count: how many the launcher was asked for.
+
+    Raises:
+        ConfigurationError: accelerate is missing, or joined another number of processes.
+    """
+
+    def __init__(self, *, cpu: bool, count: int) -> None:
         try:
             from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
         except ImportError as error:
@@ -71,7 +87,12 @@ class SeveralProcesses(Processes):
             DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=PATIENCE),
         ]
-        self.accelerator = Accelerator(cpu=device_name == "cpu", kwargs_handlers=handlers)
+        self.accelerator = Accelerator(cpu=cpu, kwargs_handlers=handlers)
+        if self.accelerator.num_processes != count:
+            raise ConfigurationError(
+                f"the launcher was asked for {count} processes, {self.accelerator.num_processes} found each other; "
+                "start them with torchrun (CPUs) or accelerate launch --multi_gpu."
+            )
         super().__init__(self.accelerator.device)
         self.index, self.count = self.accelerator.process_index, self.accelerator.num_processes
 
@@ -97,17 +118,40 @@ class SeveralProcesses(Processes):
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()
 
+    def close(self) -> None:
+        torch.distributed.destroy_process_group()
+
 
 def make_processes(device_name: str) -> Processes:
     """As many as the launcher started; one where none did.
 
     Raises:
-        ConfigurationError: no such device, or accelerate is missing.
+        ConfigurationError: no such device, accelerate is missing, or there are fewer processes than were asked for.
     """
     if device_name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigurationError(f"device={device_name!r} but torch sees no GPU; use device: cpu.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return SeveralProcesses(device_name)
     if device_name == "auto":
-        return Processes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return Processes(torch.device(device_name))
+        device_name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device_name)
+    count = _asked_for()
+    if count == 1:
+        return Processes(device)
+    if device.index is not None:
+        raise ConfigurationError(
+            f"device={device_name!r} is one for {count} processes; use device: {device.type}, and each takes its own."
+        )
+    return SeveralProcesses(cpu=device.type == "cpu", count=count)
+
+
+def _asked_for() -> int:
+    """How many processes the launcher says there are; 1 without a launcher."""
+    named = [os.environ[name] for name in _COUNTS if name in os.environ]
+    if named:
+        return int(named[0])
+    if "MASTER_PORT" in os.environ:
+        raise ConfigurationError(
+            f"MASTER_PORT={os.environ['MASTER_PORT']} announces several processes, but the launcher started this one "
+            "alone, as accelerate launch does on CPUs; start them with torchrun --standalone --nproc-per-node N, or "
+            "unset MASTER_ADDR and MASTER_PORT for a single process."
+        )
+    return 1

@@ -90,8 +90,6 @@ class Trainer:
             self.ema.train(False)
             self.ema.requires_grad_(False)
         if settings.gradient_checkpointing:
-            if self.config.attention == "standing":
-                raise ConfigurationError("gradient_checkpointing works in joint attention; leave it out.")
             # transformers renames it in version 6
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
@@ -304,6 +302,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
             "scaler": self.scaler.state_dict(),
+            "step_size": self.step_size,
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -320,6 +319,12 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path} does not fit this run's settings ({error}).") from error
+        saved = state.get("step_size", self.step_size)
+        if saved != self.step_size:
+            raise CheckpointError(
+                f"{path} was trained with {saved} pictures per step, this run has {self.step_size} (processes × "
+                "batch_size × accumulation); keep the product, or start anew with start_from: its model folder."
+            )
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
