@@ -108,12 +108,14 @@ class Consumer:
         except KafkaException as error:
             raise translate(error, self._kafka, group=self._group) from error
 
-    def committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+    def committed(
+        self, partitions: Sequence[TopicPartition], seconds: float = _METADATA_TIMEOUT_S
+    ) -> list[TopicPartition]:
         """Committed offsets of the group, with their metadata; waits for transactions that are about to change them.
 
-        Raises BrokerUnavailable, BrokerError.
+        Raises BrokerUnavailable when that takes longer than ``seconds``, BrokerError.
         """
-        found = self._call(lambda: self._consumer.committed(list(partitions), timeout=_METADATA_TIMEOUT_S))
+        found = self._call(lambda: self._consumer.committed(list(partitions), timeout=seconds))
         for part in found:
             if part.error is not None:
                 raise translate(part.error, self._kafka, topic=part.topic)

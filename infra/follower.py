@@ -81,11 +81,11 @@ class QueryFollower:
         self._thread.start()
         return self.current
 
-    def stop(self) -> None:
-        """Ends the thread; at most one answer time-out later."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Ends the thread, at most one answer time-out later; waits for it, but no longer than ``seconds``."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
 
     def __enter__(self) -> Self:
         self.start()

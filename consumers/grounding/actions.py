@@ -85,11 +85,12 @@ class ActionReader:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the thread; within a moment."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Ends the thread: within a moment, or when a broker that is away has been waited for; waits for it, but no
+        longer than ``seconds``."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         topic = topic_name(self._kafka.prefix, "operator-actions")

@@ -32,6 +32,8 @@ POLL_SECONDS = 0.05
 FETCH_AT_ONCE = 256
 UNKNOWN_CAMERA = "unknown"
 TAKE_OVER_SECONDS = 120.0
+ASK_SECONDS = 2.0
+"""Longest wait for one answer while partitions are taken over; in between, the worker may be told to stop."""
 
 _ASSIGNED = gauge("simvg_worker_partitions_assigned", "partitions of frames that this worker holds")
 _PAUSED = gauge("simvg_worker_partitions_paused", "partitions not fetched now because their frames cannot be taken in")
@@ -57,7 +59,7 @@ class Fetcher:
         skips: SkipLog,
         *,
         turn: threading.Lock,
-        given_up: threading.Event,
+        stopping: Callable[[], bool],
         on_assigned: OnAssigned,
         on_revoked: OnRevoked,
     ) -> None:
@@ -71,7 +73,7 @@ class Fetcher:
         self._outbox = outbox
         self._skips = skips
         self._turn = turn
-        self._given_up = given_up
+        self._stopping = stopping
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._consumer: Consumer | None = None
@@ -101,7 +103,13 @@ class Fetcher:
         assert consumer is not None, "open() comes first"
         # Asked before the polling: should these partitions be lost by then, polling tells us before it is used.
         group = consumer.group_metadata()
-        first = consumer.poll(POLL_SECONDS)
+        try:
+            first = consumer.poll(POLL_SECONDS)
+        except BrokerUnavailable as error:
+            if not self._stopping():
+                raise
+            logger.warning("told to stop while partitions were being taken over: %s", error)
+            return
         drained = first is None
         if first is not None:
             self._accept(first)
@@ -115,10 +123,16 @@ class Fetcher:
         self._look_ahead(consumer)
         self._back_pressure(consumer)
 
-    def close(self) -> None:
-        """Leaves the group, when what is done is committed."""
-        if self._consumer is not None:
-            self._consumer.close()
+    def close(self, seconds: float | None = None) -> None:
+        """Leaves the group, when what is done is committed; waits for the broker's word, but no longer than
+        ``seconds``. Nothing else may be asked of it any more."""
+        if self._consumer is None:
+            return
+        leaving = threading.Thread(target=self._consumer.close, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(seconds)
+        if leaving.is_alive():
+            logger.warning("the group could not be left in time; others get the cameras after the session time-out")
 
     def committed_metadata(self, partitions: Collection[int]) -> dict[int, str | None]:
         """What stands beside the committed offsets. Any thread. Raises BrokerError."""
@@ -262,14 +276,14 @@ class Fetcher:
         told = False
         while True:
             try:
-                return consumer.committed(self._parts(partitions))
+                return consumer.committed(self._parts(partitions), ASK_SECONDS)
             except BrokerUnavailable as error:
-                if time.monotonic() > deadline or self._given_up.is_set():
+                if time.monotonic() > deadline or self._stopping():
                     raise
                 if not told:
                     logger.warning("committed offsets cannot be read yet: %s", error)
                 told = True
-                self._given_up.wait(POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions

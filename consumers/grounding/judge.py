@@ -18,6 +18,7 @@ from consumers.grounding.alarm import AlarmState, Sighting, Step, close, step, w
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
+from consumers.grounding.episode import Phase
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
@@ -34,7 +35,7 @@ from infra.contracts import (
     SkippedFrames,
     State,
 )
-from infra.metrics import counter, histogram
+from infra.metrics import counter, gauge, histogram
 from infra.topics import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ _ALERTS = counter("simvg_worker_alerts_total", "transitions of alerts, committed
 _LATENCY = histogram(
     "simvg_worker_alert_latency_seconds", "from the capture of the raising frame to its committed alert", ("camera",)
 )
+_BLIND = gauge("simvg_worker_camera_blind", "1 while the alarm camera-blind of a camera is on, else 0", ("camera",))
 _VISIBLE = histogram("simvg_worker_alert_commit_seconds", "from the decision on an alert to its commit")
 
 
@@ -82,6 +84,7 @@ class Judge:
         self._model = model
         self._quality = quality
         self._clock_ns = clock_ns
+        self._shown: set[str] = set()
 
     def frame(
         self,
@@ -164,6 +167,16 @@ class Judge:
                 partition = state.frame.partition
                 alerts = [(alert, taken.state.mode) for alert in taken.alerts]
                 self._put(partition, lease_of(partition), None, alerts, [taken.state], [], None)
+        self._show_blind()
+
+    def _show_blind(self) -> None:
+        """Which cameras of this worker are blind now; those that went to another worker are its to tell."""
+        blind = {state.camera: state.phase is Phase.ACTIVE for state in self._book.of_query(CAMERA_BLIND)}
+        for camera in self._shown - blind.keys():
+            _BLIND.remove(camera)
+        for camera, on in blind.items():
+            _BLIND.labels(camera).set(on)
+        self._shown = set(blind)
 
     def _camera_step(self, picture: Picture, found: list[Finding]) -> list[Step]:
         """What the frame says of its camera: blind when nothing at all could be judged on it."""

@@ -43,6 +43,10 @@ _DELIVERED = counter("simvg_worker_messages_committed_total", "messages in commi
 _REDUCED = counter(
     "simvg_worker_messages_reduced_total", "messages cut down because the broker refused them as they were", ("topic",)
 )
+_FENCED = counter(
+    "simvg_worker_fenced_total",
+    "times that the broker took this worker for dead, or its producer failed for good, and it went on with a new one",
+)
 _WAITING = gauge("simvg_worker_outbox_works", "frames whose results wait for their transaction")
 
 _Slot = tuple[int, str, int]
@@ -161,15 +165,22 @@ class Outbox:
             _WAITING.set(len(self._queue))
             self._changed.notify_all()
 
-    def close(self) -> int:
-        """Ends at once. Returns how many works were not written."""
+    def close(self, seconds: float | None = None) -> int:
+        """Ends at once, or after ``seconds`` at most. Returns of how many frames the results were not written."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
-        self._publisher.discard()
-        return len(self._queue)
+            self._thread.join(seconds)
+        if not self._thread.is_alive():  # else the producer is still in its hands
+            self._publisher.discard()
+        with self._changed:
+            return sum(work.offset is not None for _, work in self._queue)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is written or asked of the broker any more."""
+        return not self._thread.is_alive()
 
     def _idle(self, partitions: Collection[int]) -> bool:
         with self._changed:
@@ -315,6 +326,7 @@ class Outbox:
                 "give every worker an id of its own (--id)",
                 by_namesake=True,
             ) from error
+        _FENCED.inc()
         logger.warning("the worker was held up or its producer failed; it goes on with a new one: %s", error)
         self._publisher.connect()  # the broker ends what the old one left open: now it is settled
         if self._given_up.is_set() or not marks:

@@ -111,7 +111,13 @@ class WorkerSettings(RoleSettings):
         description="keep the cameras for a worker that restarts under the same id within the session time-out; with "
         "kafka.group_protocol classic also after a kill, at once (with consumer a killed one is refused until then)",
     )
-    drain_s: float = Field(default=8.0, gt=0, le=60, description="seconds to finish what is in flight at a stop")
+    drain_s: float = Field(
+        default=7.0,
+        gt=0,
+        le=60,
+        description="seconds to finish what is in flight at a stop; all else takes a second or two, and platforms kill "
+        "what has not ended after ten",
+    )
     report_ttl_s: float = Field(
         default=15.0, ge=1, le=3600, description="the registry forgets a silent worker after this time"
     )

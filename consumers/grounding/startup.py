@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from consumers.grounding.settings import WorkerSettings
 from infra.errors import BrokerError, BrokerUnavailable, TopicMissing
 from infra.kafka import wait_for_broker
+from infra.metrics import gauge
 from infra.topics import TopicName, require_topics, set_session_timeout
 from infra.transactions import TransactionalPublisher
 
@@ -19,6 +20,10 @@ NEEDED: Sequence[TopicName] = ("frames", "detections", "alerts", "evidence", "al
 IDLE_SECONDS = 0.1
 BROKER_SECONDS = 5.0
 TOPIC_SECONDS = 5.0
+
+_NAMED = gauge(
+    "simvg_worker_named", "1; of two workers with the same labels each ends the other", ("plant", "group", "worker")
+)
 
 
 def wait_for_topics(settings: WorkerSettings, stop: threading.Event) -> bool:
@@ -49,6 +54,7 @@ def wait_for_topics(settings: WorkerSettings, stop: threading.Event) -> bool:
 
 def transactional_publisher(settings: WorkerSettings, given_up: threading.Event) -> TransactionalPublisher:
     """What a worker writes with; nothing connects yet."""
+    _NAMED.labels(settings.kafka.prefix, settings.group, settings.worker_id).set(1)
     return TransactionalPublisher(
         settings.kafka,
         # Of a worker's name there is one at a time, in one group of one plant.

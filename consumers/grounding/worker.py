@@ -21,6 +21,7 @@ from consumers.grounding.batching import Batcher
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.decode import DecodePool
+from consumers.grounding.ending import REST_SECONDS, Deadline, end, tell
 from consumers.grounding.eyes import Eyes
 from consumers.grounding.fetch import Fetcher
 from consumers.grounding.findings import Engine
@@ -101,7 +102,7 @@ class Worker:
             self._outbox,
             self._skips,
             turn=self._turn,
-            given_up=self._given_up,
+            stopping=lambda: self._stop.is_set(),
             on_assigned=self._take_over,
             on_revoked=self._hand_over,
         )
@@ -255,7 +256,9 @@ class Worker:
             logger.warning("session time-out stays as the broker has it: %s", error, extra={"group": settings.group})
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
+        by, stops = Deadline(self._settings.drain_s + REST_SECONDS), (self._follower.stop, self._action_reader.stop)
         self._feeding.clear()
+        tell(stops)
         for frame in self._mailbox.drop(self._commits.partitions):
             self._fetcher.leave(frame, "stopped")
         healthy = self._failure is None and self._outbox.failure is None
@@ -263,17 +266,16 @@ class Worker:
             logger.warning("stopping with frames in flight; they are done again by the next worker")
         self._grounding.clear()
         self._given_up.set()
-        for thread in threads:
-            thread.join(self._settings.drain_s)
+        end(by, threads, stops)
         self._decoder.close()
-        self._follower.stop()
-        self._action_reader.stop()
-        left = self._outbox.close()
-        self._fetcher.close()
+        left = self._outbox.close(by.left)
+        if self._outbox.ended:
+            self._fetcher.close(by.left)
         if left:
             logger.error("results of %d frames were not committed; they are done again by the next worker", left)
         t = self.totals
-        logger.info("worker stopped", extra={"fetched": t.fetched, "scored": t.scored, "left": t.in_flight})
+        facts = {"fetched": t.fetched, "scored": t.scored, "left": t.in_flight, "seconds": round(by.passed, 1)}
+        logger.info("worker stopped", extra=facts)
         self._registry.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:

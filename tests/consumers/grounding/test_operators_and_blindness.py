@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import cv2
 import numpy as np
+from prometheus_client import REGISTRY
 
 from consumers.actions import publish_action
 from infra.contracts import ActionKind, OperatorAction, utc_from_ns
@@ -21,6 +22,11 @@ BLACK = bytes(cv2.imencode(".jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1])
 def action(kind: ActionKind, **facts: object) -> OperatorAction:
     now = time.time_ns()
     return OperatorAction.model_validate({"id": f"a{now}", "kind": kind, "at": utc_from_ns(now), "by": "mia"} | facts)
+
+
+def _blind(camera: str) -> float | None:
+    """What is told to Prometheus."""
+    return REGISTRY.get_sample_value("simvg_worker_camera_blind", {"camera": camera})
 
 
 def test_acknowledgement_closes_a_latched_alert_behind_garbage(line: Line) -> None:
@@ -73,6 +79,7 @@ def test_silent_camera_is_told_once_also_over_a_restart(line: Line) -> None:
     (raised,) = line.wait_for_alerts("raised")
     assert (raised.query.id, raised.severity, raised.camera) == ("camera-blind", "critical", "line-1")
     assert raised.reason.startswith("no frame for ") and raised.onset.sequence == 1
+    line.until(lambda: _blind("line-1") == 1)
     line.stop(first)
     second = line.start(camera_limits=BLIND)
     time.sleep(2.5)
@@ -84,6 +91,7 @@ def test_silent_camera_is_told_once_also_over_a_restart(line: Line) -> None:
 
     line.until(cleared)
     assert [(str(a.state), a.id) for a in line.alerts()[1:3]] == [("cleared", raised.id), ("closed", raised.id)]
+    line.until(lambda: _blind("line-1") == 0)
     line.stop(second)
 
 
