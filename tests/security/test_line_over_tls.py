@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,9 +19,15 @@ import pytest
 
 from consumers.actions import publish_action
 from consumers.alerts import read_alerts
+from consumers.grounding.replay import Tally, retained_frames
+from consumers.grounding.replay_cli import _publish as publish_replayed
+from consumers.rejected import read_rejected, send_again
+from consumers.why_cli import gather
 from infra.contracts import Alert, AlertState, OperatorAction, StandingQuery
+from infra.kafka import Publisher
 from infra.queries import QueryRegistry
-from infra.settings import KafkaSettings, RedisSettings, environment_name
+from infra.settings import KafkaSettings, RedisSettings, RoleSettings, environment_name
+from infra.topics import topic_name
 from tests.consumers.grounding.colour import COLOURS
 from tests.security.conftest import REPOSITORY, Grant
 
@@ -92,6 +99,28 @@ def draw(folder: Path) -> None:
         assert cv2.imwrite(str(folder / f"{number:03}.jpg"), pixels)
 
 
+def _look_back(granted: Grant, redis: RedisSettings, alert: str, until: Callable[..., None]) -> None:
+    """What `simvg why`, `simvg replay --publish` and `simvg rejected` read and write, each as a user of its role."""
+    why, replay, rejected = granted("why"), granted("replay"), granted("rejected")
+    history = [one for one in read_alerts(why, from_beginning=True, to_end=True) if isinstance(one, Alert)]
+    of_it = [one for one in history if one.id == alert]
+    facts = gather(RoleSettings(kafka=why, redis=redis), "line-1", "red", of_it[0].onset_at)
+    assert facts.scored and facts.published and facts.alerts
+
+    frames = retained_frames(replay, "line-1", start_ns=0, end_ns=time.time_ns(), tally=Tally())
+    assert next(frames).camera == "line-1"
+    frames.close()  # type: ignore[attr-defined]
+    publish_replayed(replay, of_it)
+
+    with Publisher(granted("camera"), client_id="test", delivery_timeout_s=SECONDS) as publisher:
+        publisher.send(topic_name(rejected.prefix, "frames"), key=b"line-1", value=b"no frame", headers=[("a", b"b")])
+        assert publisher.flush(SECONDS) == 0
+    until(lambda: len(list(read_rejected(rejected))) == 1, SECONDS)
+    sent = send_again(rejected, list(read_rejected(rejected)))
+    assert [failure for _, failure in sent] == [None]
+    until(lambda: len(list(read_rejected(rejected))) == 2, SECONDS)
+
+
 @pytest.mark.timeout(1200)
 def test_frames_come_in_alerts_go_out_and_operators_are_heard(
     granted: Grant, redis_settings: RedisSettings, processes: Processes, tmp_path: Path, until: Callable[..., None]
@@ -126,6 +155,8 @@ def test_frames_come_in_alerts_go_out_and_operators_are_heard(
 
     until(lambda: reached(AlertState.RAISED), SECONDS)
     until(acknowledged, SECONDS)
+    _look_back(granted, redis_settings, reached(AlertState.RAISED)[-1], until)
+    processes.check()
     assert processes.stop("worker") == 0, processes.said("worker")
     assert processes.stop("camera") == 0, processes.said("camera")
     for name in ("camera", "worker"):
