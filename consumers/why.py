@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from infra.contracts import Alert, AlertState, Detections, QueryResult, SkippedFrames, StandingQuery, State
+from infra.contracts import Alert, AlertState, Detections, QueryResult, Severity, SkippedFrames, StandingQuery, State
 
 NEAR = timedelta(seconds=1)
 """A frame captured this far from a moment is still taken to show it."""
@@ -18,7 +18,7 @@ SKIPPED = {
     "behind": "the worker was behind and took a newer frame of the camera (freshness latest)",
     "expired": "it was past its expiry when a worker came to it",
     "rate": "no query was due by its rate, or the camera's",
-    "overload": "the worker was overloaded and looked less often for queries of lower severity; no other was due",
+    "overload": "the worker was overloaded and looked less often for queries of lower severity than critical",
     "no_query": "no query watched the camera",
     "handed_over": "its partition moved to another worker, which was to score it",
     "stopped": "the worker was stopped; the next one was to score it",
@@ -90,7 +90,7 @@ def explain(facts: Facts) -> Answer:
         return answer.say(_why_not_scored(facts))
     answer.frames = _around(facts, seen)
     if seen.result is None:
-        return answer.say(_why_not_asked(query, seen))
+        return answer.say(_why_not_asked(facts, query, seen))
     answer.say(_finding(query, seen, seen.result))
     for alert in _open_at(facts):
         answer.say(f"alert {alert.id} was open: {alert.state} since {alert.raised_at:%H:%M:%S}, {alert.reason}")
@@ -147,13 +147,20 @@ def _why_not_scored(facts: Facts) -> str:
     return "nothing is kept of the camera around that time: it published nothing, or retention has removed it"
 
 
-def _why_not_asked(query: StandingQuery, seen: Scored) -> str:
+def _why_not_asked(facts: Facts, query: StandingQuery, seen: Scored) -> str:
     frame = f"frame {seen.sequence} was scored, but not for this query"
     if query.changed > seen.captured_at:
         return f"{frame}: its revision {query.revision} is newer than the frame (changed {query.changed:%H:%M:%S})"
     if query.rate is not None:
         return f"{frame}: it is asked at most {query.rate:g} times a second and was not due"
-    return f"{frame}: the worker did not have it active (`simvg query list` shows where it runs)"
+    before = any(one.result is not None and one.captured_at < seen.captured_at for one in facts.scored)
+    after = any(one.result is not None and one.captured_at > seen.captured_at for one in facts.scored)
+    if before and after and query.severity is not Severity.CRITICAL:
+        return f"{frame}, as it was for frames before and after it: {SKIPPED['overload']}"
+    return (
+        f"{frame}: the worker did not have it active, or was overloaded and left out severity {query.severity} "
+        "(`simvg query list` shows both)"
+    )
 
 
 def _finding(query: StandingQuery, seen: Scored, result: QueryResult) -> str:

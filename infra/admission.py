@@ -39,7 +39,8 @@ class Forecast:
         more = len(self.load.cameras) - 4
         return (
             f"worker {self.worker}: {self.before:.2f} now, {self.after:.2f} with it, budget {self.budget:.2f} of its "
-            f"time (measured: {prices.pass_s * 1e3:.3g} ms a view, {prices.pair_s * 1e3:.3g} ms a query and view; "
+            f"time (measured: {prices.pass_s * 1e3:.3g} ms a view, {prices.pair_s * 1e3:.3g} ms a query and view, "
+            f"{prices.frame_s * 1e3:.3g} ms a frame; "
             f"{rates or 'no camera'}{f' and {more} more' if more > 0 else ''})"
         )
 

@@ -1,6 +1,7 @@
 """What a set of standing queries costs a worker: the share of its time that it takes. Pure.
 
-    cost = Σ over cameras of  frames/s x (views x seconds of a pass + (text, view) pairs x seconds of a pair)
+    cost = Σ over cameras of  frames/s x (seconds of a frame + views x seconds of a pass + (text, view) pairs x seconds
+           of a pair)
 
 A view that several queries share is passed once, a text that several of them ask of one view is asked once. Queries of
 one rate look at the same frames; of several rates the sum counts, for their frames may differ: never too little.
@@ -30,10 +31,11 @@ class Prices(Contract):
 
     pass_s: float = Field(gt=0, description="seconds of one view's pass through the model, within a full batch")
     pair_s: float = Field(ge=0, description="seconds of one more text asked of one view")
+    frame_s: float = Field(default=0.0, ge=0, description="seconds of a frame besides: decoding, alarms, messages")
 
-    def seconds(self, views: int, pairs: int) -> float:
-        """Seconds that so many views and pairs take."""
-        return views * self.pass_s + pairs * self.pair_s
+    def seconds(self, frames: int, views: int, pairs: int) -> float:
+        """Seconds that so many frames, with so many views and pairs in all, take."""
+        return frames * self.frame_s + views * self.pass_s + pairs * self.pair_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def cost(demand: Demand, fps: float, prices: Prices, sampling: Mapping[Severity,
             by_rate[rate] = max(by_rate.get(rate, 0.0), shares.get(severity, 1.0))
         return min(fps, sum(share * min(fps, fps if rate is None else rate) for rate, share in by_rate.items()))
 
-    total = 0.0
+    total = prices.frame_s * looks(ask for view in demand.views for asks in view.texts for ask in asks)
     for view in demand.views:
         passes = looks(ask for asks in view.texts for ask in asks)
         total += passes * prices.pass_s + sum(looks(asks) * count for asks, count in view.texts.items()) * prices.pair_s

@@ -52,7 +52,8 @@ def workers_lines(reports: Reports) -> list[str]:
         load, prices = report.load, report.load.prices
         line += (
             f", cost {load.cost:.2f} of budget {load.budget:.2f}, busy {load.busy:.2f}, {len(load.cameras)} cameras, "
-            f"{prices.pass_s * 1e3:.3g} ms a view, {prices.pair_s * 1e3:.3g} ms a query and view"
+            f"{prices.pass_s * 1e3:.3g} ms a view, {prices.pair_s * 1e3:.3g} ms a query and view, "
+            f"{prices.frame_s * 1e3:.3g} ms a frame"
         )
         lines.append(line + _sampled(load.sampling))
     return lines

@@ -28,8 +28,11 @@ ROUNDS = 3
 LIMIT_SECONDS = 10.0
 """A model that is slower than this is calibrated with fewer rounds."""
 
-WEIGHT = 0.1
-"""Of one real batch in the running mean of the prices."""
+FADE = 0.97
+"""What a real batch counts less with every batch after it."""
+
+ANCHOR = 0.001
+"""What the calibration counts beside the real batches: enough to decide where these do not."""
 
 JUMP = 4.0
 """A batch that took so many times longer than it should counts as this: one stalled batch says little."""
@@ -76,23 +79,46 @@ def calibrate(engine: Engine, batch: int, *, clock: Callable[[], float] = time.p
 
 
 class PriceBook:
-    """The prices, kept true by real batches. Used by one thread, read by others."""
+    """The prices, kept true by real batches. Used by one thread, read by others.
+
+    What a batch took is told apart into a share for its frames and one for what the model was asked, by least squares
+    over the last batches, older ones counting less and less; where these do not tell, calibration does.
+    """
 
     def __init__(self, prices: Prices | None = None) -> None:
-        self.prices = prices
+        self.prices = self._first = prices
+        self._moments = np.zeros((2, 2))
+        self._seen = np.zeros(2)
 
-    def learn(self, views: int, pairs: int, seconds: float, *, saturated: bool) -> None:
+    def learn(self, frames: int, views: int, pairs: int, seconds: float, *, saturated: bool) -> None:
         """One batch: what was asked and how long it took, from one batch to the next when ``saturated``."""
         if views <= 0:
             return
-        if self.prices is None:
-            self.prices = Prices(pass_s=max(seconds / views, 1e-6), pair_s=0.0)
+        if self._first is None or self.prices is None:
+            self.prices = self._first = Prices(pass_s=max(seconds / views, 1e-6), pair_s=0.0)
             return
-        ratio = min(seconds / self.prices.seconds(views, pairs), JUMP)
-        if ratio > 1.0 and not saturated:
+        expected = self.prices.seconds(frames, views, pairs)
+        if seconds > expected and not saturated:
             return
-        factor = 1.0 + WEIGHT * (ratio - 1.0)
-        self.prices = Prices(pass_s=max(self.prices.pass_s * factor, 1e-6), pair_s=self.prices.pair_s * factor)
+        asked = np.array([frames, self._first.seconds(0, views, pairs)])
+        self._moments = FADE * self._moments + np.outer(asked, asked)
+        self._seen = FADE * self._seen + asked * min(seconds, JUMP * expected)
+        frame_s, factor = self._solve()
+        self.prices = Prices(
+            pass_s=max(factor * self._first.pass_s, 1e-6), pair_s=factor * self._first.pair_s, frame_s=frame_s
+        )
+
+    def _solve(self) -> tuple[float, float]:
+        """Seconds of a frame, and how many times dearer the model is than it was when calibrated; neither below 0."""
+        # The anchor: nothing for the frame, the model as calibrated, as if a few batches had said so.
+        hold = ANCHOR * np.diag(np.diag(self._moments))
+        moments, seen = self._moments + hold, self._seen + hold @ np.array([0.0, 1.0])
+        frame_s, factor = np.linalg.solve(moments, seen)
+        if frame_s < 0.0:
+            frame_s, factor = 0.0, seen[1] / moments[1, 1]
+        elif factor < 0.0:
+            frame_s, factor = seen[0] / moments[0, 0], 0.0
+        return float(frame_s), float(factor)
 
 
 class Rates:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 
 _VIEW = gauge("simvg_worker_view_cost_seconds", "time of one view's pass through the model, as measured")
+_FRAME = gauge("simvg_worker_frame_cost_seconds", "time of one frame besides its views and texts, as measured")
 _QUERY = gauge("simvg_worker_query_cost_seconds", "time of one more text asked of one view, as measured")
 _COST = gauge(
     "simvg_worker_cost", "share of its time that this worker's queries cost when asked as often as they should"
@@ -139,13 +140,13 @@ class Overload:
         """A batch goes to the model; ``fetched_ns``: since when the first of its frames was here."""
         self._open_ns = max(self._ended_ns, fetched_ns)
 
-    def end(self, views: int, pairs: int) -> None:
-        """The model has answered."""
+    def end(self, frames: int, views: int, pairs: int) -> None:
+        """The model has answered what it was asked of so many frames."""
         now, opened = self._clock_ns(), self._open_ns
         with self._lock:
             self._worked_ns += max(0, now - max(opened, self._looked_ns))
         if not self._stalled():
-            self._book.learn(views, pairs, max(now - opened, 1) / 1e9, saturated=opened == self._ended_ns)
+            self._book.learn(frames, views, pairs, max(now - opened, 1) / 1e9, saturated=opened == self._ended_ns)
         self._open_ns, self._ended_ns = 0, now
 
     def watch(self, running: threading.Event) -> None:
@@ -241,6 +242,7 @@ class Overload:
         assert prices is not None and self._budget is not None, "callers look first"
         _VIEW.set(prices.pass_s)
         _QUERY.set(prices.pair_s)
+        _FRAME.set(prices.frame_s)
         _COST.set(total)
         _BUDGET.set(self._budget)
         _BUSY.set(self._busy)

@@ -34,14 +34,14 @@ class Scorer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._failures = 0
-        self.asked = (0, 0)  # views and (text, view) pairs that the engine was asked for the last batch
+        self.asked = (0, 0, 0)  # frames of the last batch, and views and (text, view) pairs that the engine was asked
 
     def score(self, batch: Sequence[Question]) -> list[dict[str, Finding] | Exception]:
         """By query id, what was found on each frame, on the full frame; or what the model failed with.
 
         Raises the engine's error when it fails on too many frames in a row.
         """
-        self.asked = (0, 0)
+        self.asked = (0, 0, 0)
         try:
             return self._kept(list(self._ask(batch)))
         except Exception:
@@ -80,7 +80,8 @@ class Scorer:
                 places[number, view] = len(pixels), exact
                 pixels.append(part)
                 texts.append(sorted(words))
-        self.asked = (self.asked[0] + len(pixels), self.asked[1] + sum(map(len, texts)))
+        frames, views, pairs = self.asked
+        self.asked = (frames + len(batch), views + len(pixels), pairs + sum(map(len, texts)))
         found = self._engine.ground(pixels, texts) if pixels else []
         answers = []
         for number, question in enumerate(batch):

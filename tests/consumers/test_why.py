@@ -79,6 +79,16 @@ def test_a_nearer_frame_that_was_skipped_is_the_one_in_question() -> None:
     assert "frame 7" in told(**facts, skipped=skipped) and "by its rate" in told(**facts, skipped=skipped)
 
 
+def test_a_look_that_was_left_out_for_overload_says_so() -> None:
+    """A frame on which nothing was asked, and one on which the query alone was left out; a critical query never is."""
+    skipped = [SkippedFrames(reason="overload", epoch="e", first=7, last=7)]
+    assert "the worker was overloaded" in told(published=[(7, AT)], skipped=skipped)
+    between = [scored(6, 0.1, -0.2), Scored(7, AT, None), scored(8, 0.1, 0.2)]
+    assert "before and after it: the worker was overloaded" in told(scored=between)
+    assert "did not have it active" in told(scored=between[:2])
+    assert "did not have it active" in told(changed(severity="critical"), scored=between)
+
+
 def test_a_query_that_was_not_due_says_so() -> None:
     """A rate, or a revision newer than the frame, is named."""
     assert "at most 2 times a second" in told(changed(rate=2.0), scored=[Scored(7, AT, None)])

@@ -54,6 +54,14 @@ def test_rates_count_where_they_are_lower() -> None:
     )
 
 
+def test_a_frame_costs_something_besides_its_views() -> None:
+    """Once for every frame of which anything is asked."""
+    demand = demand_of([query("a", tiles=(2, 1)), query("b", rate=1.0)])
+    prices = Prices(pass_s=0.02, pair_s=0.001, frame_s=0.1)
+    assert cost(demand, 10.0, prices) == pytest.approx(cost(demand, 10.0, PRICES) + 10 * 0.1)
+    assert cost(demand_of([query("b", rate=1.0)]), 10.0, prices) == pytest.approx(0.1 + 0.021)
+
+
 def test_looked_at_less_often_costs_less() -> None:
     """A view that only a sampled severity needs is passed less often; one that a critical query needs is not."""
     low, critical = query("a", severity="low"), query("b", text="blue", severity="critical")
@@ -82,7 +90,7 @@ def test_more_queries_never_cost_less(some: list[StandingQuery], more: list[Stan
     """Nothing that is added makes a set cheaper, and no set costs more than asking all of it on every frame."""
     few, all_ = demand_of(some), demand_of([*some, *more])
     assert cost(few, fps, PRICES) <= cost(all_, fps, PRICES) + 1e-9
-    assert cost(all_, fps, PRICES) <= fps * PRICES.seconds(*all_.size) + 1e-9
+    assert cost(all_, fps, PRICES) <= fps * PRICES.seconds(1, *all_.size) + 1e-9
 
 
 def test_five_thousand_queries_are_refused_with_the_numbers() -> None:
@@ -96,7 +104,7 @@ def test_five_thousand_queries_are_refused_with_the_numbers() -> None:
     assert error is not None
     message = str(error)
     assert "worker w0: 0.00 now, 75.30 with it, budget 0.90" in message
-    assert "20 ms a view, 1 ms a query and view; line-1 10/s, line-2 5/s" in message
+    assert "20 ms a view, 1 ms a query and view, 0 ms a frame; line-1 10/s, line-2 5/s" in message
     assert "--rate" in message and "--tiles" in message and "another worker" in message and "--force" in message
     elsewhere = [query("press", cameras=("press-*",))]
     assert refusal(elsewhere[0], forecast([], elsewhere, reports)) is None

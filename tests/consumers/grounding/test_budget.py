@@ -51,36 +51,51 @@ def test_an_engine_that_takes_no_text_is_not_calibrated() -> None:
 
     assert calibrate(Deaf(), 1) is None
     book = PriceBook()
-    book.learn(2, 6, 0.1, saturated=False)
+    book.learn(1, 2, 6, 0.1, saturated=False)
     assert book.prices == Prices(pass_s=0.05, pair_s=0.0)
 
 
-@given(st.floats(0.3, 3.0))
-def test_real_batches_correct_the_prices(truth: float) -> None:
-    """In a worker that never waits the running mean ends at what batches really take."""
+@given(st.floats(0.3, 3.0), st.floats(0.0, 0.05))
+def test_real_batches_correct_the_prices(truth: float, frame_s: float) -> None:
+    """In a worker that never waits they end at what a batch really takes, frames and views told apart."""
     book = PriceBook(PRICES)
-    for number in range(200):
-        views, pairs = 1 + number % 4, 7
-        book.learn(views, pairs, truth * PRICES.seconds(views, pairs), saturated=True)
-    assert book.prices is not None and book.prices.pass_s == pytest.approx(truth * PRICES.pass_s, rel=0.01)
+    for number in range(150):
+        frames, views, pairs = 1 + number % 2, 1 + number % 4 + number % 2, 7
+        took = frames * frame_s + truth * PRICES.seconds(0, views, pairs)
+        book.learn(frames, views, pairs, took, saturated=True)
+    assert book.prices is not None
+    assert book.prices.pass_s == pytest.approx(truth * PRICES.pass_s, rel=0.1)
+    assert book.prices.seconds(2, 4, 7) == pytest.approx(2 * frame_s + truth * PRICES.seconds(0, 4, 7), rel=0.05)
+
+
+def test_batches_that_do_not_tell_leave_the_model_as_calibrated() -> None:
+    """When all are alike what they take more than expected is shared out, and their own cost is right."""
+    book = PriceBook(PRICES)
+    for _ in range(100):
+        book.learn(2, 2, 2, 0.1, saturated=True)
+    assert book.prices is not None and book.prices.seconds(2, 2, 2) == pytest.approx(0.1, rel=0.02)
+    assert PRICES.pass_s < book.prices.pass_s < 0.05 and book.prices.frame_s > 0.0
 
 
 def test_a_worker_that_waits_learns_only_downward() -> None:
     """A batch that is not full is no measure of what a full one costs, unless it is cheaper even so."""
     book = PriceBook(PRICES)
-    book.learn(1, 1, 10 * PRICES.seconds(1, 1), saturated=False)
+    book.learn(1, 1, 1, 10 * PRICES.seconds(1, 1, 1), saturated=False)
     assert book.prices == PRICES
-    book.learn(1, 1, 0.5 * PRICES.seconds(1, 1), saturated=False)
-    assert book.prices.pass_s == pytest.approx(0.95 * PRICES.pass_s)
+    for _ in range(20):
+        book.learn(1, 1, 1, 0.5 * PRICES.seconds(1, 1, 1), saturated=False)
+    assert book.prices is not None and book.prices.pass_s == pytest.approx(0.5 * PRICES.pass_s, rel=0.05)
 
 
 def test_one_stalled_batch_says_little() -> None:
-    """A batch of minutes counts as one that took a few times longer than it should."""
+    """Among others, one of minutes counts as one that took a few times longer; one without a look teaches nothing."""
     book = PriceBook(PRICES)
-    book.learn(1, 1, 600.0, saturated=True)
-    assert book.prices is not None and book.prices.pass_s == pytest.approx(PRICES.pass_s * (1 + 0.1 * (JUMP - 1)))
-    book.learn(0, 0, 1.0, saturated=True)  # frames that could not be judged cost no pass and teach nothing
-    assert book.prices.pass_s == pytest.approx(PRICES.pass_s * (1 + 0.1 * (JUMP - 1)))
+    for _ in range(50):
+        book.learn(1, 1, 1, PRICES.seconds(1, 1, 1), saturated=True)
+    book.learn(1, 1, 1, 600.0, saturated=True)
+    book.learn(1, 0, 0, 1.0, saturated=True)
+    assert book.prices is not None
+    assert book.prices.seconds(1, 1, 1) == pytest.approx(PRICES.seconds(1, 1, 1), rel=0.05 * JUMP)
 
 
 @pytest.mark.parametrize("fps", [0.2, 1.0, 5.0, 30.0])
