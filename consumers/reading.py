@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -19,18 +20,25 @@ SETTLE_SECONDS = 10.0
 
 
 def read_to_end(
-    kafka: KafkaSettings, topic: str, *, client_id: str, settled: bool = False, silence_s: float = SILENCE_SECONDS
+    kafka: KafkaSettings,
+    topic: str,
+    *,
+    client_id: str,
+    settled: bool = False,
+    silence_s: float = SILENCE_SECONDS,
+    stop: threading.Event | None = None,
 ) -> Iterator[Message]:
     """All committed messages that are there at the start; in order per partition.
 
     Messages behind a transaction that is open at the start are not there yet. ``settled`` waits until it is committed
     or aborted (its producer's time-out at most) and gives those that were committed.
 
-    Raises BrokerUnavailable when nothing comes for ``silence_s`` before the end is reached, TopicMissing.
+    Raises BrokerUnavailable when nothing comes for ``silence_s`` before the end is reached, or ``stop`` is set by then;
+    TopicMissing.
     """
     with follow(kafka, [topic], client_id=client_id, from_beginning=True) as consumer:
         ends = last_offsets(kafka, topic, client_id=client_id) if settled else _ends(consumer)
-        yield from _until(kafka, consumer, topic, ends, silence_s)
+        yield from _until(kafka, consumer, topic, ends, silence_s, stop)
 
 
 def read_span(kafka: KafkaSettings, topic: str, *, since_ms: int, client_id: str) -> Iterator[Message]:
@@ -47,7 +55,12 @@ def read_span(kafka: KafkaSettings, topic: str, *, since_ms: int, client_id: str
 
 
 def _until(
-    kafka: KafkaSettings, consumer: Consumer, topic: str, ends: dict[int, int], silence_s: float
+    kafka: KafkaSettings,
+    consumer: Consumer,
+    topic: str,
+    ends: dict[int, int],
+    silence_s: float,
+    stop: threading.Event | None = None,
 ) -> Iterator[Message]:
     open_ends = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
     deadline = time.monotonic() + silence_s
@@ -56,6 +69,8 @@ def _until(
             deadline = time.monotonic() + silence_s
             yield message
         open_ends = [end for end in open_ends if not consumer.reached_end(end)]
+        if stop is not None and stop.is_set():
+            raise BrokerUnavailable(f"topic {topic} on {kafka.bootstrap} was not read to its end before the stop")
         if time.monotonic() > deadline:
             raise BrokerUnavailable(
                 f"topic {topic} on {kafka.bootstrap} could not be read to its end: nothing came for {silence_s:g} s"

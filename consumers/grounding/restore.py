@@ -22,15 +22,16 @@ RESTORE_SECONDS = 120.0
 _UNREADABLE = counter("simvg_worker_alarm_states_unreadable_total", "stored alarm states that could not be read")
 
 
-def read_alarm_states(kafka: KafkaSettings, *, client_id: str) -> list[AlarmState]:
+def read_alarm_states(kafka: KafkaSettings, *, client_id: str, stop: threading.Event | None = None) -> list[AlarmState]:
     """The last committed state of every alarm in the changelog. What cannot be read is counted, logged and skipped.
 
-    Waits until the transaction of a worker that was killed in mid-commit is undone, or done.
+    Waits until the transaction of a worker that was killed in mid-commit is undone, or done; or until ``stop``.
 
     Raises BrokerUnavailable, TopicMissing.
     """
     states: dict[bytes | str | None, AlarmState] = {}
-    for message in read_to_end(kafka, topic_name(kafka.prefix, "alarm-state"), client_id=client_id, settled=True):
+    topic = topic_name(kafka.prefix, "alarm-state")
+    for message in read_to_end(kafka, topic, client_id=client_id, settled=True, stop=stop):
         key, value = message.key(), message.value()
         if value is None:
             states.pop(key, None)
@@ -49,7 +50,7 @@ def read_patiently(kafka: KafkaSettings, *, client_id: str, stop: threading.Even
     deadline = time.monotonic() + RESTORE_SECONDS
     while True:
         try:
-            return read_alarm_states(kafka, client_id=client_id)
+            return read_alarm_states(kafka, client_id=client_id, stop=stop)
         except BrokerUnavailable as error:
             if time.monotonic() > deadline or stop.is_set():
                 raise

@@ -128,9 +128,10 @@ def test_stop_without_a_broker_is_in_time_and_says_what_was_not_committed(
     assert [str(alert.state) for alert in own_line.alerts()] == ["raised"]
 
 
+@pytest.mark.parametrize("left_open", ["offsets", "alarm states"])
 @pytest.mark.timeout(400)
 def test_stop_while_another_s_transaction_is_waited_for_is_in_time(
-    own_line: Line, tmp_path: Path, until: Callable[..., None]
+    own_line: Line, tmp_path: Path, until: Callable[..., None], left_open: str
 ) -> None:
     """A worker that takes cameras over waits until what their last owner has left open is settled; told to stop in
     the meantime, it does."""
@@ -139,24 +140,27 @@ def test_stop_while_another_s_transaction_is_waited_for_is_in_time(
     own_line.camera().play("r")
     member = KafkaConsumer(client_config(own_line.kafka, client_id="last") | {"group.id": group})
     owner = TransactionalPublisher(
-        own_line.kafka, transactional_id="last", client_id="last", given_up=lambda: False, timeout_s=60.0
+        own_line.kafka, transactional_id="last", client_id="last", given_up=lambda: False, timeout_s=120.0
     )
     owner.begin()
-    owner.send(Sent(), topic_name("s", "detections"), key=b"k", value=b"v")
-    owner.flush()
-    offsets = [TopicPartition(frames, number, 0) for number in range(2)]
-    owner._open().send_offsets_to_transaction(offsets, member.consumer_group_metadata(), 60.0)
-    worker = spawn(own_line, tmp_path, "w0")
+    if left_open == "offsets":
+        offsets = [TopicPartition(frames, number, 0) for number in range(2)]
+        owner._open().send_offsets_to_transaction(offsets, member.consumer_group_metadata(), 60.0)
+    else:
+        owner.send(Sent(), topic_name("s", "alarm-state"), key=b"k", value=b"v")
+        owner.flush()
+    worker, log = spawn(own_line, tmp_path, "w0"), tmp_path / "w0.log"
+    awaited = "committed offsets cannot be read yet" if left_open == "offsets" else "partitions assigned"
     try:
-        until(lambda: "partitions assigned" in (tmp_path / "w0.log").read_text(), 120)
-        until(lambda: "committed offsets cannot be read yet" in (tmp_path / "w0.log").read_text(), 120)
+        until(lambda: awaited in log.read_text(), 120)
         took = seconds_to_end(worker)
     finally:
         worker.kill()
         member.close()
-    said = (tmp_path / "w0.log").read_text()
+    said = log.read_text()
     assert worker.returncode == 0 and took < LIMIT, said
     assert "told to stop while partitions were being taken over" in said
+    assert "alarm states restored" not in said or left_open == "offsets"
 
 
 def test_waits_share_one_deadline() -> None:
