@@ -112,9 +112,9 @@ def _pictures(folder: Path) -> Path:
     """Red squares for a while, then none: an alert that is raised and cleared again and again."""
     folder.mkdir()
     for number in range(12):
-        pixels = np.full((120, 160, 3), 128, np.uint8)
+        pixels = np.full((480, 640, 3), 128, np.uint8)  # over 1,000 bytes also without a square
         if number < 6:
-            pixels[40:80, 60:100] = (40, 40, 220)
+            pixels[160:320, 240:400] = (40, 40, 220)
         cv2.imwrite(str(folder / f"{number:02}.jpg"), pixels)
     return folder
 
