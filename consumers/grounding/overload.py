@@ -21,7 +21,7 @@ from consumers.grounding.plan import Plan
 from consumers.grounding.settings import Freshness
 from consumers.grounding.shedding import ALL, FULL, Measured, Sampler, Shedder
 from infra.contracts import Severity
-from infra.cost import Demand, cost, demand_of
+from infra.cost import Demand, Prices, cost, demand_of
 from infra.metrics import counter, gauge
 from infra.reports import Load
 
@@ -103,8 +103,7 @@ class Overload:
             return
         self._book.prices = found = calibrate(self._engine, self._batch)
         if found is not None:
-            facts = {"view_ms": round(found.pass_s * 1e3, 3), "query_ms": round(found.pair_s * 1e3, 4)}
-            logger.info("cost of a view and of a query measured", extra=facts)
+            logger.info("cost of a view and of a query measured", extra=_prices(found))
 
     def adopt(self, plan: Plan) -> None:
         """The queries that are asked from now on."""
@@ -228,6 +227,7 @@ class Overload:
             "cost_left": round(self._cost(asked, sampling), 3),
             "budget": self._budget,
             "busy": round(self._busy, 2),
+            **_prices(self._book.prices),
             "looks_left_out": dict(self._since),
         }
         self._since.clear()
@@ -253,3 +253,11 @@ class Overload:
             self._told = revision
             facts = {"revision": revision, "cost": round(total, 3), "budget": self._budget}
             logger.warning("queries cost more than this worker has time for", extra=facts)
+
+
+def _prices(prices: Prices | None) -> dict[str, float]:
+    """In milliseconds, for the log."""
+    if prices is None:
+        return {}
+    found = {"frame_ms": prices.frame_s, "view_ms": prices.pass_s, "query_ms": prices.pair_s}
+    return {name: round(seconds * 1e3, 4) for name, seconds in found.items()}

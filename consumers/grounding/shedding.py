@@ -2,7 +2,8 @@
 
 A *step* says which share of their looks each severity keeps. From step to step low queries go down to a sixteenth, then
 medium, then high ones; only after that they are left out altogether, again low ones first. The worker goes up as many
-steps as the numbers ask for at once, and down one by one, each after a while in which the step before would have done.
+steps at once as the numbers ask for, and down after a while in which fewer would have done: as many as prediction and
+measurement agree on, or one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LOST = 0.02
 MARGIN = 0.85
 """A step down is taken when it would leave the cost under this share of the budget."""
 
-HOLD_SECONDS = 10.0
+HOLD_SECONDS = 5.0
 LONGEST_HOLD_SECONDS = 160.0
 """And when this was so all the time for so long; after a step down that had to be taken back, for twice as long."""
 
@@ -92,15 +93,13 @@ class Shedder:
         full = now.busy >= FULL and now.lost > LOST
         if full:
             self._calm_since = None
-            if now.cost(self.sampling) > self._budget:
-                self._step = self._first_within(now)
-            elif was_full:
-                # The prediction says that there is time, and twice in a row there was none.
-                self._step = min(self._step + 1, len(self._steps) - 1)
-        elif self._step > 0 and self._would_do(now):
+            if was_full:  # not for one moment's sake: a start or a hand-over is no overload
+                self._step = self._higher(now)
+        elif self._step > 0 and self._would_do(now, self._step - 1, any):
             self._calm_since = at if self._calm_since is None else self._calm_since
             if at - self._calm_since >= self._hold:
-                self._step, self._calm_since, self._down_at = self._step - 1, None, at
+                sure = (n for n in range(self._step) if self._would_do(now, n, all))
+                self._step, self._calm_since, self._down_at = next(sure, self._step - 1), None, at
         else:
             self._calm_since = None
         if self._step > before and self._down_at is not None:
@@ -110,16 +109,23 @@ class Shedder:
         self._full_before = full
         return self._step != before
 
-    def _first_within(self, now: Measured) -> int:
-        """The first step from here on that the budget allows, or the last."""
-        last = len(self._steps) - 1
-        return next((n for n in range(self._step + 1, last) if now.cost(self._steps[n]) <= self._budget), last)
+    def _higher(self, now: Measured) -> int:
+        """The first step from here on that the budget allows, as long as it leaves every severity some looks.
 
-    def _would_do(self, now: Measured) -> bool:
-        """Whether the step before leaves time to spare, by the prediction or by what the worker really does."""
+        One step where the prediction says that there is time, and there is none; and one by one where none is left.
+        """
+        last = len(self._steps) - 1
+        some = max(n for n, step in enumerate(self._steps) if all(step.values()))
+        following = range(self._step + 1, some)
+        if self._step >= some or now.cost(self.sampling) <= self._budget:
+            return min(self._step + 1, last)
+        return next((n for n in following if now.cost(self._steps[n]) <= self._budget), some)
+
+    def _would_do(self, now: Measured, step: int, agree: Callable[[tuple[bool, bool]], bool]) -> bool:
+        """Whether a step leaves time to spare, by the prediction and by what the worker really does now."""
         allowed = MARGIN * self._budget
-        earlier, here = now.cost(self._steps[self._step - 1]), now.cost(self.sampling)
-        return earlier <= allowed or (here > 0 and now.busy * earlier / here <= allowed)
+        there, here = now.cost(self._steps[step]), now.cost(self.sampling)
+        return agree((there <= allowed, here > 0 and now.busy * there / here <= allowed))
 
 
 class Sampler:

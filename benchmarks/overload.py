@@ -1,0 +1,272 @@
+"""Alerts of critical queries when there is more work than time, and what queries of lower severity lose meanwhile.
+
+    .venv/bin/python benchmarks/overload.py
+
+Real broker, Redis and worker; the engine finds colours and sleeps for the time that its views and texts cost, so that
+the load is what it says and not what the machine makes of it. An event is a red square that comes into view of a
+camera; its latency is from the capture of the first frame that shows it to the alert's message. Writes
+docs/benchmarks/overload.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from prometheus_client import REGISTRY
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from consumers.grounding.findings import Finding  # noqa: E402
+from consumers.grounding.frames import Pixels  # noqa: E402
+from consumers.grounding.settings import WorkerSettings  # noqa: E402
+from consumers.grounding.worker import Worker  # noqa: E402
+from consumers.reading import read_to_end  # noqa: E402
+from infra.admission import predicted_cost  # noqa: E402
+from infra.broker import LocalBroker  # noqa: E402
+from infra.cloudevents import frame_headers  # noqa: E402
+from infra.contracts import Alert, AlertState, Delay, Detections, FrameHeader, Severity, StandingQuery  # noqa: E402
+from infra.cost import Prices  # noqa: E402
+from infra.kafka import Publisher  # noqa: E402
+from infra.process import free_port  # noqa: E402
+from infra.queries import QueryRegistry  # noqa: E402
+from infra.redis_server import LocalRedis  # noqa: E402
+from infra.reports import Load  # noqa: E402
+from infra.settings import KafkaSettings, RedisSettings  # noqa: E402
+from infra.topics import create_topics, topic_name  # noqa: E402
+from tests.consumers.grounding.colour import COLOURS, ColourEngine  # noqa: E402
+
+PAGE = Path("docs/benchmarks/overload.md")
+PRICES = Prices(pass_s=0.01, pair_s=0.0005)
+FPS, EVENT_FRAMES = 5, 10
+"""An event is in view for so many frames, and then away for as many."""
+
+CAMERAS = tuple(f"line-{number}" for number in range(4))
+BUDGET = 0.9
+LOADS = {1: {"low": 1, "medium": 1, "high": 1}, 3: {"low": 4, "medium": 4, "high": 4}}
+"""Views that the query of each severity adds to a frame, by how many times the budget that makes."""
+
+WIDTH, HEIGHT = 160, 120
+
+
+class SleepingEngine(ColourEngine):
+    """Finds colours, and takes for it what its prices say."""
+
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+        time.sleep(PRICES.seconds(0, len(views), sum(map(len, texts))))
+        self.views.clear()
+        return super().ground(views, texts)
+
+
+@dataclass
+class Result:
+    """What one run gave; latencies in milliseconds, shares by severity."""
+
+    predicted: float
+    latencies: list[float] = field(default_factory=list)
+    missed: int = 0
+    taken: dict[str, float] = field(default_factory=dict)
+    shed: dict[str, float] = field(default_factory=dict)
+
+
+def queries_of(load: int) -> list[StandingQuery]:
+    """A critical query on the whole frame, and one of each other severity on a part of its own, in strips."""
+    now = datetime.now(UTC)
+    common = {
+        "raise_threshold": 0.8,
+        "on_delay": Delay(value=3),
+        "off_delay": Delay(value=2),
+        "created": now,
+        "changed": now,
+    }
+    found = [StandingQuery.model_validate({"id": "critical", "text": "red", "severity": "critical"} | common)]
+    for place, (severity, views) in enumerate(LOADS[load].items()):
+        region = (place / 4, 0.0, (place + 1) / 4, 1.0)
+        facts = {"id": severity, "text": "green", "severity": severity, "region": region, "tiles": (1, views)}
+        found.append(StandingQuery.model_validate(facts | common))
+    return found
+
+
+def image(*, red: bool) -> bytes:
+    """A grey JPEG, with a red square or without."""
+    pixels = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    if red:
+        pixels[30:60, 125:150] = COLOURS["red"]
+    return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+
+
+class Run:
+    """One load on a plant of its own."""
+
+    def __init__(self, broker: LocalBroker, redis: LocalRedis, name: str, load: int, budget: float | None) -> None:
+        self.kafka = KafkaSettings(bootstrap=broker.settings.bootstrap, prefix=name, partitions=2)
+        self.redis = RedisSettings(url=redis.url, prefix=name)
+        self.queries, self.budget = queries_of(load), budget
+        create_topics(self.kafka)
+        registry = QueryRegistry(self.redis)
+        for query in self.queries:
+            registry.add(query)
+        registry.close()
+        self.events: dict[str, list[float]] = {camera: [] for camera in CAMERAS}
+        self.published = 0
+
+    def measure(self, warm_s: float, seconds: float) -> Result:
+        """Starts a worker and the cameras; what happens in the first ``warm_s`` seconds does not count."""
+        with tempfile.TemporaryDirectory() as folder:
+            settings = WorkerSettings(
+                kafka=self.kafka,
+                redis=self.redis,
+                cache_dir=Path(folder),
+                worker_id="w0",
+                time_budget=self.budget,
+                batch_size=2,
+                camera_limits=[{"frozen_s": None, "blind_s": None}],  # type: ignore[list-item] # made from plain values
+            )
+            worker, stop = Worker(settings, SleepingEngine()), threading.Event()
+            thread = threading.Thread(target=worker.run, args=(stop,))
+            thread.start()
+            try:
+                while not worker.partitions:
+                    time.sleep(0.05)
+                    if not thread.is_alive():
+                        raise SystemExit("the worker failed; see its log")
+                with Publisher(self.kafka, client_id="cameras") as publisher:
+                    self._publish(publisher, warm_s, count=False)
+                    begun, before = time.time(), shed_looks()
+                    self._publish(publisher, seconds, count=True)
+                    time.sleep(3.0)
+                    after = shed_looks()
+            finally:
+                stop.set()
+                thread.join(60)
+            if not worker.totals.balanced:
+                raise SystemExit(f"frames do not add up: {worker.totals}")
+        return self._result(begun, Counter(after) - Counter(before))
+
+    def _publish(self, publisher: Publisher, seconds: float, *, count: bool) -> None:
+        pictures = {red: image(red=red) for red in (True, False)}
+        topic = topic_name(self.kafka.prefix, "frames")
+        started = time.time()
+        for number in range(int(seconds * FPS)):
+            time.sleep(max(0.0, started + number / FPS - time.time()))
+            red = number % (2 * EVENT_FRAMES) >= EVENT_FRAMES
+            for camera in CAMERAS:
+                now, sequence = time.time_ns(), self.published // len(CAMERAS)
+                header = FrameHeader(
+                    id=f"{camera}/b/{sequence}", camera=camera, sequence=sequence, epoch="b", captured_ns=now,
+                    published_ns=now, width=WIDTH, height=HEIGHT,
+                )  # fmt: skip
+                publisher.send(topic, key=camera.encode(), value=pictures[red], headers=frame_headers(header))
+                self.published += 1
+                if count and number % (2 * EVENT_FRAMES) == EVENT_FRAMES:
+                    self.events[camera].append(now / 1e9)
+            publisher.poll(0)
+        publisher.flush(30)
+
+    def _result(self, begun: float, shed: Counter[str]) -> Result:
+        prices = {"prices": PRICES, "budget": BUDGET, "cost": 0.0, "busy": 0.0}
+        load = Load.model_validate(prices | {"cameras": dict.fromkeys(CAMERAS, float(FPS))})
+        result = Result(predicted_cost(self.queries, load))
+        raised: dict[str, list[float]] = {camera: [] for camera in CAMERAS}
+        for message in read_to_end(self.kafka, topic_name(self.kafka.prefix, "alerts"), client_id="reader"):
+            alert = Alert.model_validate_json(message.value() or b"")
+            if alert.state is AlertState.RAISED and alert.query.id == "critical":
+                raised[alert.camera].append(message.timestamp()[1] / 1e3)
+        period = 2 * EVENT_FRAMES / FPS
+        for camera, events in self.events.items():
+            for event in events:
+                told = next((at - event for at in sorted(raised[camera]) if 0 <= at - event < period), None)
+                if told is None:
+                    result.missed += 1
+                else:
+                    result.latencies.append(told * 1e3)
+        taken: Counter[str] = Counter()
+        frames = sum(len(events) for events in self.events.values()) * 2 * EVENT_FRAMES
+        for message in read_to_end(self.kafka, topic_name(self.kafka.prefix, "detections"), client_id="reader"):
+            found = Detections.model_validate_json(message.value() or b"")
+            if found.frame.captured_at.timestamp() >= begun:
+                taken.update(one.query_id for one in found.results)
+        for severity in Severity:
+            result.taken[severity] = taken[severity] / frames
+            result.shed[severity] = shed[severity] / frames
+        return result
+
+
+def shed_looks() -> dict[str, float]:
+    """Looks left out so far, by query; the queries are named for their severities."""
+    found: Counter[str] = Counter()
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            if sample.name == "simvg_worker_looks_shed_total":
+                found[sample.labels["query"]] += int(sample.value)
+    return dict(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each run, a multiple of 4")
+    parser.add_argument("--warm", type=float, default=20.0, help="seconds before, which do not count; a multiple of 4")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    given = parser.parse_args()
+    runs = {"1x": (1, BUDGET), "3x": (3, BUDGET), "3x, nothing left out": (3, None)}
+    results: dict[str, Result] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        broker = LocalBroker(Path(folder) / "broker", port=free_port(), controller_port=free_port())
+        redis = LocalRedis(Path(folder) / "redis", port=free_port())
+        for server in (broker, redis):
+            server.start()
+            stack.callback(server.stop, kill=True)
+        for number, (name, (load, budget)) in enumerate(runs.items()):
+            results[name] = Run(broker, redis, f"b{number}", load, budget).measure(given.warm, given.seconds)
+    lines = [
+        "# Overload",
+        "",
+        f"{machine()}. {len(CAMERAS)} cameras at {FPS} frames/s, freshness `latest`, one worker, batches of 2, budget "
+        f"{BUDGET} of its time; the engine sleeps {PRICES.pass_s * 1e3:g} ms a view and {PRICES.pair_s * 1e3:g} ms a "
+        f"text. One critical query on the whole frame, one query of each other severity on parts of their own. "
+        f"On-delay 3 frames, which are {2 / FPS * 1e3:.0f} ms at best. {given.seconds:g} s each.",
+        "",
+        f"`{command()}`",
+        "",
+        "## Alerts of the critical query",
+        "",
+        "From the capture of the first frame that shows the object to the alert on Kafka.",
+        "",
+        "| load | predicted cost | events | missed | p50, ms | p99, ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, result in results.items():
+        p50, p99 = (np.percentile(result.latencies, (50, 99))) if result.latencies else (float("nan"),) * 2
+        events = len(result.latencies) + result.missed
+        lines.append(f"| {name} | {result.predicted:.2f} | {events} | {result.missed} | {p50:.0f} | {p99:.0f} |")
+    lines += [
+        "",
+        "## Looks",
+        "",
+        "Of all frames of all cameras, the share on which the query was asked (taken), and on which it was left out by "
+        "its severity (left out). The rest are frames that gave way to newer ones.",
+        "",
+        "| load | " + " | ".join(f"{severity}: taken | left out" for severity in Severity) + " |",
+        "| --- |" + " ---: | ---: |" * len(Severity),
+    ]
+    for name, result in results.items():
+        cells = (f"{100 * result.taken[s]:.0f} % | {100 * result.shed[s]:.0f} %" for s in Severity)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    write(given.out, lines)
+
+
+if __name__ == "__main__":
+    main()
