@@ -36,7 +36,8 @@ def train(
         trainer = Trainer(settings, resume=resume, on_step=lambda step, terms: shown(trainer.share(), step, terms))
         folder = trainer.run()
     trainer.processes.close()
-    typer.echo(f"model written to {folder}")
+    if trainer.processes.first:
+        typer.echo(f"model written to {folder}")
 
 
 class _display:

@@ -1,9 +1,9 @@
 """One process or several, one per device: what differs between them.
 
-Several are started by `accelerate launch --multi_gpu -m simvg_core.training.cli train CONFIG` on GPUs, and by
-`torchrun --standalone --nproc-per-node 2 -m simvg_core.training.cli train CONFIG` on CPUs, where accelerate's own
-launcher starts a second process under MPI only. What they learn is what one learns from their batches joined, but for
-batch norm, whose statistics are each process's own.
+Several are started by `accelerate launch --multi_gpu -m simvg_core.training.cli train CONFIG`, on CPUs too, or by
+`torchrun --standalone --nproc-per-node 2 -m simvg_core.training.cli train CONFIG`; `accelerate launch --cpu` starts one
+process, unless it runs under MPI. What several learn is what one learns from their batches joined, but for batch norm,
+whose statistics are each process's own.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SeveralProcesses(Processes):
         if self.accelerator.num_processes != count:
             raise ConfigurationError(
                 f"the launcher was asked for {count} processes, {self.accelerator.num_processes} found each other; "
-                "start them with torchrun (CPUs) or accelerate launch --multi_gpu."
+                "start them with accelerate launch --multi_gpu, or with torchrun."
             )
         super().__init__(self.accelerator.device)
         self.index, self.count = self.accelerator.process_index, self.accelerator.num_processes
@@ -151,7 +151,7 @@ def _asked_for() -> int:
     if "MASTER_PORT" in os.environ:
         raise ConfigurationError(
             f"MASTER_PORT={os.environ['MASTER_PORT']} announces several processes, but the launcher started this one "
-            "alone, as accelerate launch does on CPUs; start them with torchrun --standalone --nproc-per-node N, or "
-            "unset MASTER_ADDR and MASTER_PORT for a single process."
+            "alone, as accelerate launch --cpu does; start them with accelerate launch --multi_gpu (on CPUs too) or "
+            "torchrun --standalone --nproc-per-node N, or unset MASTER_ADDR and MASTER_PORT for a single process."
         )
     return 1
