@@ -8,7 +8,7 @@ A sequence is described by its spans: (expert, number of tokens) from left to ri
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -101,7 +101,8 @@ class MultiwayLayer(GradientCheckpointingLayer):
         """What a part of the layer's work gives; with gradient checkpointing, its memory is spared as `forward`'s is:
         only its arguments and result are kept, the rest is computed again in the backward pass."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(part, *args, **kwargs)  # type: ignore[no-any-return]
+            again: Any = self._gradient_checkpointing_func
+            return again(part, *args, **kwargs)  # type: ignore[no-any-return]
         return part(*args, **kwargs)
 
     def _drop(self, branch: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def make_processes(device_name: str) -> Processes:
     count = _asked_for()
     if count == 1:
         return Processes(device)
-    if device.index is not None:
+    if ":" in device_name:
         raise ConfigurationError(
             f"device={device_name!r} is one for {count} processes; use device: {device.type}, and each takes its own."
         )

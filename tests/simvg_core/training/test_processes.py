@@ -127,6 +127,13 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         make_processes("cuda:7")
 
 
+def test_one_named_device_is_refused_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes its own."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="device='cpu:0' is one for 2 processes; use device: cpu"):
+        make_processes("cpu:0")
+
+
 def test_a_launcher_that_started_fewer_processes_than_it_was_asked_for_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
