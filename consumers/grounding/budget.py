@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 TEXTS = 32
 ROUNDS = 3
-LIMIT_SECONDS = 10.0
+LIMIT_SECONDS = 4.0
 """A model that is slower than this is calibrated with fewer rounds."""
 
 FADE = 0.97

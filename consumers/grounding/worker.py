@@ -2,7 +2,8 @@
 
 Threads: the caller's (:meth:`Worker.run`) polls Kafka; ``feeder`` takes the next frame from the mailbox and has it
 decoded; ``grounder`` batches, asks the model and runs the alarms; ``deliveries`` writes the results in transactions;
-``query-follower`` compiles query changes; ``reporter`` tells the registry what runs here.
+``query-follower`` compiles query changes; ``reporter`` tells the registry what runs here; ``overload`` decides which
+looks are left out when there is no time for all.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
 
 from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.batching import Batcher
@@ -25,50 +24,35 @@ from consumers.grounding.ending import REST_SECONDS, Deadline, end, tell
 from consumers.grounding.eyes import Eyes
 from consumers.grounding.fetch import Fetcher
 from consumers.grounding.findings import Engine
-from consumers.grounding.frames import Frame, Picture
+from consumers.grounding.frames import Picture, Ready
+from consumers.grounding.intake import Intake
 from consumers.grounding.judge import Judge
-from consumers.grounding.ledger import Ledger, SkipReason, Totals
+from consumers.grounding.ledger import Ledger, Totals
 from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.outbox import Abandoned, Outbox
-from consumers.grounding.pacing import Pacer
+from consumers.grounding.overload import Overload
 from consumers.grounding.plan import Look, Plan, make_plan
-from consumers.grounding.restore import read_alarm_states
+from consumers.grounding.restore import read_patiently
 from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
-from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable, RegistryError, TopicMissing
+from consumers.grounding.stages import observe, stage_ms
+from consumers.grounding.startup import transactional_publisher, wait_for_topics
+from infra.errors import BadFrameMessage, RegistryError
 from infra.follower import QueryFollower
 from infra.health import Pulses
-from infra.kafka import wait_for_broker
 from infra.metrics import counter, gauge, histogram
 from infra.queries import QueryRegistry, QuerySet
-from infra.topics import TopicName, require_topics, set_session_timeout
-from infra.transactions import TransactionalPublisher
 
 logger = logging.getLogger(__name__)
 
-NEEDED: tuple[TopicName, ...] = ("frames", "detections", "alerts", "evidence", "alarm-state", "frames-rejected")
 IDLE_SECONDS = 0.1
 TICK_SECONDS = 0.5
-RESTORE_SECONDS = 120.0
-TOPIC_SECONDS = 5.0
-BROKER_SECONDS = 5.0
 
-_STAGE = histogram("simvg_worker_stage_seconds", "time that a frame spends in each stage", ("camera", "stage"))
 _BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 _ACTIVE = gauge("simvg_worker_queries_active", "standing queries that this worker asks")
 _REFUSED = gauge("simvg_worker_queries_refused", "standing queries that the model cannot take")
 _MODEL_FAILURES = counter("simvg_worker_model_failures_total", "frames that the model failed on")
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A frame on its way through the decoder, and the queries that are due for it."""
-
-    frame: Frame
-    due: frozenset[str]
-    picture: Future[Picture]
-    taken_ns: int
 
 
 class Worker:
@@ -81,11 +65,23 @@ class Worker:
         self._ledger = Ledger()
         self._skips = SkipLog()
         self._commits = CommitBook()
-        self._mailbox = Mailbox(settings.freshness_of, settings.queue_frames)
+        self._overload = Overload(
+            engine,
+            self._ledger,
+            budget=settings.time_budget,
+            batch=settings.batch_size,
+            rate=settings.rate,
+            freshness_of=settings.freshness_of,
+            stalled=lambda: self._outbox.full,
+            clock_ns=clock_ns,
+        )
+        self._mailbox = Mailbox(
+            settings.freshness_of, settings.queue_frames, first=self._overload.first, offered=self._overload.seen
+        )
         self._given_up = threading.Event()
         self._turn = threading.Lock()
         self._outbox = Outbox(
-            self._publisher(),
+            transactional_publisher(settings, self._given_up),
             self._commits,
             prefix=settings.kafka.prefix,
             name=settings.worker_id,
@@ -107,7 +103,7 @@ class Worker:
             on_revoked=self._hand_over,
         )
         self._decoder = DecodePool(settings.decode_threads, settings.max_pixels)
-        self._ready: queue.Queue[_Ready] = queue.Queue(settings.batch_size)
+        self._ready: queue.Queue[Ready] = queue.Queue(settings.batch_size)
         self._scorer = Scorer(engine)
         self._book = AlarmBook()
         self._actions = ActionBook()
@@ -122,7 +118,7 @@ class Worker:
             limits=settings.limits_of,
             clock_ns=clock_ns,
         )
-        self._pacer = Pacer()
+        self._intake = Intake(settings, self._overload, clock_ns)
         self._registry = QueryRegistry(settings.redis)
         cache = settings.cache_dir / f"queries-{settings.redis.prefix}.json"
         self._follower = QueryFollower(self._registry, cache, self._on_queries)
@@ -136,17 +132,6 @@ class Worker:
         self._failure: Exception | None = None
         self._started = False
         self.pulses = Pulses({"poll loop": settings.alive_s, "device": settings.alive_s})
-
-    def _publisher(self) -> TransactionalPublisher:
-        settings = self._settings
-        return TransactionalPublisher(
-            settings.kafka,
-            # Of a worker's name there is one at a time, in one group of one plant.
-            transactional_id="/".join(("simvg", settings.kafka.prefix, settings.group, settings.worker_id)),
-            client_id=settings.worker_id,
-            given_up=self._given_up.is_set,
-            timeout_s=settings.transaction_timeout_s,
-        )
 
     @property
     def totals(self) -> Totals:
@@ -196,11 +181,17 @@ class Worker:
             Exception: whatever ended one of the worker's threads; what was in flight is done again by the next worker.
         """
         self._stop = stop
-        if not self._wait_for_topics():
+        if not wait_for_topics(self._settings, stop):
             return
+        self._overload.calibrate()
+        works: dict[str, Callable[[], None]] = {
+            "feeder": self._feed,
+            "grounder": self._ground,
+            "reporter": self._report,
+            "overload": lambda: self._overload.watch(self._feeding),
+        }
         threads = [
-            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
-            for name, work in (("feeder", self._feed), ("grounder", self._ground), ("reporter", self._report))
+            threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True) for name, work in works.items()
         ]
         self._feeding.set()
         self._grounding.set()
@@ -221,39 +212,6 @@ class Worker:
         failure = self._failure or self._outbox.failure
         if failure is not None:
             raise failure
-
-    def _wait_for_topics(self) -> bool:
-        """Waits for Kafka without limit, and a moment for topics that were only just created. False when stopped."""
-        told = False
-        missing_since: float | None = None
-        while not self._stop.is_set():
-            try:
-                wait_for_broker(self._settings.kafka, BROKER_SECONDS)
-                require_topics(self._settings.kafka, NEEDED)
-                self._set_session_timeout()
-                return True
-            except BrokerUnavailable as error:
-                if not told:
-                    logger.warning("waiting for Kafka: %s", error)
-                told = True
-                self._stop.wait(IDLE_SECONDS)
-            except TopicMissing:
-                missing_since = missing_since or time.monotonic()
-                if time.monotonic() > missing_since + TOPIC_SECONDS:
-                    raise
-                self._stop.wait(IDLE_SECONDS)
-        return False
-
-    def _set_session_timeout(self) -> None:
-        settings = self._settings
-        if settings.kafka.group_protocol == "classic":
-            return  # the consumer says it itself
-        try:
-            set_session_timeout(settings.kafka, settings.group, settings.session_timeout_s)
-        except BrokerUnavailable:
-            raise
-        except BrokerError as error:
-            logger.warning("session time-out stays as the broker has it: %s", error, extra={"group": settings.group})
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
         by, stops = Deadline(self._settings.drain_s + REST_SECONDS), (self._follower.stop, self._action_reader.stop)
@@ -302,6 +260,7 @@ class Worker:
         while self._plans:
             plan = self._plan = self._plans.popleft()
         if plan is not None:
+            self._overload.adopt(plan)
             _ACTIVE.set(len(plan.active))
             _REFUSED.set(len(plan.refused))
             logger.info("queries active", extra={"revision": plan.revision, "queries": len(plan.active)})
@@ -314,7 +273,8 @@ class Worker:
         """Tells the registry which revision runs here. Redis being away is the follower's to log."""
         while self._feeding.is_set():
             try:
-                self._registry.report_worker(self._settings.worker_id, self._plan.revision, self._settings.report_ttl_s)
+                load, ttl = self._overload.load(), self._settings.report_ttl_s
+                self._registry.report_worker(self._settings.worker_id, self._plan.revision, ttl, load)
             except RegistryError as error:
                 logger.debug("worker could not report: %s", error)
             revision, until = self._plan.revision, time.monotonic() + self._settings.report_ttl_s / 3
@@ -328,15 +288,7 @@ class Worker:
 
         Without the states, raised alerts would be raised again and never closed: no frame is taken before.
         """
-        deadline = time.monotonic() + RESTORE_SECONDS
-        while True:
-            try:
-                states = read_alarm_states(self._settings.kafka, client_id=self._settings.worker_id)
-                break
-            except BrokerUnavailable as error:
-                if time.monotonic() > deadline or self._stop.is_set():
-                    raise
-                logger.warning("alarm states cannot be read yet: %s", error)
+        states = read_patiently(self._settings.kafka, client_id=self._settings.worker_id, stop=self._stop)
 
         def adopt() -> None:
             adopted = self._book.adopt(states, partitions)
@@ -348,6 +300,7 @@ class Worker:
     def _hand_over(self, partitions: set[int]) -> None:
         self._book.drop(partitions)
         self._eyes.forget()
+        self._overload.forget()
 
     # Frames
 
@@ -359,12 +312,12 @@ class Worker:
             frame = self._mailbox.wait(IDLE_SECONDS, time.monotonic)
             if frame is None:
                 continue
-            reason, due = self._asked(frame)
+            reason, due = self._intake.asked(frame, self._plan)
             if reason is not None:
                 self._judge.heard(frame.camera)
                 self._fetcher.skip(frame, reason)
                 continue
-            ready = _Ready(frame, due, self._decoder.submit(frame), self._clock_ns())
+            ready = Ready(frame, due, self._decoder.submit(frame), self._clock_ns())
             while True:
                 try:
                     self._ready.put(ready, timeout=IDLE_SECONDS)
@@ -374,31 +327,8 @@ class Worker:
                         self._fetcher.leave(frame, "stopped")
                         break
 
-    def _asked(self, frame: Frame) -> tuple[SkipReason | None, frozenset[str]]:
-        """Which queries the frame is to be scored for, or why it is not."""
-        looks = self._plan.looks(frame.camera)
-        if not looks:
-            return "no_query", frozenset()
-        if self._expired(frame):
-            return "expired", frozenset()
-        captured_ns = frame.header.captured_ns
-        if not self._pacer.due((frame.camera,), self._settings.rate, captured_ns):
-            return "rate", frozenset()
-        due = frozenset(
-            look.query.id
-            for look in looks
-            if self._pacer.due((frame.camera, look.query.id), look.query.rate, captured_ns)
-        )
-        return (None, due) if due else ("rate", due)
-
-    def _expired(self, frame: Frame) -> bool:
-        now, header = self._clock_ns(), frame.header
-        if header.expires_ns is not None and now > header.expires_ns:
-            return True
-        return self._settings.expiry_s is not None and now - header.captured_ns > self._settings.expiry_s * 1e9
-
     def _ground(self) -> None:
-        batcher: Batcher[tuple[_Ready, Picture]] = Batcher(
+        batcher: Batcher[tuple[Ready, Picture]] = Batcher(
             self._settings.batch_size, self._settings.batch_deadline_ms / 1e3
         )
         ticked = time.monotonic()
@@ -423,29 +353,31 @@ class Worker:
                 self._score(batcher.take())
                 self._wanted.set()
 
-    def _decoded(self, ready: _Ready) -> Picture | None:
+    def _decoded(self, ready: Ready) -> Picture | None:
         try:
             return ready.picture.result()
         except BadFrameMessage as error:
             self._fetcher.reject(ready.frame, error.reason, error)
             return None
 
-    def _score(self, batch: list[tuple[_Ready, Picture]]) -> None:
+    def _score(self, batch: list[tuple[Ready, Picture]]) -> None:
         plan, asked = self._plan, []
         for ready, picture in batch:
             # The plan may have changed since the frame was taken: what is gone is not asked any more.
             looks = tuple(look for look in plan.looks(ready.frame.camera) if look.query.id in ready.due)
             if not looks:
                 self._fetcher.skip(ready.frame, "no_query")
-            elif self._expired(ready.frame):
+            elif self._intake.expired(ready.frame):
                 self._fetcher.skip(ready.frame, "expired")
             else:
                 asked.append((ready, picture, looks))
         if not asked:
             return
+        self._overload.begin(min(ready.frame.fetched_ns for ready, _, _ in asked))
         started_ns = self._clock_ns()
         answers = self._scorer.score([self._eyes.question(picture, looks) for _, picture, looks in asked])
         ended_ns = self._clock_ns()
+        self._overload.end(*self._scorer.asked)
         _BATCH.observe(len(asked))
         for (ready, picture, looks), answer in zip(asked, answers, strict=True):
             frame = ready.frame
@@ -453,7 +385,7 @@ class Worker:
                 _MODEL_FAILURES.inc()
                 self._fetcher.reject(frame, "model_failed", answer)
                 continue
-            stages = _stage_ms(frame, picture, started_ns, ended_ns)
+            stages = stage_ms(frame, picture, started_ns, ended_ns)
             self._outbox.wait_for_room()
             with self._turn:
                 if self._commits.lease(frame.place.partition) != frame.lease:
@@ -462,20 +394,7 @@ class Worker:
                 skipped = self._skips.take(frame.camera)
                 self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=skipped)
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
-            for stage, ms in stages.items():
-                _STAGE.labels(frame.camera, stage).observe(ms / 1e3)
-
-
-def _stage_ms(frame: Frame, picture: Picture, started_ns: int, ended_ns: int) -> dict[str, float]:
-    """Milliseconds per stage: camera to publisher, through Kafka, decoding, waiting here, the model (whole batch)."""
-    header = frame.header
-    return {
-        "capture": (header.published_ns - header.captured_ns) / 1e6,
-        "transport": (frame.fetched_ns - header.published_ns) / 1e6,
-        "decode": picture.decode_ms,
-        "queue": (started_ns - frame.fetched_ns) / 1e6 - picture.decode_ms,
-        "ground": (ended_ns - started_ns) / 1e6,
-    }
+            observe(frame.camera, stages)
 
 
 __all__ = ["Look", "Worker"]
