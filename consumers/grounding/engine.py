@@ -107,9 +107,11 @@ class GrounderEngine:
         answers: list[dict[str, Finding]] = [{} for _ in views]
         for words, places in together.items():
             chosen = [np.ascontiguousarray(views[place]) for place in places]
-            found = self._grounder.ground(chosen, self._selected(words), thresholds=MIN_BOX_SCORE)
+            selected = self._selected(words)
+            found = self._grounder.ground(chosen, selected, thresholds=MIN_BOX_SCORE)
             for place, view, row in zip(places, chosen, found, strict=True):
-                answers[place] = {word: _finding(one, view) for word, one in zip(words, row, strict=True)}
+                # in the order of the compiled set, which need not be that of the question
+                answers[place] = {word: _finding(one, view) for word, one in zip(selected.texts, row, strict=True)}
         return answers
 
     def _refusal(self, text: str) -> str | None:

@@ -68,6 +68,17 @@ def test_each_view_is_asked_its_own_texts(attention: str) -> None:
             assert np.allclose(answer[text].boxes, alone.boxes, atol=1e-4)
 
 
+def test_the_order_of_a_question_does_not_matter() -> None:
+    """Each text gets its own answer, in whatever order the texts are named."""
+    engine = make_engine()
+    engine.compile(["red cap", "blue cap", "missing bolt"])
+    names = ["red cap", "missing bolt", "blue cap"]
+    asked, turned = (engine.ground([picture()], [order])[0] for order in (names, names[::-1]))
+    assert asked == turned
+    for name in names:
+        assert asked[name].score == pytest.approx(engine.ground([picture()], [[name]])[0][name].score, abs=1e-5)
+
+
 def test_boxes_are_normalised_and_scored() -> None:
     """Boxes are xyxy within 0..1, best first, each with its score; the best is the answer's."""
     engine = make_engine()
