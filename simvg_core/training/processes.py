@@ -93,7 +93,8 @@ class SeveralProcesses(Processes):
                 f"the launcher was asked for {count} processes, {self.accelerator.num_processes} found each other; "
                 "start them with accelerate launch --multi_gpu, or with torchrun."
             )
-        super().__init__(self.accelerator.device)
+        # accelerate numbers CPUs, and torch.load knows no such device
+        super().__init__(torch.device("cpu") if cpu else self.accelerator.device)
         self.index, self.count = self.accelerator.process_index, self.accelerator.num_processes
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
