@@ -69,4 +69,4 @@ class Glimpse(nn.Module):
         places = centre.unsqueeze(-2) + offset * span.unsqueeze(-2)  # (B, S, Q, n·n, 2) in 0 … 1
         grid = places.flatten(1, 2) * 2 - 1
         found = F.grid_sample(fine.float(), grid.float(), align_corners=False)  # (B, C, S·Q, n·n)
-        return found.permute(0, 2, 1, 3).reshape(images, slots, answers, -1)
+        return found.permute(0, 2, 1, 3).reshape(images, slots, answers, fine.shape[1] * self.side**2)

@@ -60,6 +60,14 @@ def test_a_first_box_without_size_is_still_looked_at():
     assert ((second[..., :2] - 0.5).abs() <= LEAST_SPAN).all()
 
 
+def test_no_queries_and_many_frames_are_answered() -> None:
+    """A frame pass without standing queries gives empty answers."""
+    model = SimVGForGrounding(_config()).eval()
+    none = model.compile_queries(torch.zeros(0, 5, dtype=torch.long))
+    out = model.ground_frames(torch.randn(2, 3, 96, 96), none)
+    assert out.token_boxes.shape == (2, 0, 3, 4)
+
+
 def test_every_weight_of_the_glimpse_learns():
     """The losses reach the fine map and all layers of the glimpse."""
     torch.manual_seed(0)
