@@ -152,7 +152,8 @@ def main() -> None:
     lines = [
         "# Tiles",
         "",
-        f"{machine()}. Model `{MODEL}` at 320×320, {len(frames)} rendered frames of {WIDTH}×{HEIGHT}, "
+        f"{machine()}; {given.threads} of them for the model in ONNX Runtime. Model `{MODEL}` at 320×320, "
+        f"{len(frames)} rendered frames of {WIDTH}×{HEIGHT}, "
         f"{len(TEXTS)} queries ({', '.join(TEXTS)}), threshold {THRESHOLD}; {len(sides)} targets, "
         f"{int(((sides >= 20) & (sides <= 40)).sum())} of them with a longer side of 20 to 40 pixels.",
         "",
