@@ -18,10 +18,11 @@ from tests.faults.compare import Differences, Story, compare, story
 from tests.faults.plant import SESSION_S, Plant, wait
 from tests.faults.script import CAMERAS, Shot, write_script
 
+KILL_INSIDE = "kill a worker inside a transaction"
 BROKER = "kill and restart the broker"
 FAULTS = (
     "kill a worker",
-    "kill a worker inside a transaction",
+    KILL_INSIDE,
     BROKER,
     "Redis away",
     "camera away",
@@ -33,7 +34,7 @@ LOSE_BROKER = "lose a broker of three"
 """Of a cluster: it stays away until all frames of the round are done."""
 
 BASE = ("w1", "w2")
-TRIES = 40
+HANDFUL = 2 * len(CAMERAS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,8 @@ class FaultRun:
             storm.publish([shot for shot in shots if shot.camera != CAMERAS[0]], self._settings.pace_s)
             return storm.publish(away, self._settings.pace_s)
         storm.publish(shots[:moment], self._settings.pace_s)
+        if fault == KILL_INSIDE:
+            return self._kill_inside(victim, shots[moment:])
         publishing = threading.Thread(target=storm.publish, args=(shots[moment:], self._settings.pace_s))
         publishing.start()
         try:
@@ -171,8 +174,6 @@ class FaultRun:
         if fault == "kill a worker":
             time.sleep(self._chance.random())
             storm.workers[victim].end(signal.SIGKILL)
-        elif fault == "kill a worker inside a transaction":
-            self._kill_inside(victim)
         elif fault == BROKER:
             self._broker.stop(kill=True)
             time.sleep(self._chance.uniform(0.5, 2.0))
@@ -194,14 +195,19 @@ class FaultRun:
             time.sleep(SESSION_S + 3.0)
             storm.workers[victim].send(signal.SIGCONT)
 
-    def _kill_inside(self, victim: str) -> None:
-        """Holds the worker at random moments until one is inside a transaction, and kills it there."""
-        worker = self._storm.workers[victim]
-        for _ in range(TRIES):
+    def _kill_inside(self, victim: str, shots: list[Shot]) -> None:
+        """Holds the worker at random moments until one is inside a transaction, and kills it there.
+
+        Frames are published a few at a time, so that there is work in hand at each of these moments.
+        """
+        worker, left = self._storm.workers[victim], list(shots)
+        while left and not self._open:
+            self._storm.publish(left[:HANDFUL])
+            del left[:HANDFUL]
+            time.sleep(self._chance.uniform(0.0, 0.1))
             worker.send(signal.SIGSTOP)
             self._open = self._storm.left_open()
-            if self._open:
-                break
-            worker.send(signal.SIGCONT)
-            time.sleep(self._chance.uniform(0.0, 0.05))
+            if not self._open:
+                worker.send(signal.SIGCONT)
         worker.end(signal.SIGKILL)
+        self._storm.publish(left, self._settings.pace_s)

@@ -55,7 +55,7 @@ def test_message_arrives_with_key_and_headers(kafka: KafkaSettings) -> None:
         assert publisher.flush(10.0) == 0
     assert deliveries.errors == []
     with follow(kafka, [topic], client_id="test", from_beginning=True) as reader:
-        message = reader.poll(10.0)
+        message = reader.poll(30.0)
     assert message is not None
     assert (message.key(), message.value(), message.headers()) == (b"c1", b"image", [("ce_id", b"1")])
     assert (message.partition(), message.offset()) == (deliveries.references[0].partition, 0)
