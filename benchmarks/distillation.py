@@ -174,10 +174,10 @@ def report(args: argparse.Namespace) -> str:
     samples = args.steps * settings.batch_size
     return f"""# Distillation: the token branch with and without its teacher
 
-One small model in joint attention with the paper's heads (`simvg_core/training/configs/distill-*.yaml`), trained from
-random weights twice, with the same pictures, questions, seed and number of steps: (a) its token branch alone, (b) with
-the decoder branch and dynamic weight-balance distillation; (c) is the decoder branch of (b). Only (a) and (b) run at
-the price of a token branch.
+One small model in joint attention with the paper's heads (`simvg_core/training/configs/distill-*.yaml`), trained twice
+from a pretrained encoder (that of `models/line-small`; the heads begin at random), with the same pictures, questions,
+seed and number of steps: (a) its token branch alone, (b) with the decoder branch and dynamic weight-balance
+distillation; (c) is the decoder branch of (b). Only (a) and (b) run at the price of a token branch.
 
 | | P@0.5 | {" | ".join(KINDS)} | mean IoU | AUC |
 | --- | ---: |{" ---: |" * len(KINDS)} ---: | ---: |
@@ -193,11 +193,11 @@ drawn anew): {verdict} than alone. One seed; the interval does not hold the luck
 At the end of training the balance weight W, the mean trust in the teacher, was {logs["dwbd"]["balance_weight"]:.2f}.
 
 - training: {args.steps} steps of {settings.batch_size} pictures with {settings.queries} questions, so {samples:,}
-  pictures and {samples * settings.queries:,} questions, from {args.pictures} pictures of `{args.data.name}`; no
-  pretrained weights
+  pictures and {samples * settings.queries:,} questions, from {args.pictures} pictures of `{args.data.name}`
 - core-minutes: {costs}, one thread each, on a shared machine
 - machine: {machine()}, torch {torch.__version__}, bfloat16
-- command: `python benchmarks/distillation.py --steps {args.steps} --pictures {args.pictures}`
+- command: `python benchmarks/distillation.py --steps {args.steps} --pictures {args.pictures} --data {args.data}
+  --validation {args.validation}`
 """
 
 
@@ -220,7 +220,7 @@ def main() -> None:
     """Trains what is not trained yet, then writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", choices=RUNS, help="only this training; the table waits for the other one")
-    parser.add_argument("--steps", type=int, default=1800, help="of each training (default: 1800)")
+    parser.add_argument("--steps", type=int, default=1200, help="of each training (default: 1200)")
     parser.add_argument("--pictures", type=int, default=1500, help="the first so many of --data (default: 1500)")
     parser.add_argument("--data", type=Path, default=Path("data/line-train"), help="rendered set to train on")
     parser.add_argument("--validation", type=Path, default=Path("data/line-val"), help="rendered set to score on")

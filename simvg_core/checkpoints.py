@@ -305,7 +305,7 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
     interpolated = []
     table_key = f"{ENCODER_PREFIX}beit3.encoder.embed_positions.A.weight"
     if table_key in renamed and len(renamed[table_key]) != FIRST_POSITION + 1 + config.num_patches:
-        renamed[table_key] = _resize_positions(renamed[table_key], config.grid_size)
+        renamed[table_key] = resize_positions(renamed[table_key], config.grid_size)
         interpolated.append(table_key)
     patch_key = f"{ENCODER_PREFIX}beit3.vision_embed.proj.weight"
     if patch_key in renamed and renamed[patch_key].shape[-1] != config.patch_size:
@@ -323,7 +323,12 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
     return report
 
 
-def _resize_positions(table: Tensor, grid: int) -> Tensor:
+def resize_positions(table: Tensor, grid: int) -> Tensor:
+    """An image position table for `grid` × `grid` patches (bicubic, as published).
+
+    Raises:
+        CheckpointError: its patch rows are no square grid.
+    """
     kept, patches = table[: FIRST_POSITION + 1], table[FIRST_POSITION + 1 :].float()
     side = math.isqrt(len(patches))
     if side * side != len(patches):

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _CHOICES = {
     "precision": ("bf16", "fp16", "fp32"),
+    "start_part": ("all", "encoder"),
     "optimizer": ("adamw", "adam_amsgrad"),
     "schedule": ("cosine", "steps"),
     "architecture": ("line_small", "base", "large", "tiny"),
@@ -74,6 +75,7 @@ class TrainSettings:
         gradient_checkpointing: encoder layers are computed again in the backward pass instead of being remembered.
         threads: of torch on the CPU.
         start_from: whose weights are the start: a model folder, or a file of official SimVG or BEiT-3 weights.
+        start_part: "all" of them, or of a model folder the "encoder" only, for heads or a picture size of another kind.
     """
 
     sets: tuple[SetSettings, ...] = ()
@@ -122,6 +124,7 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     device: str = "auto"
     start_from: str | None = None
+    start_part: str = "all"
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_minutes is None and self.max_epochs is None:

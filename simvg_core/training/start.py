@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
-from simvg_core.checkpoints import load_beit3, load_official, read_tensors
+from simvg_core.checkpoints import load_beit3, load_official, read_tensors, resize_positions
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.lineworld.vocabulary import COLORS, NUM_DENSE_KINDS
@@ -16,6 +17,8 @@ from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.words import FastPieces, Pieces
 
 _OBJECTS = "encoder.object_tokens"
+_GLIMPSE = "encoder.patches.fine."
+_POSITIONS = "encoder.image_positions.weight"
 # Settings that change what the same weights compute, so that a start with others must not pass unseen.
 _MEANING = (
     "num_attention_heads", "num_head_heads", "attention", "text_pooling", "resize", "image_mean", "image_std",
@@ -56,35 +59,49 @@ def read_tokenizer(settings: TrainSettings, config: SimVGConfig) -> Pieces:
     )
 
 
-def load_start(model: SimVGForGrounding, path: Path) -> dict[str, Any]:
+def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[str, Any]:
     """Fills a model from a model folder, or from a file of official SimVG or BEiT-3 weights; tells what came of it.
 
-    From BEiT-3 weights only the encoder is filled. A model folder may lack layers that this run's model has besides:
-    they keep their start values and are told as "new". Object tokens of another number begin as the mean of those.
+    From BEiT-3 weights only the encoder is filled, and so it is from a model folder when `part` is "encoder": then its
+    picture may have another size, and positions are resized. A model folder may lack layers that this run's model has
+    besides: they keep their start values and are told as "new". Object tokens of another number begin as the mean of
+    those.
 
     Raises:
         CheckpointError: nothing readable there, or made for another model.
     """
     if path.is_dir():
-        try:
-            start = SimVGForGrounding.from_pretrained(path)
-            given, expected = start.state_dict(), model.state_dict()
-            if given[_OBJECTS].shape != expected[_OBJECTS].shape:
-                given[_OBJECTS] = given[_OBJECTS].mean(dim=0, keepdim=True).expand_as(expected[_OBJECTS])
-            new = sorted(set(expected) - set(given))
-            model.load_state_dict({name: expected[name] for name in new} | given)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
-        own, other = model.config, start.config
-        changed = {key: [_plain(getattr(other, key)), _plain(getattr(own, key))] for key in _MEANING}
-        changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
-        return {"kind": "model folder", "changed": changed, "new": new}
+        return _load_folder(model, path, part)
+    if part != "all":
+        raise CheckpointError(f"start_part={part} is for model folders; of the file {path} take all.")
     tensors = read_tensors(path)
     if any(key.startswith("beit3.") for key in tensors):
         report = load_beit3(model, tensors)
         return {"kind": "BEiT-3", "loaded": len(report.loaded), "interpolated": report.interpolated}
     report = load_official(model, tensors)
     return {"kind": "SimVG", "loaded": len(report.loaded)}
+
+
+def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, Any]:
+    try:
+        start = SimVGForGrounding.from_pretrained(path)
+        given, expected = start.state_dict(), model.state_dict()
+        if part == "encoder":
+            given = {name: value for name, value in given.items() if name.startswith("encoder.")}
+            if not any(name.startswith(_GLIMPSE) for name in expected):  # it serves the heads alone
+                given = {name: value for name, value in given.items() if not name.startswith(_GLIMPSE)}
+            if given[_POSITIONS].shape != expected[_POSITIONS].shape:
+                given[_POSITIONS] = resize_positions(given[_POSITIONS], math.isqrt(model.config.num_patches))
+        if given[_OBJECTS].shape != expected[_OBJECTS].shape:
+            given[_OBJECTS] = given[_OBJECTS].mean(dim=0, keepdim=True).expand_as(expected[_OBJECTS])
+        new = sorted(set(expected) - set(given))
+        model.load_state_dict({name: expected[name] for name in new} | given)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
+    own, other = model.config, start.config
+    changed = {key: [_plain(getattr(other, key)), _plain(getattr(own, key))] for key in _MEANING}
+    changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
+    return {"kind": "model folder", "part": part, "changed": changed, "new": new}
 
 
 def _plain(value: Any) -> Any:

@@ -83,7 +83,7 @@ class Trainer:
         torch.nn.Module.to(self.model, self.device)  # the method of transformers is untyped
         self.weights: dict[str, Any] = {}
         if settings.start_from is not None and not resume:
-            self.weights = load_start(self.model, Path(settings.start_from))
+            self.weights = load_start(self.model, Path(settings.start_from), settings.start_part)
         self.ema = self.model
         if settings.ema:
             self.ema = copy.deepcopy(self.model)

@@ -75,6 +75,30 @@ def test_a_start_without_the_new_layers_is_taken(tmp_path: Path) -> None:
     torch.testing.assert_close(second.encoder.object_tokens, first.encoder.object_tokens.mean(0, keepdim=True))
 
 
+def test_an_encoder_alone_is_a_start_for_other_heads_and_pictures(tmp_path: Path) -> None:
+    """Heads keep their start values, positions are resized to the grid, and both are told."""
+    first = SimVGForGrounding(SimVGConfig.tiny(image_size=64))
+    place = torch.randn(first.config.hidden_size)
+    first.encoder.image_positions.weight.data[:] = place  # the same everywhere, so resized it is the same again
+    first.save_pretrained(tmp_path)
+    second = SimVGForGrounding(SimVGConfig.tiny(image_size=128, num_queries=2))
+    head = second.token_branch.project.weight.detach().clone()
+    told = load_start(second, tmp_path, "encoder")
+    assert torch.equal(first.encoder.words.weight, second.encoder.words.weight)
+    assert torch.equal(head, second.token_branch.project.weight)
+    assert told["part"] == "encoder" and all(not name.startswith("encoder.") for name in told["new"])
+    table = second.encoder.image_positions.weight.detach()
+    assert len(table) > len(first.encoder.image_positions.weight)
+    torch.testing.assert_close(table, place.expand_as(table))
+
+
+def test_a_part_of_a_file_is_refused() -> None:
+    """Files of published weights are taken as they are."""
+    model = SimVGForGrounding(config_from_official(REFERENCE / "simvg_tiny_rec_config.json"))
+    with pytest.raises(CheckpointError, match="start_part=encoder is for model folders"):
+        load_start(model, REFERENCE / "simvg_tiny_rec.safetensors", "encoder")
+
+
 def test_a_start_of_another_size_is_refused(tmp_path: Path) -> None:
     """With the name of the folder."""
     SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(tmp_path)
