@@ -56,7 +56,8 @@ _PASSING = AWAY | {
 class Consumer:
     """Messages of some topics. Make one with :func:`subscribe` (in a group) or :func:`follow` (on its own).
 
-    Not thread-safe but for :meth:`pause`, :meth:`resume`, :meth:`commit` and :meth:`close`.
+    For one thread. The library lets a call of another thread wait for a gap between two polls, which may not come for
+    minutes; what others need to know, they ask with :func:`committed_offsets`.
     """
 
     def __init__(self, kafka: KafkaSettings, consumer: KafkaConsumer, group: str | None = None) -> None:
@@ -263,6 +264,26 @@ def subscribe(
     except KafkaException as error:
         raise translate(error, kafka) from error
     return wrapped
+
+
+def committed_offsets(
+    kafka: KafkaSettings, group: str, partitions: Sequence[TopicPartition], *, client_id: str, seconds: float
+) -> list[TopicPartition]:
+    """What a group has committed, with its metadata, asked by somebody who is no member of it. Any thread.
+
+    Waits for transactions that are about to change it. Raises BrokerUnavailable when that takes longer than
+    ``seconds``, BrokerError.
+    """
+    config = client_config(kafka, client_id=client_id) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+    }
+    asking = Consumer(kafka, _create(kafka, config), group)
+    try:
+        return asking.committed(partitions, seconds)
+    finally:
+        asking.close()
 
 
 def last_offsets(kafka: KafkaSettings, topic: str, *, client_id: str) -> dict[int, int]:

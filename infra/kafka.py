@@ -14,7 +14,7 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from infra.consumer import Consumer, follow, last_offsets, subscribe
+from infra.consumer import Consumer, committed_offsets, follow, last_offsets, subscribe
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BufferFull, MessageTooLarge
 from infra.kafka_client import DENIED, client_config, translate, wait_for_broker
@@ -206,4 +206,14 @@ def _reference(message: KafkaMessage) -> MessageReference:
     return MessageReference(topic=topic, partition=partition, offset=offset)
 
 
-__all__ = ["Consumer", "Headers", "OnDelivery", "Publisher", "follow", "last_offsets", "subscribe", "wait_for_broker"]
+__all__ = [
+    "Consumer",
+    "Headers",
+    "OnDelivery",
+    "Publisher",
+    "committed_offsets",
+    "follow",
+    "last_offsets",
+    "subscribe",
+    "wait_for_broker",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,9 @@ Headers = list[tuple[str, bytes]]
 
 STEP_SECONDS = 0.5
 """Longest time in one call of the library; between two, the caller may give up."""
+
+PATIENCE_SECONDS = 5.0
+"""Kafka that has not answered for so long is said not to, at every fourfold of the time."""
 
 # What waiting does not cure: the message itself is refused.
 _REFUSED = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
@@ -76,6 +79,20 @@ class TransactionalPublisher:
         self._producer: Producer | None = None
         self._sent: list[Sent] = []
         self._began = 0.0
+        self._waits: tuple[str, float] | None = None
+        self._answer = "no answer yet"
+        self._told_s = PATIENCE_SECONDS
+
+    @property
+    def waits(self) -> str | None:
+        """What Kafka is asked for, for how long by now, and its last answer; None when it is asked nothing.
+
+        Any thread."""
+        waits = self._waits
+        if waits is None:
+            return None
+        what, since = waits
+        return f"Kafka was asked to {what} {_clock() - since:.0f} s ago: {self._answer}"
 
     def begin(self) -> None:
         """Opens a transaction. Raises as :meth:`connect`."""
@@ -91,7 +108,8 @@ class TransactionalPublisher:
         """
         if self._producer is None:
             producer = Producer(self._config)
-            self._call(lambda: producer.init_transactions(STEP_SECONDS))
+            with self._asking("end what an earlier producer of this name has left open"):
+                self._call(lambda: producer.init_transactions(STEP_SECONDS))
             self._producer = producer
 
     def send(self, sent: Sent, topic: str, *, key: bytes, value: bytes | None, headers: Headers | None = None) -> None:
@@ -117,12 +135,13 @@ class TransactionalPublisher:
         def produce() -> None:
             producer.produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
 
-        while True:
-            try:
-                return self._call(produce)
-            except BufferError:
-                self._call(lambda: producer.poll(0.05))
-                self._check()
+        with self._asking(f"take messages for {topic}"):
+            while True:
+                try:
+                    return self._call(produce)
+                except BufferError:
+                    self._call(lambda: producer.poll(0.05))
+                    self._check()
 
     def flush(self) -> None:
         """Waits until the broker has all messages so far and their places are known.
@@ -130,8 +149,9 @@ class TransactionalPublisher:
         Raises TransactionAborted, ProducerFenced, BrokerUnavailable when given up.
         """
         producer = self._open()
-        while self._call(lambda: producer.flush(STEP_SECONDS)):
-            self._check()
+        with self._asking("confirm messages"):
+            while self._call(lambda: producer.flush(STEP_SECONDS)):
+                self._check()
         if any(sent.place is None for sent in self._sent):
             raise TransactionAborted(next((str(s.refused) for s in self._sent if s.refused), "messages were lost"))
 
@@ -144,14 +164,17 @@ class TransactionalPublisher:
         producer = self._open()
         self.flush()
         if offsets:
-            self._call(lambda: producer.send_offsets_to_transaction(list(offsets), group, STEP_SECONDS))
-        self._call(lambda: producer.commit_transaction(STEP_SECONDS))
+            with self._asking("take the offsets of the transaction"):
+                self._call(lambda: producer.send_offsets_to_transaction(list(offsets), group, STEP_SECONDS))
+        with self._asking("commit the transaction"):
+            self._call(lambda: producer.commit_transaction(STEP_SECONDS))
         self._sent = []
 
     def abort(self) -> None:
         """Undoes the open transaction. Raises ProducerFenced, BrokerUnavailable when given up."""
         producer = self._open()
-        self._call(lambda: producer.abort_transaction(STEP_SECONDS))
+        with self._asking("undo the transaction"):
+            self._call(lambda: producer.abort_transaction(STEP_SECONDS))
         self._sent = []
 
     @property
@@ -171,16 +194,33 @@ class TransactionalPublisher:
         assert self._producer is not None, "begin() comes first"
         return self._producer
 
+    @contextlib.contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        self._answer, self._told_s = "no answer yet", PATIENCE_SECONDS
+        self._waits = what, _clock()
+        try:
+            yield
+        finally:
+            self._waits = None
+
     def _check(self) -> None:
         if self._given_up():
             raise BrokerUnavailable(f"Kafka at {self._kafka.bootstrap} did not finish the transaction in time")
+        waits = self._waits
+        if waits is not None and _clock() - waits[1] >= self._told_s:
+            self._told_s *= 4
+            logger.warning("results wait: %s", self.waits)
 
     def _call(self, action: Callable[[], ResultT]) -> ResultT:
         """Again and again while the library says that this helps."""
         while True:
             try:
                 return action()
-            except KafkaException as error:
+            except (KafkaException, SystemError) as failed:
+                # A fatal error is raised while the library runs callbacks, which Python may report as SystemError.
+                error = failed if isinstance(failed, KafkaException) else failed.__cause__
+                if not isinstance(error, KafkaException):
+                    raise
                 inner = error.args[0]
                 if inner.code() in DENIED:
                     raise translate(inner, self._kafka) from error
@@ -193,7 +233,8 @@ class TransactionalPublisher:
                     raise TransactionAborted(f"Kafka at {self._kafka.bootstrap}: {inner.str()}") from error
                 if not inner.retriable() and inner.code() not in AWAY:
                     raise translate(error, self._kafka) from error
-                logger.debug("transaction goes on: %s", inner.str())
+                if inner.code() != KafkaError._TIMED_OUT:  # that says only that nothing has come yet
+                    self._answer = inner.str()
                 self._check()
                 if inner.code() != KafkaError._TIMED_OUT:
                     time.sleep(0.02)

@@ -22,7 +22,7 @@ from consumers.grounding.work import Outgoing, Work
 from infra.cloudevents import frame_headers, read_frame
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
 from infra.errors import BadFrameMessage, BrokerUnavailable
-from infra.kafka import Consumer, subscribe
+from infra.kafka import Consumer, committed_offsets, subscribe
 from infra.metrics import counter, gauge
 from infra.topics import topic_name
 
@@ -136,9 +136,14 @@ class Fetcher:
 
     def committed_metadata(self, partitions: Collection[int]) -> dict[int, str | None]:
         """What stands beside the committed offsets. Any thread. Raises BrokerError."""
-        consumer = self._consumer
-        assert consumer is not None, "open() comes first"
-        return {part.partition: part.metadata for part in consumer.committed(self._parts(partitions))}
+        found = committed_offsets(
+            self._settings.kafka,
+            self._settings.group,
+            self._parts(partitions),
+            client_id=self._settings.worker_id,
+            seconds=ASK_SECONDS,
+        )
+        return {part.partition: part.metadata for part in found}
 
     def skip(self, frame: Frame, reason: SkipReason) -> None:
         """A frame will not be scored and its offset may be committed. Any thread."""

@@ -21,7 +21,7 @@ from confluent_kafka import TopicPartition
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.offsets import Mark
-from consumers.grounding.work import Outgoing, Work, reduced
+from consumers.grounding.work import Outgoing, Work, finishes, reduced, to_reduce
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BrokerUnavailable, ProducerFenced, TransactionAborted
 from infra.metrics import counter, gauge, histogram
@@ -36,6 +36,9 @@ QUEUE_BYTES = 128_000_000
 
 TICK_SECONDS = 0.1
 REPEAT_SECONDS = 0.1
+
+HELD_UP_SECONDS = 5.0
+"""A transaction takes some 20 ms, a change of leaders a second or two: after this, results are said to be held up."""
 
 _TRANSACTIONS = counter("simvg_worker_transactions_total", "transactions, committed or aborted", ("outcome",))
 _COMMIT = histogram("simvg_worker_commit_seconds", "from the beginning of a transaction to its commit")
@@ -99,6 +102,8 @@ class Outbox:
         self._life = uuid.uuid4().hex[:8]  # another life of this worker counts from 1 again
         self._number = 0
         self._last = time.monotonic()
+        self._writing: float | None = None
+        self._said = ""
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
 
     def start(self) -> None:
@@ -114,6 +119,16 @@ class Outbox:
         """Whether so much waits for Kafka that no more frames should be fetched."""
         with self._changed:
             return len(self._queue) > QUEUE_WORKS // 2 or self._bytes > QUEUE_BYTES // 2
+
+    @property
+    def trouble(self) -> str | None:
+        """Why results are not committed, in words, when that takes longer than is usual. Any thread."""
+        since, full = self._writing, self.full
+        waited = 0.0 if since is None else time.monotonic() - since
+        if waited < HELD_UP_SECONDS and not full:
+            return None
+        why = self._publisher.waits or self._said or "more come than it takes"
+        return f"wait for Kafka for {waited:.0f} s ({why})" + ("; no more frames are taken in" if full else "")
 
     def join_group(self, group: Any) -> None:
         """Membership under which offsets are committed from now on; None: not known, nothing is written."""
@@ -192,6 +207,8 @@ class Outbox:
             while self._wait_for_work():
                 self._write()
         except BrokerUnavailable as error:
+            if not self._given_up.is_set() and not self._closing:
+                self._failure = error
             logger.warning("worker stops with results that were not written: %s", error)
         except Exception as error:
             logger.exception("results cannot be written")
@@ -220,7 +237,13 @@ class Outbox:
 
     def _write(self) -> None:
         """One transaction, tried until it is committed or nothing of it is ours any more."""
-        began = time.monotonic()
+        self._writing = time.monotonic()
+        try:
+            self._write_whole(self._writing)
+        finally:
+            self._writing, self._said = None, ""
+
+    def _write_whole(self, began: float) -> None:
         with self._changed:
             works = [work for _, work in list(self._queue)[: self._works]]
         cuts: Counter[_Slot] = Counter()
@@ -231,7 +254,7 @@ class Outbox:
             if group is None:
                 return None
             works = [work for work in works if self._commits.lease(work.partition) == work.lease]
-            finishing = _finishing(works)
+            finishing = finishes(works)
             marks = self._commits.marks(finishing)
             if not works and not marks:
                 return self._remove(works)
@@ -239,6 +262,7 @@ class Outbox:
             try:
                 self._attempt(works, marks, group, cuts)
             except TransactionAborted as error:
+                self._said = f"its last transaction was undone: {error}"
                 logger.warning("transaction is written again: %s", error)
             except ProducerFenced as error:
                 if self._counts_all_the_same(error, marks):
@@ -269,10 +293,10 @@ class Outbox:
             self._publisher.commit(offsets, group)
         except TransactionAborted:
             self._publisher.abort()
-            for slot, (message, one) in sent.items():
-                if one.refused is not None:
-                    cuts[slot] += 1
-                    self._tell(message, one.refused)
+            refused = {slot: (message, one.refused) for slot, (message, one) in sent.items() if one.refused is not None}
+            for slot in to_reduce(refused):
+                cuts[slot] += 1
+                self._tell(*refused[slot])
             raise
         for message, _ in sent.values():
             _DELIVERED.labels(message.topic).inc()
@@ -329,10 +353,20 @@ class Outbox:
         _FENCED.inc()
         logger.warning("the worker was held up or its producer failed; it goes on with a new one: %s", error)
         self._publisher.connect()  # the broker ends what the old one left open: now it is settled
-        if self._given_up.is_set() or not marks:
-            return False
-        committed = self._read_metadata(marks)
+        committed = self._patiently_read(marks) if marks else {}
         return any((text or "").partition(" ")[0] == self._transaction for text in committed.values())
+
+    def _patiently_read(self, partitions: Collection[int]) -> dict[int, str | None]:
+        """What is committed, however long the broker takes. Raises BrokerUnavailable when the worker stops before."""
+        while True:
+            try:
+                return self._read_metadata(partitions)
+            except BrokerUnavailable as error:
+                if not self._said.startswith("asked"):
+                    logger.warning("whether the last transaction counts is not known yet: %s", error)
+                self._said = f"asked whether its last transaction counts: {error}"
+                if self._given_up.wait(REPEAT_SECONDS) or self._closing:
+                    raise
 
     @property
     def _transaction(self) -> str:
@@ -364,11 +398,3 @@ class Outbox:
             self._last = time.monotonic()
             _WAITING.set(len(self._queue))
             self._changed.notify_all()
-
-
-def _finishing(works: list[Work]) -> dict[int, dict[int, str]]:
-    """Offsets of the frames that the works came of, and their fates, by partition."""
-    found: dict[int, dict[int, str]] = {}
-    for work in works:
-        found.setdefault(work.partition, {}).update({} if work.offset is None else {work.offset: work.fate})
-    return found

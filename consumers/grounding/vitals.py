@@ -36,7 +36,7 @@ class Vitals:
         if worker is None:
             return {}  # loading a model takes as long as it takes
         failed = {"worker": worker.health() if worker.started else None}
-        return failed | worker.pulses.checks(excused={"device": worker.backed_up})
+        return failed | worker.pulses.checks(excused={"device": worker.backed_up is not None})
 
     def ready(self) -> dict[str, str | None]:
         """Model, broker, partitions (or standing by), queries, and that results are taken off its hands."""
@@ -50,7 +50,7 @@ class Vitals:
             "broker": broker,
             "partitions": self._partitions(worker),
             "queries": None if worker.queries_known else "no set of queries is known: Redis has not answered yet",
-            "results": "wait for Kafka; no more frames are taken in" if worker.backed_up else None,
+            "results": worker.backed_up,
         }
 
     def _partitions(self, worker: Worker) -> str | None:

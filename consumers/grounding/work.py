@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.cloudevents import Headers, event_headers, rejected_headers
 from infra.contracts import MessageReference
+from infra.errors import BrokerError, MessageTooLarge
 from infra.topics import TopicName
+
+SlotT = TypeVar("SlotT")
 
 KEPT = 10
 """Boxes, and entries of a timeline, that a message keeps when the broker refuses it for its size."""
@@ -87,6 +90,25 @@ class Work:
     committed: Callable[[], None] = _nothing
 
 
+def to_reduce(refused: Mapping[SlotT, tuple[Outgoing, BrokerError]]) -> list[SlotT]:
+    """Which of the messages that a broker refused are to blame.
+
+    It refuses a batch for its size as a whole: of those of a topic that are called too large, the largest is meant.
+    """
+    blamed: dict[TopicName, SlotT] = {}
+    others = []
+    for slot, (message, error) in refused.items():
+        if not isinstance(error, MessageTooLarge):
+            others.append(slot)
+        elif message.topic not in blamed or _size(message) > _size(refused[blamed[message.topic]][0]):
+            blamed[message.topic] = slot
+    return [*others, *blamed.values()]
+
+
+def _size(message: Outgoing) -> int:
+    return len(message.key) + len(message.value or b"")
+
+
 def reduced(message: Outgoing) -> Outgoing | None:
     """A message that the broker refused, with less in it; None when nothing is left that could be taken away."""
     if message.value is None:
@@ -113,3 +135,11 @@ def _shortened(content: Any) -> Any:
 def _ends(entries: list[Any]) -> list[Any]:
     """The first and the last: the best boxes; how an alert began and where it stands."""
     return entries if len(entries) <= KEPT else entries[: KEPT // 2] + entries[-KEPT // 2 :]
+
+
+def finishes(works: list[Work]) -> dict[int, dict[int, str]]:
+    """Offsets of the frames that the works came of, and their fates, by partition."""
+    found: dict[int, dict[int, str]] = {}
+    for work in works:
+        found.setdefault(work.partition, {}).update({} if work.offset is None else {work.offset: work.fate})
+    return found

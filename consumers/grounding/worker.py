@@ -159,9 +159,9 @@ class Worker:
         return self._follower.available or self._follower.current.revision > 0
 
     @property
-    def backed_up(self) -> bool:
-        """Whether so many results wait for Kafka that no more frames are taken in."""
-        return self._outbox.full
+    def backed_up(self) -> str | None:
+        """Why results do not leave this worker now, in words, or None."""
+        return self._outbox.trouble
 
     def health(self) -> str | None:
         """What is wrong, in words, or None."""

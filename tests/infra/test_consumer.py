@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Message, TopicPartition
 
 from infra.broker import LocalBroker
 from infra.errors import BrokerUnavailable, TopicMissing
-from infra.kafka import Consumer, Publisher, follow, subscribe, wait_for_broker
+from infra.kafka import Consumer, Publisher, committed_offsets, follow, subscribe, wait_for_broker
 from infra.process import free_port
 from infra.settings import KafkaSettings
 from infra.topics import create_topics, topic_name
@@ -51,6 +52,27 @@ def test_uncommitted_message_is_read_again(kafka: KafkaSettings) -> None:
         assert _next(first).value() == b"2"
     with _member(kafka, topic) as second:
         assert _next(second).value() == b"2"
+
+
+def test_what_is_committed_can_be_asked_while_a_member_polls(kafka: KafkaSettings) -> None:
+    """Another thread learns what the group has committed, although the member polls without a pause."""
+    topic = topic_name(kafka.prefix, "frames")
+    _publish(kafka, topic, b"1")
+    with _member(kafka, topic) as member:
+        message = _next(member)
+        number = message.partition()
+        _commit(member, message)
+        with ThreadPoolExecutor(1) as other:
+            part = TopicPartition(topic, 0 if number is None else number)
+            member.poll(0.05)
+            asked = other.submit(
+                committed_offsets, kafka, f"{kafka.prefix}group", [part], client_id="asks", seconds=10.0
+            )
+            for _ in range(1200):
+                if asked.done():
+                    break
+                member.poll(0.05)
+            assert [found.offset for found in asked.result(0.1)] == [1]
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from consumers.grounding.work import Outgoing, Work
 from infra.broker import LocalBroker
 from infra.contracts import AlertState
 from infra.redis_server import LocalRedis
@@ -242,3 +244,32 @@ def test_no_registry_and_no_cache_closes_nothing(
         line.wait_for_alerts("raised", "cleared", "closed")
     finally:
         line.close()
+
+
+@pytest.mark.timeout(120)
+def test_worker_whose_producer_failed_goes_on_while_it_polls(line: Line) -> None:
+    """Held up past its time-out, its producer is fenced: it finds out what counts, although it polls all the time."""
+    line.add("red")
+    worker = line.start(transaction_timeout_s=2.0, worker_id="held-up")
+    settings, partition = line.settings(worker_id="held-up"), min(worker.partitions)
+    name = "/".join(("simvg", line.kafka.prefix, settings.group, "held-up"))
+    calls: list[object] = []
+
+    def messages(places: object) -> list[Outgoing]:
+        calls.append(places)
+        if len(calls) == 1:
+            other = Producer({"bootstrap.servers": line.kafka.bootstrap, "transactional.id": name})
+            other.init_transactions(30)  # as the broker does after the time-out
+            line.until(lambda: worker.backed_up is not None)
+        return [Outgoing.json("detections", key="line-1", value="{}", id="1", source="/cameras/line-1")]
+
+    picture = Outgoing.image("evidence", key="a", value=b"jpeg", id="a/1", source="/cameras/line-1", part="frame")
+    lease = worker._commits.lease(partition)
+    worker._outbox.put(Work(partition=partition, lease=lease, offset=None, messages=messages, evidence=(picture,)))
+    line.until(lambda: line.messages("detections") or line.failures, 30)
+    assert not line.failures
+    assert [value for *_, value, _ in line.messages("evidence")] == [b"jpeg"]
+    assert len(calls) == 2
+    assert worker.backed_up is None
+    line.camera().play("rrrr")
+    line.wait_for_alerts("raised")

@@ -113,14 +113,22 @@ def test_a_message_that_is_too_large_is_cut_down(desk: Desk, until: Callable[...
 
 
 def test_a_message_that_cannot_be_cut_is_left_out(desk: Desk, until: Callable[..., None]) -> None:
-    """A poisonous message holds nothing up: it is left out, counted and logged, and all others are written once."""
+    """A poisonous message holds nothing up: it is left out, counted and logged, and all others are written once.
+
+    Also its neighbours of the same topic, which the broker refuses with it, and which lose nothing.
+    """
     limit(desk.kafka, "alerts", 4000)
-    desk.put(message("detections", {"n": 0}))
-    desk.put(message("alerts", {"reason": "x" * 10_000}), message("detections", {"n": 1}))
-    desk.put(Outgoing("alerts", b"", b"no key on a compacted topic", []), message("detections", {"n": 2}))
-    until(lambda: len(desk.written("detections")) == 3)
-    assert [json.loads(value)["n"] for value in desk.written("detections")] == [0, 1, 2]
-    assert [value for value in desk.written("alerts") if b"reason" in value or b"no key" in value] == []
+    neighbour = {"boxes": [[n / 100, 0.0, 1.0, 1.0] for n in range(KEPT + 5)]}
+    desk.put(
+        message("alerts", {"reason": "x" * 10_000}),
+        message("alerts", neighbour),
+        message("detections", {"n": 0}),
+    )
+    desk.put(message("alerts", {"reason": "y" * 9_000}), message("detections", {"n": 1}))
+    until(lambda: len(desk.written("detections")) == 2)
+    assert [json.loads(value)["n"] for value in desk.written("detections")] == [0, 1]
+    alerts = [json.loads(value) for value in desk.written("alerts") if not value.startswith(b"xx")]  # of `limit`
+    assert alerts == [neighbour]
 
 
 def test_work_of_an_earlier_lease_is_not_written(desk: Desk, until: Callable[..., None]) -> None:

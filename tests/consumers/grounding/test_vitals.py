@@ -28,7 +28,7 @@ class FakeWorker:
     clock: Clock
     started: bool = True
     queries_known: bool = True
-    backed_up: bool = False
+    backed_up: str | None = None
     partitions: set[int] = field(default_factory=lambda: {0})
     fault: str | None = None
 
@@ -80,9 +80,9 @@ def test_stuck_thread_is_dead_unless_it_waits_for_kafka() -> None:
     worker.pulses.beat("device")
     clock.now = 11.0
     assert _wrong(vitals.live()) == {"poll loop", "device"}
-    worker.backed_up = True
+    worker.backed_up = "wait for Kafka for 6 s (Kafka was asked to commit the transaction 6 s ago: no answer yet)"
     assert _wrong(vitals.live()) == {"poll loop"}
-    assert "results" in _wrong(vitals.ready())
+    assert vitals.ready()["results"] == worker.backed_up
 
 
 def test_failed_worker_is_dead() -> None:
