@@ -39,12 +39,9 @@ class Part(NamedTuple):
         return self.found * share + other.found * (1 - share)
 
 
-def attend_part(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Part:
-    """(..., L, d) scaled queries, (..., M, d), (..., M, d) → what they found; `hidden` (..., M) keys are not seen."""
-    scores = query @ key.transpose(-1, -2)
-    if hidden is not None:
-        scores = scores.masked_fill(hidden.unsqueeze(-2), float("-inf"))
-    scores = scores.float()
+def attend_part(query: Tensor, key: Tensor, value: Tensor) -> Part:
+    """(..., L, d) scaled queries, (..., M, d), (..., M, d) → what they found."""
+    scores = (query @ key.transpose(-1, -2)).float()
     mass = scores.logsumexp(dim=-1)
     return Part((scores - mass.unsqueeze(-1)).exp().to(value.dtype) @ value, mass)
 
@@ -64,6 +61,10 @@ def attend_beside(query: Tensor, key: Tensor, value: Tensor, own_scores: Tensor)
         What was found in the shared values (..., L, d), and the weights of the own ones (..., L, M).
     """
     own = own_scores.shape[-1]
+    if torch.compiler.is_exporting():
+        # a graph has no assignment in place: there it would be transposes and copies of all scores
+        weights = torch.cat([query @ key.transpose(-1, -2), own_scores], dim=-1).softmax(dim=-1)
+        return weights @ F.pad(value, (0, 0, 0, own)), weights[..., -own:]
     scores = (query @ F.pad(key, (0, 0, 0, own)).transpose(-1, -2)).float()
     scores[..., -own:] = own_scores
     weights = scores.softmax(dim=-1).to(value.dtype)

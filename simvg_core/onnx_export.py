@@ -21,13 +21,12 @@ from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
     FRAME,
-    FRAME_OUTPUTS,
     GATE,
     GATE_OUTPUTS,
     QUERY,
     QUERY_OUTPUTS,
     TEXT,
-    TEXT_OUTPUTS,
+    of_layers,
 )
 from simvg_core.errors import ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
@@ -36,11 +35,11 @@ from simvg_core.model import SimVGForGrounding
 OPSET = 20
 """The first with a general GridSample."""
 
-Shapes = dict[str, dict[int, Any]]
+Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
 
 class FramePass(nn.Module):
-    """(B, S, S, 3) uint8 BGR → image (B, P, E), keys and values (L, B, h, P, d), and the fine map if there is one."""
+    """(B, S, S, 3) uint8 BGR → image (B, P, E), L keys, L values (B, h, P, d), and the fine map if there is one."""
 
     mean: Tensor
     std: Tensor
@@ -54,14 +53,12 @@ class FramePass(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         pixels = (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
         tokens, seen, fine = standing.encode_image(self.model.encoder, pixels)
-        keys = torch.stack([layer.keys for layer in seen])
-        values = torch.stack([layer.values for layer in seen])
         image = self.model.image_projection(tokens)
-        return (image, keys, values) if fine is None else (image, keys, values, fine)
+        return (image, *_keys_values(seen), *(() if fine is None else (fine,)))
 
 
 class TextPass(nn.Module):
-    """Ids and mask (N, T) → text keys and values (L, N, h, T, d), queries (N, Q, E), pooled texts (N, E)."""
+    """Ids and mask (N, T) → L text keys, L text values (N, h, T, d), queries (N, Q, E), pooled texts (N, E)."""
 
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
@@ -70,8 +67,7 @@ class TextPass(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         text, seen = standing.encode_text(self.model.encoder, input_ids, attention_mask)
         queries, pooled = self.model.query_generator(text, attention_mask)
-        keys = torch.stack([layer.keys for layer in seen])
-        return keys, torch.stack([layer.values for layer in seen]), queries, pooled
+        return (*_keys_values(seen), queries, pooled)
 
 
 class QueryPass(nn.Module):
@@ -84,20 +80,20 @@ class QueryPass(nn.Module):
     def forward(
         self,
         image: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        text_keys: Tensor,
-        text_values: Tensor,
+        keys: tuple[Tensor, ...],
+        values: tuple[Tensor, ...],
+        text_keys: tuple[Tensor, ...],
+        text_values: tuple[Tensor, ...],
         attention_mask: Tensor,
         queries: Tensor,
         pooled: Tensor,
         fine: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         frames, count = image.shape[0], queries.shape[0]
-        of_image = [standing.KeysValues(*layer) for layer in zip(keys.unbind(0), values.unbind(0), strict=True)]
+        of_image = [standing.KeysValues(*layer) for layer in zip(keys, values, strict=True)]
         of_text = [
             standing.KeysValues(key.unsqueeze(0), value.unsqueeze(0))
-            for key, value in zip(text_keys.unbind(0), text_values.unbind(0), strict=True)
+            for key, value in zip(text_keys, text_values, strict=True)
         ]
         mask = attention_mask.unsqueeze(0)
         objects = standing.encode_objects(self.model.encoder, frames, count, of_image, of_text, mask)
@@ -140,20 +136,29 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     frame_pass, text_pass, query_pass = FramePass(model), TextPass(model), QueryPass(model)
     with torch.no_grad():
         seen, known = frame_pass(example), text_pass(ids, mask)
-    has_fine = len(seen) == len(FRAME_OUTPUTS)
-    _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, FRAME_OUTPUTS[: len(seen)], {"frames": {0: frames}})
+    layers = model.config.num_hidden_layers
+    keys, values = slice(1, 1 + layers), slice(1 + layers, 1 + 2 * layers)
+    fine = seen[1 + 2 * layers :]  # one or none
+    names = ("image", *of_layers("keys", layers), *of_layers("values", layers), *("fine" for _ in fine))
+    _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
+    text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), "queries", "pooled")
     _write(
         text_pass,
         out / f"{TEXT}.onnx",
         {"input_ids": ids, "attention_mask": mask},
-        TEXT_OUTPUTS,
+        text_names,
         {"input_ids": free, "attention_mask": free},
     )
-    inputs = dict(zip(FRAME_OUTPUTS, seen, strict=False)) | dict(zip(TEXT_OUTPUTS, known, strict=True))
-    shapes: Shapes = {"image": {0: frames}, "keys": {1: frames}, "values": {1: frames}, "attention_mask": free}
-    shapes |= {name: {1: texts, 3: tokens} for name in ("text_keys", "text_values")}
-    shapes |= {"queries": {0: texts}, "pooled": {0: texts}} | ({"fine": {0: frames}} if has_fine else {})
+    inputs: dict[str, Any] = {"image": seen[0], "keys": seen[keys], "values": seen[values]}
+    inputs |= {"text_keys": known[:layers], "text_values": known[layers : 2 * layers]}
+    inputs |= {"attention_mask": mask, "queries": known[-2], "pooled": known[-1]} | dict(
+        zip(["fine"], fine, strict=False)
+    )
+    shapes: Shapes = {name: ({0: frames},) * layers for name in ("keys", "values")}
+    shapes |= {name: ({0: texts, 2: tokens},) * layers for name in ("text_keys", "text_values")}
+    shapes |= {"image": {0: frames}, "attention_mask": free, "queries": {0: texts}, "pooled": {0: texts}}
+    shapes["fine"] = {0: frames}
     if model.auxiliary is not None:
         given = {"image": seen[0], "pooled": known[-1]}
         _write(
@@ -163,7 +168,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
             GATE_OUTPUTS,
             {"image": {0: frames}, "pooled": {0: texts}},
         )
-    _write(query_pass, out / f"{QUERY}.onnx", inputs | {"attention_mask": mask}, QUERY_OUTPUTS, shapes)
+    _write(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})
     card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return out
@@ -172,7 +177,17 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
 _LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
 
 
-def _write(module: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: tuple[str, ...], shapes: Shapes) -> None:
+def _keys_values(seen: list[standing.KeysValues]) -> tuple[Tensor, ...]:
+    return (*(layer.keys for layer in seen), *(layer.values for layer in seen))
+
+
+def _write(module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple[str, ...], shapes: Shapes) -> None:
+    """One graph; an input that is a tuple of arrays becomes that many inputs."""
+    names = [
+        name
+        for key, value in inputs.items()
+        for name in (of_layers(key, len(value)) if type(value) is tuple else (key,))
+    ]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter about its own deprecated parts
         before = logging.root.manager.disable
@@ -181,7 +196,7 @@ def _write(module: nn.Module, path: Path, inputs: dict[str, Tensor], outputs: tu
             program = torch.onnx.export(
                 module,
                 kwargs=inputs,
-                input_names=list(inputs),
+                input_names=names,
                 output_names=list(outputs),
                 dynamic_shapes=shapes,
                 dynamo=True,

@@ -126,7 +126,7 @@ def encode_objects(
         text: per layer, rows = (B or 1, S): one set of texts per image, or one set shared by all images.
         text_mask: (B or 1, S, T), 1 = real token.
     """
-    hidden = F.pad(~text_mask.bool(), (0, encoder.object_tokens.shape[0]))[:, :, None]
+    hidden = ~text_mask.bool()[:, :, None, None]
     layers = list(zip(encoder.stack, image, text, strict=True))
     x = layers[0][0].spare(_first_layer, encoder, layers[0], hidden, num_images)
     for parts in layers[1:]:
@@ -141,7 +141,7 @@ _Layer = tuple[MultiwayLayer, KeysValues, KeysValues]
 def _first_layer(encoder: MultiwayEncoder, parts: _Layer, hidden: Tensor, num_images: int) -> Tensor:
     """The first layer: object tokens enter it alike, so image and texts are each looked at once, not once per pair.
 
-    `hidden` (B or 1, S, 1, T + K), True = padded text. Returns (B, S, K, D).
+    `hidden` (B or 1, S, 1, 1, T), True = padded text. Returns (B, S, K, D).
     """
     layer, image, text = parts
     x = encoder.embed_objects(1)
@@ -150,7 +150,9 @@ def _first_layer(encoder: MultiwayEncoder, parts: _Layer, hidden: Tensor, num_im
     query = query * query.shape[-1] ** -0.5
     rows = text.keys.shape[:2]
     on_image = attend_part(query, image.keys, image.values)  # (B, h, K, d)
-    beside = attend_part(query[None], *_with_own(text, key.expand(*rows, -1, -1, -1), value), hidden)
+    scores = _beside_scores(query[None], text, key[None].expand(*rows, -1, -1, -1), hidden).float()
+    mass = scores.logsumexp(dim=-1)
+    beside = Part(_found_beside((scores - mass.unsqueeze(-1)).exp(), text, value[None]), mass)
     attended = Part(on_image.found[:, None], on_image.mass[:, None]).merged(beside)  # (B, S, h, K, d)
     x = x.expand(num_images * rows[1], -1, -1)
     out: Tensor = layer.update(x, attended.flatten(0, 1), spans)
@@ -165,22 +167,31 @@ def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tens
     pairs = x.flatten(0, 1)
     query, key, value = (part.unflatten(0, (images, slots)) for part in layer.heads(pairs, spans))  # (B, S, h, K, d)
     query = query * query.shape[-1] ** -0.5
-    own = _with_own(text, key, value)
-    own_scores = (query @ own.keys.transpose(-1, -2)).masked_fill(hidden.unsqueeze(-2), float("-inf"))
+    beside = _beside_scores(query, text, key, hidden)
     # Image keys serve all slots of their image in one product: (B, S, h, K, …) ↔ (B, h, S·K, …).
-    query, own_scores = (part.transpose(1, 2).flatten(2, 3) for part in (query, own_scores))
-    parts_found = attend_beside(query, *image, own_scores)
+    query, beside = (part.transpose(1, 2).flatten(2, 3) for part in (query, beside))
+    parts_found = attend_beside(query, *image, beside)
     found, weights = (part.unflatten(2, (slots, num_objects)).transpose(1, 2) for part in parts_found)
-    attended = (found + weights @ own.values).flatten(0, 1)
+    attended = (found + _found_beside(weights, text, value)).flatten(0, 1)
     out: Tensor = layer.update(pairs, attended, spans)
     return out.unflatten(0, (images, slots))  # type: ignore[no-any-return]
 
 
-def _with_own(text: KeysValues, key: Tensor, value: Tensor) -> KeysValues:
-    """Keys and values of each text, (B or 1, S, h, T, d), followed by its object tokens' own (B, S, h, K, d)."""
-    shape = (*key.shape[:3], -1, -1)
-    parts = ((text.keys, key), (text.values, value))
-    return KeysValues(*(torch.cat([seen.expand(shape), own.expand(shape)], dim=3) for seen, own in parts))
+def _beside_scores(query: Tensor, text: KeysValues, key: Tensor, hidden: Tensor) -> Tensor:
+    """Scores of object tokens (B, S, h, K, d) for their text and for each other, (B, S, h, K, T + K).
+
+    Only scores are joined: to join the keys, many times larger, would copy every text for every frame.
+    """
+    of_text = (query @ text.keys.transpose(-1, -2)).masked_fill(hidden, float("-inf"))
+    return torch.cat([of_text, query @ key.transpose(-1, -2)], dim=-1)
+
+
+def _found_beside(weights: Tensor, text: KeysValues, value: Tensor) -> Tensor:
+    """What these scores' weights (B, S, h, K, T + K) find in text and object tokens, (B, S, h, K, d)."""
+    own = value.shape[-2]
+    weights = weights.to(value.dtype)
+    found: Tensor = weights[..., :-own] @ text.values + weights[..., -own:] @ value
+    return found
 
 
 def encode(

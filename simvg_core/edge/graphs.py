@@ -2,6 +2,8 @@
 
 An exported model folder holds `onnx/frame.onnx`, `onnx/text.onnx`, `onnx/query.onnx` and, of models with a heat map,
 `onnx/gate.onnx`; the names of their inputs and outputs are the field names used here and in `simvg_core.onnx_export`.
+Keys and values are one array per layer (`keys_0` …), their first axis is the frame or the text. Earlier exports stacked
+the layers in one array (`keys`), with frames or texts on the second axis: cut apart in the graph, they are copied.
 """
 
 from __future__ import annotations
@@ -20,14 +22,23 @@ CARD = "export.json"
 """Beside the graphs: what they were made from."""
 FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
-FRAME_OUTPUTS = ("image", "keys", "values", "fine")
-TEXT_OUTPUTS = ("text_keys", "text_values", "queries", "pooled")
+STACKED = ("keys", "values", "text_keys", "text_values")
 QUERY_OUTPUTS = ("logits", "boxes")
 GATE_OUTPUTS = ("warmth",)
 
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 Arrays = dict[str, NDArray[Any]]
+
+
+def of_layers(name: str, layers: int) -> tuple[str, ...]:
+    """Names of one array per layer."""
+    return tuple(f"{name}_{layer}" for layer in range(layers))
+
+
+def rows_axis(name: str) -> int:
+    """The axis of an input or output along which its frames or texts lie."""
+    return 1 if name in STACKED else 0
 
 
 class Graph(Protocol):

@@ -13,7 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.answers import UNKNOWN, Answer, Grounding, assemble
-from simvg_core.edge.graphs import CARD, FOLDER, FRAME, GATE, QUERY, TEXT, Arrays, Graph, Runtime, load_graph
+from simvg_core.edge.graphs import (
+    CARD,
+    FOLDER,
+    FRAME,
+    GATE,
+    QUERY,
+    TEXT,
+    Arrays,
+    Graph,
+    Runtime,
+    load_graph,
+    rows_axis,
+)
 from simvg_core.edge.queries import EdgeTexts
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError
 from simvg_core.fingerprint import fingerprint_of_folder
@@ -22,8 +34,6 @@ from simvg_core.quality import frame_problem
 from simvg_core.words import PAD, WordPacker, read_fast_pieces
 
 Floats = NDArray[np.float32]
-_BY_LAYER = ("keys", "values")
-"""Outputs of the frame graph whose first axis is the layer, not the frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +219,9 @@ class EdgeGrounder:
         for frame, row in enumerate(warm):
             kept = np.flatnonzero(row)
             if len(kept):
-                one = {name: part[:, frame : frame + 1] if name in _BY_LAYER else part[frame : frame + 1]
-                       for name, part in seen.items()}  # fmt: skip
-                found = self._ask(one, texts.select(kept.tolist()))
+                rows = slice(frame, frame + 1)
+                one = {name: part[:, rows] if rows_axis(name) else part[rows] for name, part in seen.items()}
+                found = self._ask(one, texts.select(kept))
                 scores[frame, kept], boxes[frame, kept] = found[0][0], found[1][0]
         return scores, boxes
 
@@ -232,7 +242,7 @@ class EdgeGrounder:
             ids[place, : len(row)] = row
         mask = (np.arange(ids.shape[1]) < np.array([[len(row)] for row in rows])).astype(np.int64)
         found = self._text({"input_ids": ids, "attention_mask": mask})
-        return EdgeTexts(attention_mask=mask, **found)
+        return EdgeTexts.of(mask, found)
 
 
 def _fingerprint(folder: Path) -> str:

@@ -1,16 +1,18 @@
 """Compiled texts as arrays: what `simvg_core.standing.CompiledTexts` is for torch.
 
-Shapes: N texts, T tokens of the longest, L layers, h heads, d head width, Q answers, E head width of the branches.
+Shapes: N texts, T tokens of the longest, h heads, d head width, Q answers, E head width of the branches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simvg_core.edge.graphs import Arrays, rows_axis
 
 Floats = NDArray[np.float32]
 
@@ -20,10 +22,15 @@ class EdgeTexts:
     """Everything about N texts that no frame can change. Names are those of the graphs' inputs."""
 
     attention_mask: NDArray[np.int64]  # (N, T), 1 = real token
-    text_keys: Floats  # (L, N, h, T, d)
-    text_values: Floats  # (L, N, h, T, d)
     queries: Floats  # (N, Q, E)
     pooled: Floats  # (N, E)
+    layers: Arrays  # keys and values of every layer, (N, h, T, d) each; of earlier exports (L, N, h, T, d)
+
+    @classmethod
+    def of(cls, mask: NDArray[np.int64], found: Arrays) -> EdgeTexts:
+        """From the text graph's outputs."""
+        layers = dict(found)
+        return cls(mask, layers.pop("queries"), layers.pop("pooled"), layers)
 
     def __len__(self) -> int:
         return len(self.attention_mask)
@@ -35,18 +42,19 @@ class EdgeTexts:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By input name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {"attention_mask": self.attention_mask, "queries": self.queries, "pooled": self.pooled}
+        return {**own, **self.layers}
 
-    def select(self, kept: Sequence[int]) -> EdgeTexts:
-        """The texts at these places, in this order."""
+    def select(self, kept: Sequence[int] | NDArray[np.intp]) -> EdgeTexts:
+        """The texts at these places, in this order, padded to the longest of them."""
         places = np.asarray(kept, np.intp)
-        return EdgeTexts(
-            self.attention_mask[places],
-            np.ascontiguousarray(self.text_keys[:, places]),
-            np.ascontiguousarray(self.text_values[:, places]),
-            self.queries[places],
-            self.pooled[places],
-        )
+        mask = self.attention_mask[places]
+        length = int(mask.sum(axis=1).max(initial=1))
+        layers = {
+            name: part[places, :, :length] if rows_axis(name) == 0 else part[:, places, :, :length]
+            for name, part in self.layers.items()
+        }
+        return EdgeTexts(mask[:, :length], self.queries[places], self.pooled[places], layers)
 
     def joined(self, other: EdgeTexts) -> EdgeTexts:
         """These texts, then the others; the shorter set is padded to the length of the longer one."""
@@ -54,21 +62,16 @@ class EdgeTexts:
         first, second = self._padded(length), other._padded(length)
         return EdgeTexts(
             np.concatenate([first.attention_mask, second.attention_mask]),
-            np.concatenate([first.text_keys, second.text_keys], axis=1),
-            np.concatenate([first.text_values, second.text_values], axis=1),
             np.concatenate([first.queries, second.queries]),
             np.concatenate([first.pooled, second.pooled]),
+            {name: np.concatenate([part, second.layers[name]], rows_axis(name)) for name, part in first.layers.items()},
         )
 
     def _padded(self, length: int) -> EdgeTexts:
         more = length - self.attention_mask.shape[1]
         if more == 0:
             return self
-        along_tokens = ((0, 0), (0, 0), (0, 0), (0, more), (0, 0))
-        return EdgeTexts(
-            np.pad(self.attention_mask, ((0, 0), (0, more))),
-            np.pad(self.text_keys, along_tokens),
-            np.pad(self.text_values, along_tokens),
-            self.queries,
-            self.pooled,
-        )
+        layers = {
+            name: np.pad(part, ((0, 0),) * (part.ndim - 2) + ((0, more), (0, 0))) for name, part in self.layers.items()
+        }
+        return EdgeTexts(np.pad(self.attention_mask, ((0, 0), (0, more))), self.queries, self.pooled, layers)
