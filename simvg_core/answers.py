@@ -76,43 +76,38 @@ def assemble(
     best = scores.max(axis=-1, initial=0.0)
     found = kept.any(axis=-1)
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-
-    def one(frame: int, text: int) -> Answer:
-        top = float(best[frame, text])
-        if not found[frame, text]:
-            return Answer(top, *none)
-        chosen = kept[frame, text]
-        return _merged(top, pixels[frame, text][chosen], scores[frame, text][chosen], max_iou)
-
-    return [[one(frame, text) for text in range(scores.shape[1])] for frame in range(scores.shape[0])]
+    answers = [[Answer(top, *none) for top in row] for row in best.tolist()]
+    places = np.argwhere(found)
+    chosen = found.nonzero()
+    columns = _best_first(pixels[chosen], scores[chosen], kept[chosen], max_iou)
+    for (frame, text), boxes, values, left in zip(places.tolist(), *columns, strict=True):
+        answers[frame][text] = Answer(answers[frame][text].score, boxes[left], values[left])
+    return answers
 
 
-def _merged(best: float, boxes: Floats, scores: Floats, max_iou: float | None) -> Answer:
-    order = np.argsort(-scores, kind="stable").tolist() if max_iou is None else suppress(boxes, scores, max_iou)
-    return Answer(best, boxes[order], scores[order])
+def _best_first(
+    boxes: Floats, scores: Floats, kept: NDArray[np.bool_], max_iou: float | None
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Boxes (N, Q, 4) and scores (N, Q) of N texts, each text's best first, and which of them remain (N, Q).
 
-
-def suppress(boxes_xyxy: Floats, scores: Floats, max_iou: float) -> list[int]:
-    """Greedy non-maximum suppression of a handful of boxes.
-
-    Args:
-        boxes_xyxy: (n, 4) corners.
-        scores: (n,).
-        max_iou: a box that overlaps a better one by more than this is dropped.
-
-    Returns:
-        Indices of the kept boxes, best first.
+    With a thousand queries a loop over texts would take as long as the model: only one over the few answers is left.
     """
-    order: list[int] = np.argsort(-scores, kind="stable").tolist()
-    if len(order) < 2:
-        return order
-    low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
+    order = np.argsort(np.where(kept, -scores, np.inf), axis=1, kind="stable")
+    boxes = np.take_along_axis(boxes, order[..., None], axis=1)
+    scores = np.take_along_axis(scores, order, axis=1)
+    kept = np.take_along_axis(kept, order, axis=1)
+    if max_iou is not None:
+        crowded = overlaps(boxes) > max_iou
+        for place in range(1, kept.shape[1]):
+            kept[:, place] &= ~(crowded[:, place, :place] & kept[:, :place]).any(axis=1)
+    return boxes, scores, kept
+
+
+def overlaps(boxes_xyxy: Floats) -> Floats:
+    """Intersection over union of each with each, (..., n, 4) → (..., n, n)."""
+    low = np.maximum(boxes_xyxy[..., :, None, :2], boxes_xyxy[..., None, :, :2])
+    high = np.minimum(boxes_xyxy[..., :, None, 2:], boxes_xyxy[..., None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=-1)
-    overlaps = shared / (areas[:, None] + areas[None] - shared + _EPSILON)
-    kept: list[int] = []
-    for index in order:
-        if all(overlaps[index, other] <= max_iou for other in kept):
-            kept.append(index)
-    return kept
+    areas = np.prod(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], axis=-1)
+    ratio: Floats = shared / (areas[..., :, None] + areas[..., None, :] - shared + _EPSILON)
+    return ratio

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from simvg_core.answers import suppress
 from simvg_core.auxiliary import DenseAnswers, dense_loss, existence_loss, heat_map_loss, pointer_loss
 from simvg_core.boxes import cxcywh_to_xyxy, generalized_iou, iou, xyxy_to_cxcywh
 from simvg_core.configuration import SimVGConfig
@@ -135,9 +134,3 @@ def test_boxes_round_trip_and_overlaps():
     assert iou(corners[0], corners[0]).item() == pytest.approx(1, abs=1e-4)
     assert iou(corners[0], corners[1]).item() == 0
     assert generalized_iou(corners[0], corners[1]).item() < 0
-
-
-def test_suppression_of_no_boxes():
-    """Nothing in, nothing out."""
-    empty = torch.zeros(0, 4).numpy()
-    assert suppress(empty, empty[:, 0], 0.3) == []

@@ -1,0 +1,48 @@
+"""From scores and boxes to answers, for any number of texts at once."""
+
+import numpy as np
+import pytest
+
+from simvg_core.answers import assemble, overlaps
+
+
+def _greedy(boxes: np.ndarray, scores: np.ndarray, max_iou: float | None) -> list[int]:
+    """The rule, box by box: the best one first, and none that overlaps one already taken."""
+    taken: list[int] = []
+    for place in sorted(range(len(scores)), key=lambda place: -scores[place]):
+        crowded = overlaps(boxes)[place]
+        if max_iou is None or all(crowded[other] <= max_iou for other in taken):
+            taken.append(place)
+    return taken
+
+
+def test_no_texts_and_no_frames() -> None:
+    """Nothing in, nothing out."""
+    floor = np.zeros((1, 0, 1), np.float32)
+    assert assemble(np.zeros((2, 0, 3), np.float32), np.zeros((2, 0, 3, 4)), [(9, 9)] * 2, floor, 0.3) == [[], []]
+    assert assemble(np.zeros((0, 0, 3), np.float32), np.zeros((0, 0, 3, 4)), [], floor, None) == []
+
+
+@pytest.mark.parametrize("max_iou", [None, 0.0, 0.3], ids=["all kept", "none may touch", "some overlap"])
+def test_many_texts_are_answered_like_one_after_the_other(max_iou: float | None) -> None:
+    """Threshold, merging and order of each text are those of the rule, whatever stands beside it."""
+    rng = np.random.default_rng(3)
+    scores = rng.random((2, 40, 5)).astype(np.float32)
+    boxes = rng.uniform(0.1, 0.7, (2, 40, 5, 4)).astype(np.float32)
+    boxes[0, :3, :2, 2:] = 0  # without area
+    floor = rng.random((1, 40, 1)).astype(np.float32)
+    answers = assemble(scores, boxes, [(100, 200), (50, 50)], floor, max_iou)
+    states = set()
+    for frame, (height, width) in enumerate([(100, 200), (50, 50)]):
+        for text in range(40):
+            low = boxes[frame, text, :, :2] - boxes[frame, text, :, 2:] / 2
+            corners = np.concatenate([low, low + boxes[frame, text, :, 2:]], axis=1)
+            corners = (corners * np.tile([width, height], 2)).clip(0, np.tile([width, height], 2))
+            good = (scores[frame, text] >= floor[0, text]) & (boxes[frame, text, :, 2] > 0)
+            wanted = _greedy(corners[good], scores[frame, text][good], max_iou)
+            answer = answers[frame][text]
+            np.testing.assert_allclose(answer.boxes_xyxy_px, corners[good][wanted].reshape(-1, 4), atol=1e-4)
+            np.testing.assert_allclose(answer.scores, scores[frame, text][good][wanted])
+            assert answer.score == pytest.approx(scores[frame, text].max())
+            states.add(len(wanted))
+    assert {0, 1} <= states and max(states) > 1
