@@ -29,16 +29,22 @@ STEP_SECONDS = 0.5
 PATIENCE_SECONDS = 5.0
 """Kafka that has not answered for so long is said not to, at every fourfold of the time."""
 
+STUCK_SECONDS = 60.0
+"""A call that should return within :data:`STEP_SECONDS` and has not after so long will not return."""
+
+IDLE_MS = 5_000
+
 # What waiting does not cure: the message itself is refused.
 _REFUSED = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
 
 
 @dataclass(slots=True)
 class Sent:
-    """One message of the open transaction: where it lies once the broker has it, or why it was refused."""
+    """One message of the open transaction: where it lies once the broker has it, or why it was refused or lost."""
 
     place: MessageReference | None = None
     refused: BrokerError | None = None
+    lost: str | None = None
 
 
 class TransactionalPublisher:
@@ -75,6 +81,10 @@ class TransactionalPublisher:
             # After an outage of all brokers librdkafka 2.16 would forget its transaction coordinator with them and not
             # look for it again while a transaction is open. Known brokers and the bootstrap addresses are enough.
             "metadata.recovery.strategy": "none",
+            # librdkafka 2.16 waits without limit for a group coordinator that has left the cluster, and looks for the
+            # new one only when another of its connections changes (its issues 5456 and 5511): closing idle ones sees to
+            # that within seconds.
+            "connections.max.idle.ms": IDLE_MS,
         }
         self._producer: Producer | None = None
         self._sent: list[Sent] = []
@@ -82,6 +92,17 @@ class TransactionalPublisher:
         self._waits: tuple[str, float] | None = None
         self._answer = "no answer yet"
         self._told_s = PATIENCE_SECONDS
+        self._called: float | None = None
+
+    @property
+    def stuck(self) -> BrokerError | None:
+        """The error that a call of the Kafka library has not returned for too long: only a new process helps.
+
+        Any thread."""
+        called = self._called
+        if called is None or _clock() - called < STUCK_SECONDS:
+            return None
+        return BrokerError(f"a call of the Kafka library does not return; {self.waits or 'it was asked nothing'}")
 
     @property
     def waits(self) -> str | None:
@@ -129,6 +150,8 @@ class TransactionalPublisher:
                 sent.place = MessageReference(topic=topic, partition=partition, offset=offset)
             elif error.code() in _REFUSED:
                 sent.refused = translate(error, self._kafka, topic=topic)
+            else:
+                sent.lost = f"message for topic {topic}: {error.str()}"
 
         producer = self._open()
 
@@ -153,7 +176,8 @@ class TransactionalPublisher:
             while self._call(lambda: producer.flush(STEP_SECONDS)):
                 self._check()
         if any(sent.place is None for sent in self._sent):
-            raise TransactionAborted(next((str(s.refused) for s in self._sent if s.refused), "messages were lost"))
+            reasons = [str(one.refused or one.lost) for one in self._sent if one.refused or one.lost]
+            raise TransactionAborted(reasons[0] if reasons else "messages were lost")
 
     def commit(self, offsets: Sequence[TopicPartition], group: Any) -> None:
         """Makes all of it visible, and ``offsets`` (the next to read) those of the consumer's group.
@@ -214,6 +238,7 @@ class TransactionalPublisher:
     def _call(self, action: Callable[[], ResultT]) -> ResultT:
         """Again and again while the library says that this helps."""
         while True:
+            self._called = _clock()
             try:
                 return action()
             except (KafkaException, SystemError) as failed:
@@ -238,6 +263,8 @@ class TransactionalPublisher:
                 self._check()
                 if inner.code() != KafkaError._TIMED_OUT:
                     time.sleep(0.02)
+            finally:
+                self._called = None
 
 
 def _clock() -> float:

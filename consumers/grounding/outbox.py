@@ -112,7 +112,7 @@ class Outbox:
     @property
     def failure(self) -> Exception | None:
         """What cannot be cured by writing again; the worker must stop."""
-        return self._failure
+        return self._failure or self._publisher.stuck
 
     @property
     def full(self) -> bool:
@@ -205,7 +205,9 @@ class Outbox:
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self._write()
+                self._writing = time.monotonic()
+                self._write(self._writing)
+                self._writing, self._said = None, ""
         except BrokerUnavailable as error:
             if not self._given_up.is_set() and not self._closing:
                 self._failure = error
@@ -235,15 +237,8 @@ class Outbox:
             return True
         return any(work.urgent for _, work in self._queue)
 
-    def _write(self) -> None:
+    def _write(self, began: float) -> None:
         """One transaction, tried until it is committed or nothing of it is ours any more."""
-        self._writing = time.monotonic()
-        try:
-            self._write_whole(self._writing)
-        finally:
-            self._writing, self._said = None, ""
-
-    def _write_whole(self, began: float) -> None:
         with self._changed:
             works = [work for _, work in list(self._queue)[: self._works]]
         cuts: Counter[_Slot] = Counter()
@@ -292,8 +287,11 @@ class Outbox:
             ]
             self._publisher.commit(offsets, group)
         except TransactionAborted:
-            self._publisher.abort()
             refused = {slot: (message, one.refused) for slot, (message, one) in sent.items() if one.refused is not None}
+            if refused:
+                self._publisher.abort()
+            else:  # a new producer ends what this one leaves open, and has no stale word of where coordinators are
+                self._publisher.discard()
             for slot in to_reduce(refused):
                 cuts[slot] += 1
                 self._tell(*refused[slot])

@@ -1,14 +1,25 @@
-"""A Kafka cluster on this machine. Of three, every message is on all and counts when two have it."""
+"""A Kafka cluster on this machine. Of three, every message is on all and counts when two have it.
+
+It stands the loss of one broker. A second one that is lost before the first has caught up stops it (nothing is lost,
+nothing goes on until one is back): :meth:`LocalCluster.start` therefore waits until every partition is on all of them.
+"""
 
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from infra.broker import LocalBroker, new_cluster_id
+from infra.kafka_client import client_config
 from infra.process import free_port
 from infra.settings import KafkaSettings
+
+WHOLE_SECONDS = 60.0
 
 
 class LocalCluster:
@@ -59,9 +70,31 @@ class LocalCluster:
         return KafkaSettings(bootstrap=addresses, replication=self._size, partitions=4)
 
     def start(self) -> bool:
-        """Starts what does not run; together, because one alone is no quorum."""
+        """Starts what does not run; together, because one alone is no quorum. Returns when all have caught up."""
         with ThreadPoolExecutor(self._size) as pool:
-            return any(list(pool.map(lambda broker: broker.start(), self.brokers)))
+            started = any(list(pool.map(lambda broker: broker.start(), self.brokers)))
+        deadline = time.monotonic() + WHOLE_SECONDS
+        while behind := self._behind():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"after {WHOLE_SECONDS:.0f} s not on all brokers: {', '.join(behind)}")
+            time.sleep(0.2)
+        return started
+
+    def _behind(self) -> list[str]:
+        """Partitions that are not on all of their brokers, Kafka's own (of groups and transactions) too."""
+        admin = AdminClient(client_config(self.settings, client_id="fault-cluster"))
+        try:
+            metadata = admin.list_topics(timeout=10)
+        except KafkaException as error:
+            return [str(error)]
+        if len(metadata.brokers) < self._size:
+            return [f"{self._size - len(metadata.brokers)} brokers"]
+        return [
+            f"{topic} [{number}]"
+            for topic, described in metadata.topics.items()
+            for number, partition in described.partitions.items()
+            if set(partition.isrs) != set(partition.replicas) or partition.leader < 0
+        ]
 
     def stop(self, *, kill: bool = False) -> bool:
         """Takes the next one away."""
