@@ -128,7 +128,9 @@ def line(
     now = datetime.now(UTC)
     facts = {"id": "red", "text": "red", "cameras": ("line-1",), "created": now, "changed": now}
     delays = {"on_delay": Delay.parse("1"), "off_delay": Delay.parse("1")}
-    registry.add(StandingQuery.model_validate(facts | delays))
+    registry.add(StandingQuery.model_validate(facts | delays | {"severity": "critical"}))
+    # The worker is too slow for all frames, so that looks of this one are left out.
+    registry.add(StandingQuery.model_validate(facts | delays | {"id": "green", "text": "green", "severity": "low"}))
     registry.close()
     ports = {"line-1": free_port(), "line-2": free_port(), "away": free_port(), "worker": free_port()}
     pictures = _pictures(tmp_path / "pictures")
@@ -150,7 +152,7 @@ def line(
         camera("line-1", str(pictures), "--fps", "5", "--loop"),
         camera("line-2", str(pictures), "--fps", "2", "--loop", "--config", str(large)),  # its frames are too large
         camera("away", f"rtsp://127.0.0.1:{free_port()}/none"),
-        [sys.executable, "-m", "tests.consumers.grounding.colour_worker", settings.model_dump_json()],
+        [sys.executable, "-m", "tests.consumers.grounding.colour_worker", settings.model_dump_json(), "0.4"],
     ]
     with (tmp_path / "log").open("w") as log, contextlib.ExitStack() as processes:
         for command in commands:
@@ -174,6 +176,7 @@ def line(
         until(seen("count(up == 1) == 4"), 100)
         until(seen('rate(simvg_worker_alerts_total{state="raised"}[1m]) > 0'), 60)
         until(seen("rate(simvg_worker_frames_rejected_total[1m]) >= 0"), 60)
+        until(seen('rate(simvg_worker_looks_shed_total{query="green"}[1m]) > 0'), 60)
         yield prometheus, ports
 
 
@@ -210,6 +213,8 @@ def test_dashboards_and_rules_find_their_metrics(line: tuple[Prometheus, dict[st
     assert not empty, "nothing is found by:\n" + "\n".join(empty)
     groups = prometheus.get("rules")["groups"]
     assert [rule["health"] for group in groups for rule in group["rules"]] == ["ok"] * len(RULES)
+    left_out = {one["metric"]["severity"] for one in prometheus.query("simvg_worker_sampling < 1")}
+    assert left_out == {"low"}, "of an overloaded worker, and of no other severity"
     silent = {one["metric"]["camera"] for one in prometheus.query("simvg_camera_up == 0")}
     assert silent == {"away"}
 

@@ -1,6 +1,6 @@
-"""A worker process with the colour engine: ``python -m tests.consumers.grounding.colour_worker [SETTINGS_JSON]``.
+"""A worker process with the colour engine: ``python -m tests.consumers.grounding.colour_worker [SETTINGS [SECONDS]]``.
 
-Without settings it reads the environment, as `simvg work` does.
+SETTINGS are JSON; without them it reads the environment, as `simvg work` does. SECONDS: what a batch takes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def main() -> None:
     configure_logging(settings.telemetry, role="worker")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    worker, vitals = Worker(settings, ColourEngine()), Vitals(settings.kafka)
+    engine = ColourEngine(float(sys.argv[2]) if sys.argv[2:] else 0.0)
+    worker, vitals = Worker(settings, engine), Vitals(settings.kafka)
     vitals.attach(worker)
     port = settings.telemetry.metrics_port
     serving = (
