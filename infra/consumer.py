@@ -71,6 +71,10 @@ class Consumer:
         that was committed. Of :func:`follow` only."""
         return self._ends.get((partition.topic, partition.partition), -1) >= partition.offset
 
+    def positions(self) -> dict[int, int]:
+        """Of one topic that is followed: by partition, the offset up to which all has been handed out."""
+        return {partition: offset for (_, partition), offset in self._ends.items()}
+
     def poll(self, seconds: float) -> Message | None:
         """The next message, or None after ``seconds``. The broker being away for a while is also None.
 

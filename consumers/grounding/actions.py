@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -17,7 +18,7 @@ from confluent_kafka import Message
 from consumers.actions import parse_action
 from infra.contracts import OperatorAction
 from infra.errors import BadOperatorAction, BrokerError
-from infra.kafka import follow
+from infra.kafka import follow, last_offsets
 from infra.metrics import counter
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
@@ -28,6 +29,8 @@ MAX_KEPT = 50_000
 """Actions kept in memory; the oldest go first, which are about alerts that were closed long ago."""
 
 RETRY_SECONDS = 2.0
+CATCH_UP_SECONDS = 10.0
+LOOK_SECONDS = 0.02
 
 _READ = counter("simvg_worker_operator_actions_total", "operators' actions read", ("kind",))
 _UNREADABLE = counter(
@@ -79,11 +82,32 @@ class ActionReader:
         self._kafka = kafka
         self._book = book
         self._client_id = client_id
+        self._topic = topic_name(kafka.prefix, "operator-actions")
+        self._read: dict[int, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="operator-actions", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def catch_up(self, stopping: threading.Event, seconds: float = CATCH_UP_SECONDS) -> bool:
+        """Waits until all that operators have done by now is in the book, so that alarms taken over from another
+        worker hear of it at the frame at which they would have heard of it there.
+
+        False, and a warning, after ``seconds`` or when it cannot be read: monitoring goes on, acknowledging waits.
+        """
+        try:
+            ends = last_offsets(self._kafka, self._topic, client_id=self._client_id)
+        except BrokerError as error:
+            logger.warning("alarms are taken over without what operators did of late: %s", error)
+            return False
+        deadline = time.monotonic() + seconds
+        while any(self._read.get(number, -1) < end for number, end in ends.items()):
+            if stopping.is_set() or time.monotonic() > deadline:
+                logger.warning("alarms are taken over, and operators' actions are not all read after %g s", seconds)
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
 
     def stop(self, seconds: float | None = None) -> None:
         """Ends the thread: within a moment, or when a broker that is away has been waited for; waits for it, but no
@@ -93,15 +117,15 @@ class ActionReader:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        topic = topic_name(self._kafka.prefix, "operator-actions")
         told = ""
         while not self._stop.is_set():
             try:
-                with follow(self._kafka, [topic], client_id=self._client_id, from_beginning=True) as consumer:
+                with follow(self._kafka, [self._topic], client_id=self._client_id, from_beginning=True) as consumer:
                     told = ""
                     while not self._stop.is_set():
                         for message in consumer.consume(500, 0.2):
                             self._take(message)
+                        self._read = consumer.positions()
             except BrokerError as error:
                 # Acknowledging must wait, monitoring must not.
                 if str(error) != told:

@@ -31,7 +31,7 @@ from consumers.grounding.ledger import Ledger, Totals
 from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.outbox import Abandoned, Outbox
 from consumers.grounding.overload import Overload
-from consumers.grounding.plan import Look, Plan, make_plan
+from consumers.grounding.plan import Plan, make_plan
 from consumers.grounding.restore import read_patiently
 from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
@@ -288,6 +288,7 @@ class Worker:
 
         Without the states, raised alerts would be raised again and never closed: no frame is taken before.
         """
+        self._action_reader.catch_up(self._stop)
         states = read_patiently(self._settings.kafka, client_id=self._settings.worker_id, stop=self._stop)
 
         def adopt() -> None:
@@ -395,6 +396,3 @@ class Worker:
                 self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=skipped)
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             observe(frame.camera, stages)
-
-
-__all__ = ["Look", "Worker"]

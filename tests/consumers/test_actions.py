@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -95,6 +96,24 @@ def test_reader_skips_garbage_and_goes_on(kafka: KafkaSettings, until: Callable[
         until(lambda: len(book) == 2)
     finally:
         reader.stop()
+
+
+def test_reader_knows_when_it_has_all(kafka: KafkaSettings, kafka_without_topics: KafkaSettings) -> None:
+    """Whoever takes alarms over waits for what operators did before, and not for what cannot be read."""
+    book, stop = ActionBook(), threading.Event()
+    reader = ActionReader(kafka, book, client_id="test")
+    reader.start()
+    try:
+        for number in range(1, 6):
+            publish_action(kafka, make_action(number, query_id=f"q-{number}"))
+        assert reader.catch_up(stop)
+        assert len(book) == 5
+        stop.set()
+        publish_action(kafka, make_action(6))
+        assert ActionReader(kafka, book, client_id="idle").catch_up(stop) is False, "it was never started"
+    finally:
+        reader.stop()
+    assert ActionReader(kafka_without_topics, book, client_id="none").catch_up(threading.Event()) is False
 
 
 def test_alert_is_acknowledged_by_the_beginning_of_its_id(kafka: KafkaSettings) -> None:
