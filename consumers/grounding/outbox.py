@@ -204,10 +204,11 @@ class Outbox:
 
     def _run(self) -> None:
         try:
+            self._writing = time.monotonic()
+            self._publisher.connect()  # at once: what an earlier life has left open keeps its partitions from everybody
             while self._wait_for_work():
                 self._writing = time.monotonic()
                 self._write(self._writing)
-                self._writing, self._said = None, ""
         except BrokerUnavailable as error:
             if not self._given_up.is_set() and not self._closing:
                 self._failure = error
@@ -221,6 +222,7 @@ class Outbox:
 
     def _wait_for_work(self) -> bool:
         """Until a transaction is due; False at the end."""
+        self._writing, self._said = None, ""
         with self._changed:
             while not self._closing and not self._due(time.monotonic()):
                 first = self._queue[0][0] if self._queue else self._last
