@@ -271,8 +271,11 @@ class Judge:
         return alert.model_copy(update={"reason": f"{alert.reason}; decided {late:.0f} s after capture"})
 
     def _pictures(self, alert: Alert, picture: Picture) -> list[Outgoing]:
-        """The frame, to which the alert refers, and what was found on it."""
-        if alert.state is not AlertState.RAISED:
+        """The frame, to which the alert refers, and what was found on it.
+
+        Only where it was raised on this frame: what operators do to it later does not change what was seen.
+        """
+        if alert.state is not AlertState.RAISED or alert.frame != picture.frame.place:
             return []
         pictures = {
             "frame": frame_jpeg(picture.frame, picture.pixels, self._quality, MAX_MESSAGE_BYTES),

@@ -51,6 +51,27 @@ def test_acknowledgement_closes_a_latched_alert_behind_garbage(line: Line) -> No
     assert line.alerts()[2].timeline[-1].by == "mia"
 
 
+def test_what_operators_do_leaves_the_picture_as_it_was(line: Line) -> None:
+    """An alert that is shelved and unshelved later goes on showing the frame that raised it."""
+    line.add("red")
+    line.start()
+    camera = line.camera()
+    camera.play("rrrr")
+    (raised,) = line.wait_for_alerts("raised")
+    pictures = line.messages("evidence")
+    for number, kind in enumerate((ActionKind.SHELVE, ActionKind.UNSHELVE)):
+        publish_action(line.kafka, action(kind, alert_id=raised.id))
+
+        def told(done: int = number + 2) -> bool:
+            camera.play("r")
+            return len(line.alerts()) == done
+
+        line.until(told)
+    assert [alert.timeline[-1].by for alert in line.alerts()] == [None, "mia", "mia"]
+    assert {alert.evidence for alert in line.alerts()} == {raised.evidence}
+    assert line.messages("evidence") == pictures
+
+
 def test_shelved_query_goes_on_without_its_action_after_a_restart(line: Line) -> None:
     """What was shelved under one worker is shelved under the next, which reads the actions from the beginning."""
     line.add("red")
