@@ -18,7 +18,7 @@ from simvg_core.lineworld.draw import SPLITS, draw_scene
 from simvg_core.lineworld.picture import render
 from simvg_core.lineworld.tracer import Tracer
 
-VERSION = 2
+VERSION = 3
 """Raised when the same seed would give another scene: sets of two versions are not mixed."""
 
 COMMISSIONING = "commissioning"

@@ -226,6 +226,6 @@ def tube(path: Array, radius: float, sides: int = 12) -> Shape:
     i, j = np.meshgrid(np.arange(n - 1), np.arange(sides), indexing="ij")
     a, b = i * sides + j, i * sides + (j + 1) % sides
     faces = np.concatenate(
-        [np.stack([a, b, b + sides], -1).reshape(-1, 3), np.stack([a, b + sides, a + sides], -1).reshape(-1, 3)]
+        [np.stack([a, b + sides, b], -1).reshape(-1, 3), np.stack([a, a + sides, b + sides], -1).reshape(-1, 3)]
     )
     return Shape(points.reshape(-1, 3), normals.reshape(-1, 3), faces, np.zeros((n * sides, 2)))

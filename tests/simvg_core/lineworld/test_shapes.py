@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simvg_core.lineworld.parts import BUILDERS
 from simvg_core.lineworld.scene import Part
-from simvg_core.lineworld.shapes import Shape, block, join, lathe, placement, ring, rounded_rectangle, sheet, slab
+from simvg_core.lineworld.shapes import Shape, block, join, lathe, placement, ring, rounded_rectangle, sheet, slab, tube
 
 ANGLES = st.floats(-np.pi, np.pi)
 PLACES = st.floats(-500, 500)
@@ -27,6 +27,7 @@ SHAPES = {
     "slab": slab(rounded_rectangle(100, 60, 5), [], 8, 1),
     "slab with holes": slab(rounded_rectangle(100, 60, 5), [ring(6, 20, 10), ring(4, -30, 0)], 8, 1),
     "sheet": sheet(20, 10),
+    "tube": tube(np.stack([np.linspace(0, 60, 40), 9 * np.sin(np.linspace(0, 3, 40)), np.full(40, 4.0)], 1), 3),
 }
 
 
