@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from consumers.actions_cli import app as alerts_app
+from consumers.cameras_cli import app as cameras_app
 from consumers.demo.cli import demo
 from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("camera")(camera)
+app.add_typer(cameras_app, name="cameras")
 app.command("work")(work)
 app.add_typer(alerts_app, name="alerts")
 app.command("evidence")(evidence)

@@ -313,6 +313,7 @@ class ActionKind(StrEnum):
     UNSHELVE = "unshelve"
     VERDICT = "verdict"
     COMMENT = "comment"
+    FORGET = "forget"
 
 
 MAX_SHELF = timedelta(hours=24)
@@ -365,6 +366,8 @@ class OperatorAction(Contract):
             raise ValueError("a verdict is about an alert; give alert_id")
         if self.kind is ActionKind.COMMENT and not self.comment:
             raise ValueError("a comment has no words; give comment")
+        if self.kind is ActionKind.FORGET and (self.query_id != CAMERA_BLIND or self.camera is None):
+            raise ValueError(f"what is forgotten is one camera; give query_id {CAMERA_BLIND!r} and the camera")
         return self
 
 

@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from confluent_kafka import Message
 
 from consumers.actions import parse_action
-from infra.contracts import OperatorAction
+from infra.contracts import CAMERA_BLIND, ActionKind, OperatorAction
 from infra.errors import BadOperatorAction, BrokerError
 from infra.kafka import follow, last_offsets
-from infra.metrics import counter
+from infra.metrics import counter, gauge
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
 
@@ -33,6 +33,7 @@ CATCH_UP_SECONDS = 10.0
 LOOK_SECONDS = 0.02
 
 _READ = counter("simvg_worker_operator_actions_total", "operators' actions read", ("kind",))
+_KEPT = gauge("simvg_worker_operator_actions_kept", "different operators' actions that this worker knows")
 _UNREADABLE = counter(
     "simvg_worker_operator_actions_unreadable_total", "messages on operator-actions that are none; they are skipped"
 )
@@ -69,6 +70,13 @@ class ActionBook:
             for alert_id in alert_ids:
                 found += [a for a in self._by_target.get(alert_id, {}).values() if a.alert_id is not None]
         return tuple(found)
+
+    def forgotten(self) -> dict[str, OperatorAction]:
+        """Cameras that were taken out of the plant, each with the last action that says so."""
+        with self._lock:
+            about = list(self._by_target.get(CAMERA_BLIND, {}).values())
+        found = sorted((one for one in about if one.kind is ActionKind.FORGET), key=lambda one: one.at)
+        return {one.camera: one for one in found if one.camera is not None}
 
     def __len__(self) -> int:
         with self._lock:
@@ -145,3 +153,4 @@ class ActionReader:
             return
         _READ.labels(action.kind).inc()
         self._book.add(action)
+        _KEPT.set(len(self._book))

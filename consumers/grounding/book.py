@@ -48,6 +48,11 @@ class AlarmBook:
         with self._lock:
             return [state for (_, query), state in self._states.items() if query == query_id]
 
+    def of_cameras(self, cameras: Collection[str]) -> list[AlarmState]:
+        """States of all alarms at these cameras."""
+        with self._lock:
+            return [state for (camera, _), state in self._states.items() if camera in cameras]
+
     def over(self, plan: Plan) -> list[tuple[AlarmState, str]]:
         """Alarms that must end by this plan, each with the reason."""
         with self._lock:

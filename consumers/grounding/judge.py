@@ -152,6 +152,7 @@ class Judge:
     def tick(self, lease_of: Callable[[int], int], *, waiting: Collection[str] = ()) -> None:
         """Time passes: raises the alarms of cameras that have said nothing for too long, and lets operators' actions
         reach alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored."""
+        self._forget(lease_of)
         now_ns = self._clock_ns()
         states = self._book.of_query(CAMERA_BLIND)
         self._silence.tick(now_ns, [state.camera for state in states], waiting)
@@ -207,12 +208,24 @@ class Judge:
         """Ends the alarms that a new plan has no place for and closes their open alerts."""
         over = self._book.over(plan) if plan.known else []
         for state, reason in over:
-            ended = close(state, at=datetime.fromtimestamp(self._clock_ns() / 1e9, tz=UTC), reason=reason)
-            self._book.forget(state)
-            partition = state.frame.partition
-            alerts = [(alert, state.mode) for alert in ended.alerts]
-            self._put(partition, lease_of(partition), None, alerts, [], [], None, gone=state)
+            self._end(state, reason, lease_of)
         return len(over)
+
+    def _forget(self, lease_of: Callable[[int], int]) -> None:
+        """Ends the alarms of cameras that were taken out of the plant. One that sends frames later is a new one."""
+        gone = self._actions.forgotten()
+        for state in self._book.of_cameras(gone) if gone else ():
+            action = gone[state.camera]
+            if state.frame.captured_at <= action.at:
+                said = f": {action.comment}" if action.comment else ""
+                self._end(state, f"{action.by} took the camera out of the plant{said}", lease_of)
+
+    def _end(self, state: AlarmState, reason: str, lease_of: Callable[[int], int]) -> None:
+        ended = close(state, at=datetime.fromtimestamp(self._clock_ns() / 1e9, tz=UTC), reason=reason)
+        self._book.forget(state)
+        partition = state.frame.partition
+        alerts = [(alert, state.mode) for alert in ended.alerts]
+        self._put(partition, lease_of(partition), None, alerts, [], [], None, gone=state)
 
     def _put(
         self,

@@ -108,6 +108,8 @@ def _unshelved_by(query: StandingQuery, state: AlarmState, at: datetime) -> tupl
 
 
 def _concerns(state: AlarmState, action: OperatorAction) -> bool:
+    if action.kind is ActionKind.FORGET:
+        return False  # ends all alarms of a camera; see the judge
     if action.query_id is not None:
         return action.query_id == state.query_id and action.camera in (None, state.camera)
     return any(alert.id == action.alert_id for alert in state.alerts)
