@@ -9,8 +9,9 @@ from infra.contracts import Alert
 from tests.faults.plant import Plant
 from tests.faults.script import QUERIES
 
-Story = dict[tuple[str, str], list[tuple[int, str, str, int, int]]]
-"""Per camera and query: onset offset, alert id, state, onset sequence, sequence of the frame; an alert's in order."""
+Story = dict[tuple[str, str], list[tuple[int, str, str, int, int, str]]]
+"""Per camera and query: onset offset, alert id, state, onset sequence, sequence of the frame, and what was noted when
+and by whom (operators' actions among it); an alert's in order."""
 
 
 @dataclass
@@ -33,7 +34,9 @@ def story(alerts: list[Alert]) -> Story:
     """Transitions by camera and query, alerts by the offset of their onset, each alert's in the order of the topic."""
     found: Story = defaultdict(list)
     for alert in watched(alerts):
-        entry = (alert.onset.offset, alert.id, str(alert.state), alert.onset.sequence, alert.frame.sequence)
+        last = alert.timeline[-1]
+        told = f"{last.at.isoformat()} {last.by or ''} {last.note or ''} {alert.suppressed or ''}"
+        entry = (alert.onset.offset, alert.id, str(alert.state), alert.onset.sequence, alert.frame.sequence, told)
         found[alert.camera, alert.query.id].append(entry)
     return {where: sorted(entries, key=lambda entry: entry[0]) for where, entries in found.items()}
 
@@ -75,7 +78,7 @@ def _check_evidence(found: Differences, plant: Plant, alerts: list[Alert]) -> No
         if place is None or pictures.get((place.partition, place.offset)) != alert.id:
             found.other.append(f"evidence of {alert.id} ({alert.state}) is not where it says")
     used = {(a.evidence.partition, a.evidence.offset) for a in alerts if a.evidence is not None}
-    raised = [a for a in alerts if str(a.state) == "raised"]
+    raised = {(a.id, a.frame.offset) for a in alerts if str(a.state) == "raised"}  # not shelved and the like
     if len(used) != len(raised):
         found.other.append(f"{len(used)} pictures for {len(raised)} raised alerts")
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaException, TopicPartition
 
+from consumers.actions import publish_action
+from consumers.demo.scrape import scrape
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.offsets import Mark
 from consumers.grounding.settings import WorkerSettings
@@ -24,10 +26,11 @@ from infra.contracts import Alert, Delay, Detections, MessageReference, Standing
 from infra.errors import BrokerError
 from infra.kafka import Publisher, last_offsets
 from infra.kafka_client import client_config
+from infra.process import free_port
 from infra.queries import QueryRegistry
-from infra.settings import KafkaSettings, RedisSettings
+from infra.settings import KafkaSettings, RedisSettings, TelemetrySettings
 from infra.topics import TopicName, topic_name
-from tests.faults.script import QUERIES, Shot
+from tests.faults.script import QUERIES, Deed, Shot, moment_ns
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SESSION_S = 3.0
@@ -43,6 +46,11 @@ class WorkerProcess:
     child: subprocess.Popen[bytes]
     log: Path
     log_from: int
+    port: int
+
+    def knows(self, actions: int) -> bool:
+        """Whether it has read so many of the operators' actions."""
+        return scrape(self.port).total("simvg_worker_operator_actions_kept") >= actions
 
     @property
     def working(self) -> bool:
@@ -65,13 +73,15 @@ class WorkerProcess:
 
 @dataclass
 class Plant:
-    """One plant on a broker and a Redis that may go away at any time."""
+    """One plant on a broker and a Redis that may go away at any time. ``base_ns``: when its script begins."""
 
     kafka: KafkaSettings
     redis: RedisSettings
     folder: Path
+    base_ns: int
     workers: dict[str, WorkerProcess] = field(default_factory=dict)
     published: list[Shot] = field(default_factory=list)
+    done: list[Deed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +105,9 @@ class Plant:
 
     def start(self, name: str) -> WorkerProcess:
         """Starts a worker under this name, which keeps its last known queries of earlier lives."""
+        port = free_port()
         settings = WorkerSettings(
+            telemetry=TelemetrySettings(metrics_port=port),
             kafka=self.kafka,
             redis=self.redis,
             worker_id=name,
@@ -115,14 +127,14 @@ class Plant:
         with path.open("ab") as log:
             before = path.stat().st_size
             child = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
-        self.workers[name] = WorkerProcess(name, child, path, before)
+        self.workers[name] = WorkerProcess(name, child, path, before, port)
         return self.workers[name]
 
     def publish(self, shots: Iterable[Shot], pace_s: float = 0.0, between: Callable[[], None] | None = None) -> None:
         """Sends frames as cameras do and returns when Kafka has them all; ``between`` runs after each."""
         lost: list[BrokerError] = []
         for shot in shots:
-            message = shot.message(self.kafka, time.time_ns())
+            message = shot.message(self.kafka, moment_ns(self.base_ns, shot.order))
             self._publisher.send(**message, on_delivery=lambda error, _: lost.append(error) if error else None)  # type: ignore[arg-type]
             self._publisher.poll(pace_s)
             self.published.append(shot)
@@ -132,6 +144,14 @@ class Plant:
             if lost:
                 break
         assert not lost, f"frames were not published: {lost[:3]}"
+
+    def do(self, deeds: Iterable[Deed]) -> None:
+        """Sends what operators are going to do; returns when every worker knows of it, so that none is late."""
+        for deed in deeds:
+            publish_action(self.kafka, deed.action(self.base_ns))
+            self.done.append(deed)
+        running = [worker for worker in self.workers.values() if worker.running]
+        wait(lambda: all(w.knows(len(self.done)) for w in running if w.running), 60, "workers know what operators do")
 
     def read(self, topic: TopicName) -> list[tuple[MessageReference, bytes, bytes]]:
         """All committed messages of a topic: place, key, value."""

@@ -16,7 +16,7 @@ from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import create_topics
 from tests.faults.compare import Differences, Story, compare, story
 from tests.faults.plant import SESSION_S, Plant, wait
-from tests.faults.script import CAMERAS, Shot, write_script
+from tests.faults.script import CAMERAS, Deed, Shot, write_deeds, write_script
 
 KILL_INSIDE = "kill a worker inside a transaction"
 BROKER = "kill and restart the broker"
@@ -93,9 +93,12 @@ class FaultRun:
         self._script = write_script(settings.seed, len(self._faults), settings.frames, restarts)
         self._chance = random.Random(f"moments {settings.seed}")
         self._open = 0
+        self._deeds: list[list[Deed]] = []
+        base_ns = time.time_ns() // 1_000_000 * 1_000_000
         redis_settings = [RedisSettings(url=redis.url, prefix=name, timeout_s=1.0) for name in ("calm", "storm")]
         self._calm, self._storm = (
-            Plant(kafka.model_copy(update={"prefix": one.prefix}), one, folder / one.prefix) for one in redis_settings
+            Plant(kafka.model_copy(update={"prefix": one.prefix}), one, folder / one.prefix, base_ns)
+            for one in redis_settings
         )
 
     def run(self, report: Callable[[Round], None]) -> bool:
@@ -109,6 +112,7 @@ class FaultRun:
             for number, fault in enumerate(self._faults):
                 self._staff()
                 wait(self._shared, 120, "both workers hold partitions")
+                storm.do(self._deeds[number])
                 began, self._open = time.monotonic(), 0
                 self._disturb(fault, self._script[number])
                 self._staff()
@@ -132,7 +136,9 @@ class FaultRun:
         calm.start("calm")
         stories = []
         try:
-            for shots in self._script:
+            for number, shots in enumerate(self._script):
+                self._deeds.append(write_deeds(self._settings.seed, number, shots, calm.alerts()))
+                calm.do(self._deeds[number])
                 calm.publish(shots)
                 wait(calm.caught_up, self._settings.catch_up_s, "the undisturbed run is done")
                 stories.append(story(calm.alerts()))

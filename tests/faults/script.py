@@ -1,4 +1,4 @@
-"""What the cameras of a fault run show, frame by frame: a function of the seed alone."""
+"""What the cameras of a fault run show, frame by frame, and what operators do: a function of the seed alone."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import random
 from dataclasses import dataclass
 
 from infra.cloudevents import frame_headers
-from infra.contracts import FrameHeader
+from infra.contracts import ActionKind, Alert, AlertState, FrameHeader, OperatorAction, utc_from_ns
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
 from tests.consumers.grounding.conftest import HEIGHT, SQUARE, WIDTH, picture
 
 CAMERAS = tuple(f"line-{number}" for number in range(1, 5))
 QUERIES = ("red", "green")
-BASE_NS = 1_790_000_000_000_000_000
-PERIOD_NS = 100_000_000
+PERIOD_NS = 10_000_000
+"""Between two frames, of any cameras, by the clock of the script."""
 
 _IMAGES: dict[frozenset[str], bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One frame: what is on it, or, where ``broken``, an image that cannot be read."""
+    """One frame: what is on it, or, where ``broken``, an image that cannot be read; ``order``: its number in all."""
 
     camera: str
     epoch: str
     sequence: int
     colours: frozenset[str]
     broken: bool
+    order: int = 0
 
     @property
     def image(self) -> bytes:
@@ -60,6 +61,66 @@ class Shot:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What an operator does, at the time of a frame of the run: about one alert, or about a query at a camera."""
+
+    id: str
+    kind: ActionKind
+    order: int
+    alert: str | None = None
+    query: str | None = None
+    camera: str | None = None
+    until: int | None = None
+    """Order of the frame at whose time a shelving ends; None: when the alert has cleared."""
+
+    def action(self, base_ns: int) -> OperatorAction:
+        until = None if self.until is None else utc_from_ns(moment_ns(base_ns, self.until))
+        return OperatorAction(
+            id=self.id,
+            kind=self.kind,
+            at=utc_from_ns(moment_ns(base_ns, self.order)),
+            by="mia",
+            alert_id=self.alert,
+            query_id=self.query,
+            camera=self.camera,
+            until=until,
+        )
+
+
+def moment_ns(base_ns: int, order: int) -> int:
+    """Time of a frame by the clock of the script."""
+    return base_ns + order * PERIOD_NS
+
+
+def write_deeds(seed: int, round_number: int, shots: list[Shot], alerts: list[Alert]) -> list[Deed]:
+    """What operators do in a round: acknowledge two alerts that are still open, and acknowledge, shelve and unshelve
+    what comes up at some camera. ``alerts``: all transitions before it."""
+    chance = random.Random(f"operators {seed} {round_number}")
+    first, last = shots[0].order, shots[-1].order
+    last_of = {alert.id: alert for alert in alerts if alert.query.id in QUERIES}
+    unseen = sorted(id for id, alert in last_of.items() if alert.state is AlertState.RAISED)
+    chosen = chance.sample(unseen, min(2, len(unseen)))
+    deeds: list[Deed] = []
+
+    def add(kind: ActionKind, order: int, **about: str | int | None) -> None:
+        deeds.append(Deed(id=f"deed-{round_number}-{len(deeds)}", kind=kind, order=order, **about))  # type: ignore[arg-type]
+
+    for alert in chosen:
+        add(ActionKind.ACKNOWLEDGE, chance.randint(first, last), alert=alert)
+    for camera in CAMERAS:
+        query, order = chance.choice(QUERIES), chance.randint(first, last)
+        kind = chance.choice((ActionKind.ACKNOWLEDGE, ActionKind.SHELVE, ActionKind.SHELVE))
+        if kind is ActionKind.ACKNOWLEDGE:
+            add(kind, order, query=query, camera=camera)
+            continue
+        until = chance.choice((None, order + chance.randint(1, 80)))
+        add(kind, order, query=query, camera=camera, until=until)
+        if until is None:
+            add(ActionKind.UNSHELVE, order + chance.randint(1, 80), query=query, camera=camera)
+    return deeds
+
+
 def write_script(seed: int, rounds: int, frames: int, restarts: frozenset[int]) -> list[list[Shot]]:
     """Per round, the shots of all cameras in turn, ``frames`` of each.
 
@@ -69,7 +130,7 @@ def write_script(seed: int, rounds: int, frames: int, restarts: frozenset[int]) 
     present: dict[tuple[str, str], int] = {}
     epochs = dict.fromkeys(CAMERAS, "e0")
     numbers = dict.fromkeys(CAMERAS, 0)
-    script = []
+    script, order = [], 0
     for round_number in range(rounds):
         if round_number in restarts:
             epochs[CAMERAS[0]], numbers[CAMERAS[0]] = f"e{round_number + 1}", 0
@@ -87,7 +148,8 @@ def write_script(seed: int, rounds: int, frames: int, restarts: frozenset[int]) 
                         seen.add(colour)
                     present[camera, colour] = max(left - 1, 0)
                 broken = chance.random() < 0.01
-                shots.append(Shot(camera, epochs[camera], numbers[camera], frozenset(seen), broken))
+                shots.append(Shot(camera, epochs[camera], numbers[camera], frozenset(seen), broken, order))
+                order += 1
                 numbers[camera] += 1
         script.append(shots)
     return script
