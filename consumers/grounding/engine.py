@@ -35,6 +35,9 @@ EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
 MIN_BOX_SCORE = 0.02
 """Boxes of a lower score are never shown; above it the query's own thresholds decide."""
 
+COMPILED_AT_ONCE = 500
+"""Texts that go through the text pass together."""
+
 
 class Compiled(Protocol):
     """Texts made ready for many frames."""
@@ -44,9 +47,9 @@ class Compiled(Protocol):
 
     def copy(self) -> Any: ...
 
-    def add(self, texts: str) -> Any: ...
+    def add(self, texts: Sequence[str]) -> Any: ...
 
-    def remove(self, texts: Sequence[str]) -> Any: ...
+    def remove(self, texts: Sequence[int]) -> Any: ...
 
 
 class AnyGrounder(Protocol):
@@ -87,15 +90,20 @@ class GrounderEngine:
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         refused: dict[str, str] = {}
         compiled = self._all.copy()
+        accepted: list[str] = []
         for text in sorted(set(texts) - set(compiled.texts)):
             reason = self._refusal(text)
             if reason is None:
-                compiled.add(text)
+                accepted.append(text)
             else:
                 refused[text] = reason
+        # Each addition copies what is there: thousands of queries one by one would take minutes.
+        for start in range(0, len(accepted), COMPILED_AT_ONCE):
+            compiled.add(accepted[start : start + COMPILED_AT_ONCE])
         wanted = frozenset(texts) - set(refused)
         # Frames of the set before this one may still be on their way to the model.
-        compiled.remove([text for text in compiled.texts if text not in wanted | self._last])
+        known = wanted | self._last
+        compiled.remove([place for place, text in enumerate(compiled.texts) if text not in known])
         with self._lock:
             self._all, self._last, self._selections = compiled, wanted, {}
         return refused
@@ -130,9 +138,10 @@ class GrounderEngine:
             compiled, selections = self._all, self._selections
         if words not in selections:
             chosen = compiled.copy()
-            chosen.remove([text for text in compiled.texts if text not in words])
-            if set(chosen.texts) != set(words):
-                raise KeyError(f"texts {sorted(set(words) - set(chosen.texts))} were never compiled")
+            wanted = set(words)
+            chosen.remove([place for place, text in enumerate(compiled.texts) if text not in wanted])
+            if set(chosen.texts) != wanted:
+                raise KeyError(f"texts {sorted(wanted - set(chosen.texts))} were never compiled")
             selections[words] = chosen
         return selections[words]
 

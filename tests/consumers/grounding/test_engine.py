@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from consumers.grounding.decode import decode
 from consumers.grounding.engine import GrounderEngine, load_engine
 from consumers.grounding.frames import Pixels
 from infra.contracts import Delay, State
@@ -26,10 +29,10 @@ from tests.consumers.grounding.conftest import Line
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue"]
 
 
-def make_engine(attention: str = "standing") -> GrounderEngine:
+def make_engine(attention: str = "standing", **settings: object) -> GrounderEngine:
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    config = SimVGConfig.tiny(attention=attention, num_queries=3, tokenizer="fast", vocab_size=16)
+    config = SimVGConfig.tiny(attention=attention, num_queries=3, tokenizer="fast", vocab_size=16, **settings)
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     grounder = Grounder(SimVGForGrounding(config), SimVGProcessor(config, FastPieces(tokenizer)), check_quality=False)
@@ -46,6 +49,7 @@ def test_nothing_to_compile() -> None:
     engine = make_engine()
     assert engine.compile([]) == {}
     assert engine.ground([], []) == []
+    assert engine.ground([picture()], [[]]) == [{}]
 
 
 @pytest.mark.parametrize("attention", ["standing", "joint"])
@@ -110,6 +114,73 @@ def test_texts_of_the_set_before_may_still_be_asked() -> None:
     engine.compile(["red cap"])
     with pytest.raises(KeyError, match="missing bolt"):
         engine.ground([picture()], [["missing bolt"]])
+
+
+def test_five_thousand_queries_are_answered() -> None:
+    """Each gets its own answer: that of the query asked alone, wherever in the set it stands."""
+    engine = make_engine()
+    known = [*WORDS[4:], "flux"]  # six words make 7,776 texts of five
+    texts = [" ".join(words) for words in itertools.islice(itertools.product(known, repeat=5), 5000)]
+    refused = engine.compile(texts)
+    asked = [text for text in texts if text not in refused]
+    assert all("flux" in text for text in refused) and len(asked) > 2000
+    engine.compile([*asked, *(f"{text} cap" for text in asked)])
+    asked = [*asked, *(f"{text} cap" for text in asked)]
+    assert len(asked) >= 5000
+    found = engine.ground([picture()], [asked])[0]
+    assert sorted(found) == sorted(asked)
+    for text in (asked[0], asked[len(asked) // 2], asked[-1]):
+        assert found[text].score == pytest.approx(engine.ground([picture()], [[text]])[0][text].score, abs=1e-5)
+
+
+def test_an_8k_frame_is_judged_like_a_small_one() -> None:
+    """7680×4320 pixels, the most a worker decodes, of the same scene: the same answer, boxes as shares of the frame."""
+    engine = make_engine(resize="area")
+    engine.compile(["red cap"])
+    blocks = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    small, large = (
+        np.asarray(np.kron(blocks, np.ones((height, width, 1), np.uint8)), np.uint8)
+        for height, width in ((12, 12), (540, 960))
+    )
+    assert large.shape == (4320, 7680, 3) and engine.problem(large) is None
+    first, second = (engine.ground([view], [["red cap"]])[0]["red cap"] for view in (small, large))
+    assert second.score == pytest.approx(first.score, abs=1e-4)
+    assert np.allclose(second.boxes, first.boxes, atol=1e-3)
+
+
+STORED = {
+    "greyscale": lambda frame: cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY),
+    "16 bit": lambda frame: frame.astype(np.uint16) * 257,
+    "greyscale of 16 bit": lambda frame: cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.uint16) * 257,
+    "alpha": lambda frame: cv2.cvtColor(frame, cv2.COLOR_BGR2BGRA),
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_frames_of_other_kinds_are_answered_like_their_colour_picture(kind: str) -> None:
+    """Decoded as the worker does, a frame without colours, of more bits or with alpha gives the answer of its picture
+    in 8-bit colour."""
+    engine = make_engine()
+    engine.compile(["red cap", "missing bolt"])
+    frame = picture()
+    if "greyscale" in kind:
+        frame = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    message = bytes(cv2.imencode(".png", STORED[kind](frame))[1])
+    height, width = frame.shape[:2]
+    view = decode(message, width=width, height=height, max_pixels=height * width)
+    assert view.dtype == np.uint8 and view.shape == frame.shape
+    given, usual = (engine.ground([one], [["red cap", "missing bolt"]])[0] for one in (view, frame))
+    assert given == usual and engine.problem(view) is None
+
+
+def test_a_frame_of_one_pixel_is_no_ground_for_an_answer() -> None:
+    """It is decoded and named as a problem, so that every query is unknown there; the model itself does not fail."""
+    engine = make_engine()
+    engine.compile(["red cap"])
+    message = bytes(cv2.imencode(".png", np.full((1, 1, 3), 90, np.uint8))[1])
+    view = decode(message, width=1, height=1, max_pixels=100)
+    assert "1x1 pixels is too small" in (engine.problem(view) or "")
+    assert 0 <= (engine.ground([view], [["red cap"]])[0]["red cap"].score or 0) <= 1
 
 
 def test_black_frame_has_a_problem() -> None:
