@@ -153,16 +153,25 @@ class Consumer:
         """The partitions that are read now."""
         return self._call(self._consumer.assignment)
 
-    def watermarks(self, partition: TopicPartition, *, cached: bool = True) -> tuple[int, int]:
+    def watermarks(
+        self, partition: TopicPartition, *, cached: bool = True, seconds: float = _METADATA_TIMEOUT_S
+    ) -> tuple[int, int]:
         """First offset kept and next offset to be written; ``cached``: as of the last fetch, without asking."""
-        found = self._call(
-            lambda: self._consumer.get_watermark_offsets(partition, timeout=_METADATA_TIMEOUT_S, cached=cached)
-        )
+        found = self._call(lambda: self._consumer.get_watermark_offsets(partition, timeout=seconds, cached=cached))
         return found if found is not None else (0, 0)
 
     def assign_more(self, partitions: Sequence[TopicPartition]) -> None:
-        """Within ``on_assign``: takes the partitions from these offsets on instead of the committed ones."""
+        """Within ``on_assign``: takes the partitions from these offsets on instead of the committed ones.
+
+        They are fetched even if they were paused when they were last held, which the library does not forget.
+        """
         self._call(lambda: self._consumer.incremental_assign(list(partitions)))
+        self._call(lambda: self._consumer.resume(list(partitions)))
+
+    def begin_anew(self, partition: TopicPartition) -> None:
+        """Reads a partition that is held from ``partition.offset`` on, with all that its reading takes made anew."""
+        self._call(lambda: self._consumer.incremental_unassign([partition]))
+        self.assign_more([partition])
 
     def group_metadata(self) -> Any:
         """What a transactional producer needs to commit offsets on behalf of this group."""

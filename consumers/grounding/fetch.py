@@ -18,10 +18,11 @@ from consumers.grounding.offsets import WINDOW, Mark
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
+from consumers.grounding.stalls import Stalls
 from consumers.grounding.work import Outgoing, Work
 from infra.cloudevents import frame_headers, read_frame
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
-from infra.errors import BadFrameMessage, BrokerUnavailable
+from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable
 from infra.kafka import Consumer, committed_offsets, subscribe
 from infra.metrics import counter, gauge
 from infra.topics import topic_name
@@ -40,6 +41,11 @@ _PAUSED = gauge("simvg_worker_partitions_paused", "partitions not fetched now be
 _LAG = gauge("simvg_worker_lag_frames", "frames in the partitions of this worker that it has not read yet")
 _UNREADABLE_COMMITS = counter(
     "simvg_worker_commits_unreadable_total", "commits of others whose metadata say nothing; frames may be done again"
+)
+
+_STALLED = counter(
+    "simvg_worker_partitions_stalled_total",
+    "times that a partition gave nothing though there was more, and was begun anew",
 )
 
 OnAssigned = Callable[[set[int]], Callable[[], object]]
@@ -81,6 +87,7 @@ class Fetcher:
         self._behind: set[int] = set()
         self._paused: set[int] = set()
         self._joining = False
+        self._stalls = Stalls()
 
     def open(self) -> None:
         """Joins the group; connects at the first :meth:`step`."""
@@ -122,6 +129,7 @@ class Fetcher:
         self._joining = False
         self._look_ahead(consumer)
         self._back_pressure(consumer)
+        self._revive(consumer)
 
     def close(self, seconds: float | None = None) -> None:
         """Leaves the group, when what is done is committed; waits for the broker's word, but no longer than
@@ -172,6 +180,7 @@ class Fetcher:
         partition, offset = message.partition(), message.offset()
         assert partition is not None and offset is not None, "a consumed message has a place"
         self._next[partition] = offset + 1
+        self._stalls.gave(partition)
         if not self._commits.start(partition, offset):
             return
         lease = self._commits.lease(partition)
@@ -236,6 +245,22 @@ class Fetcher:
             self._paused = (self._paused | full) - roomy
             _PAUSED.set(len(self._paused))
 
+    def _revive(self, consumer: Consumer) -> None:
+        """Begins the reading of a partition anew that gives nothing although its broker has more."""
+        for partition in self._stalls.suspects(self._commits.partitions - self._paused):
+            place = TopicPartition(self._topic, partition, self._next.get(partition, OFFSET_INVALID))
+            try:
+                first, end = consumer.watermarks(place, cached=False, seconds=1.0)
+                if place.offset < 0 and self._settings.from_beginning:
+                    place.offset = first
+                if self._stalls.stalled(partition, behind=0 <= place.offset < end):
+                    _STALLED.inc()
+                    facts = {"partition": partition, "offset": place.offset, "frames": end - place.offset}
+                    logger.error("partition gives nothing although there is more; it is begun anew", extra=facts)
+                    consumer.begin_anew(place)
+            except BrokerError as error:  # a broker that is away, or a partition that is just being taken away
+                logger.debug("partition could not be looked at: %s", error)
+
     def _parts(self, partitions: Collection[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
 
@@ -252,6 +277,7 @@ class Fetcher:
         with self._turn:
             adopt()
             self._commits.assign(marks)
+        self._next |= {partition: mark.offset for partition, mark in marks.items() if mark is not None}
         # From what the marks say, not from what is committed later: the two must not differ.
         consumer.assign_more(
             [

@@ -183,6 +183,7 @@ class Worker:
         self._stop = stop
         if not wait_for_topics(self._settings, stop):
             return
+        self._outbox.start()
         self._overload.calibrate()
         works: dict[str, Callable[[], None]] = {
             "feeder": self._feed,
@@ -196,7 +197,6 @@ class Worker:
         self._feeding.set()
         self._grounding.set()
         self._wanted.set()
-        self._outbox.start()
         self._follower.start()
         self._action_reader.start()
         self._fetcher.open()

@@ -217,15 +217,16 @@ class Plant:
 
 def wait(condition: Callable[[], bool], seconds: float, what: str) -> float:
     """Seconds until the condition holds; a broker that is away for a moment is waited for. Raises TimeoutError."""
-    began = time.monotonic()
+    began, last = time.monotonic(), ""
     while True:
         try:
             if condition():
                 return time.monotonic() - began
-        except (BrokerError, KafkaException):
-            pass
+            last = ""
+        except (BrokerError, KafkaException) as error:
+            last = f" ({error})"
         if time.monotonic() - began > seconds:
-            raise TimeoutError(f"after {seconds:.0f} s still not: {what}")
+            raise TimeoutError(f"after {seconds:.0f} s still not: {what}{last}")
         time.sleep(0.5)
 
 

@@ -76,6 +76,24 @@ def test_what_is_committed_can_be_asked_while_a_member_polls(kafka: KafkaSetting
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_reading_of_a_partition_can_begin_anew(kafka: KafkaSettings, protocol: str) -> None:
+    """A partition that is held is read from the given offset on, and goes on from there; its neighbours are left."""
+    settings = kafka.model_copy(update={"group_protocol": protocol})
+    topic = topic_name(kafka.prefix, "frames")
+    _publish(kafka, topic, b"1", b"2", b"3")
+    with _member(settings, topic) as member:
+        message = _next(member)
+        number = message.partition()
+        assert number is not None
+        held = {part.partition for part in member.assignment()}
+        member.begin_anew(TopicPartition(topic, number, 1))
+        assert [_next(member).value() for _ in range(2)] == [b"2", b"3"]
+        assert {part.partition for part in member.assignment()} == held
+        _publish(kafka, topic, b"4")
+        assert _next(member).value() == b"4"
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_second_member_takes_part_of_the_partitions(kafka: KafkaSettings, protocol: str, until: Until) -> None:
     """Two members of a group share the partitions, and callbacks tell which."""
     settings = kafka.model_copy(update={"group_protocol": protocol})
