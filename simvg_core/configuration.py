@@ -52,8 +52,9 @@ class SimVGConfig(PreTrainedConfig):
       matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
-    - gate (auxiliary heads): with `gate_queries` standing queries or more, those whose warmest cell is below the
-      logit `gate_threshold` get no object tokens and the score `gate_score` (None: all queries get theirs).
+    - gate (auxiliary heads, or layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): with
+      `gate_queries` standing queries or more, those that it gives less than the logit `gate_threshold` get no object
+      tokens and the score `gate_score` (None: all queries get theirs).
 
     Raises:
         ConfigurationError: a value out of range, a contradiction, or an unknown name.
@@ -112,6 +113,8 @@ class SimVGConfig(PreTrainedConfig):
     gate_threshold: float | None = None
     gate_score: float = 0.0
     gate_queries: int = 32
+    gate_heads: int = 0
+    gate_width: int = 32
 
     def __post_init__(self, **kwargs: Any) -> None:
         unknown = [key for key in kwargs if key not in _FOREIGN_KEYS and not key.startswith("_")]
@@ -168,8 +171,17 @@ class SimVGConfig(PreTrainedConfig):
         for name in ("score_threshold", "gate_score"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must lie in 0 … 1.")
-        if self.gate_threshold is not None and not (self.auxiliary_heads and self.attention == "standing"):
-            raise ConfigurationError('gate_threshold needs auxiliary_heads=True and attention="standing".')
+        if self.gate_heads < 0 or self.gate_width < 1:
+            raise ConfigurationError(
+                f"gate_heads={self.gate_heads} must be at least 0, gate_width={self.gate_width} at least 1."
+            )
+        if self.gate_heads and self.attention != "standing":
+            raise ConfigurationError('gate_heads needs attention="standing".')
+        has_gate = (self.auxiliary_heads or self.gate_heads) and self.attention == "standing"
+        if self.gate_threshold is not None and not has_gate:
+            raise ConfigurationError(
+                'gate_threshold needs attention="standing" and auxiliary_heads=True or gate_heads above 0.'
+            )
 
     def _check_losses(self) -> None:
         known = {"decoder", "token", "distill", "first", "pointer", "heat_map", "dense", "existence"}

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from simvg_core.errors import ConfigurationError, InputError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-BATCH = 8
+PHRASES = 2500
 
 
 def gate(
-    model: Annotated[Path, typer.Argument(help="Model folder; its config is rewritten.")],
-    data: Annotated[Path, typer.Option(help="Folder of pictures of the line, searched with its sub-folders.")],
+    model: Annotated[Path, typer.Argument(help="Model folder; its config, and with --fit its weights, are rewritten.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of pictures of the line to choose the threshold on, with its sub-folders.")
+    ],
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of other pictures to teach the gate layers of its own on; default: leave it as it is."
+        ),
+    ] = None,
     queries: Annotated[
-        Path | None, typer.Option(help="Text file, one query a line; default: what the line's vocabulary can name.")
+        Path | None,
+        typer.Option(
+            help="Text file, one query a line; default: the language of the rendered line, and what a picture "
+            "is asked by the truth or annotations beside it."
+        ),
     ] = None,
     recall: Annotated[float, typer.Option(help="Share of what the full pass finds that must pass the gate.")] = 0.999,
-    threshold: Annotated[
-        float | None, typer.Option(help="Store this threshold (logit of the warmest cell) instead.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only so many pictures.")] = None,
-    store: Annotated[bool, typer.Option(help="Write the threshold into the model's config.")] = True,
+    threshold: Annotated[float | None, typer.Option(help="Store this threshold (logit of the gate) instead.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many pictures of --data.")] = None,
+    pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = 1500,
+    texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = 120,
+    epochs: Annotated[int, typer.Option(help="Times that the gate sees each picture.", min=1)] = 25,
+    seed: Annotated[int, typer.Option(help="Of the choice of pictures and queries, and of the first weights.")] = 0,
+    store: Annotated[bool, typer.Option(help="Write the threshold, and with --fit the layers, into the model.")] = True,
     off: Annotated[bool, typer.Option("--off", help="Only turn the gate of the model off.")] = False,
 ) -> None:
-    """Choose which standing queries a frame is asked at all: those whose warmest cell passes a threshold.
+    """Choose which standing queries a frame is asked at all: those that the gate gives at least a threshold.
 
-    Example: simvg gate models/line-small --data data/line-val
+    With --fit the gate gets layers of its own first, taught by what the model itself answers on those pictures; the
+    model's answers do not change. A model that was trained on needs a gate fitted anew, and then a new `simvg export`.
+
+    Example: simvg gate models/line-small --fit data/line-train --data data/line-val
     """
     from simvg_core.configuration import SimVGConfig
     from simvg_core.gate import RECALLS
-    from simvg_core.gate import store as write
+    from simvg_core.gate_run import GateRun
 
     config = SimVGConfig.from_pretrained(model)
     if off:
@@ -41,11 +58,14 @@ def gate(
         config.save_pretrained(model)
         typer.echo("gate off: every query gets its object tokens")
         return
-    if not (config.auxiliary_heads and config.attention == "standing"):
-        raise ConfigurationError(f"{model} has no heat map of standing queries, so it cannot have a gate.")
+    if config.attention != "standing" or not (config.auxiliary_heads or config.gate_heads or fit):
+        raise ConfigurationError(f"{model} has no heat map of standing queries and no gate layers; use --fit.")
     if not 0 < recall <= 1:
         raise typer.BadParameter(f"--recall {recall} must lie above 0 and at most at 1.")
-    measured = _measure(model, data, _texts(queries), limit)
+    run = GateRun(model, _texts(queries, seed), by_truth=queries is None, count=texts, seed=seed)
+    if fit is not None:
+        run.fit(_pictures(fit), pictures, epochs)
+    measured = run.measure(_pictures(data)[:limit])
     typer.echo("| recall | threshold | queries that pass, % | score of the others |")
     typer.echo("| ---: | ---: | ---: | ---: |")
     for wanted in sorted({*RECALLS, recall}):
@@ -56,22 +76,22 @@ def gate(
     typer.echo(f"{len(measured.found)} pairs of picture and query, {int(measured.found.sum())} found by the full pass")
     chosen = measured.for_recall(recall) if threshold is None else measured.at(threshold)
     if store:
-        write(config, chosen)
-        config.save_pretrained(model)
+        run.store(chosen, with_layers=fit is not None)
         typer.echo(f"gate_threshold {chosen.threshold:+.3f} and gate_score {chosen.closed_score:.4f} stored in {model}")
 
 
-def _texts(file: Path | None) -> list[str]:
+def _texts(file: Path | None, seed: int) -> list[str]:
     if file is None:
-        return line_queries()
+        return line_queries(seed)
     texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not texts:
         raise InputError(f"{file} holds no query; write one a line.")
     return list(dict.fromkeys(texts))
 
 
-def line_queries() -> list[str]:
-    """What one can ask of the line in the singular: each thing by its names, plain and in its colours and sizes."""
+def line_queries(seed: int) -> list[str]:
+    """What one can ask of the line: each thing by its names, plain, in its colours and sizes, and many phrases."""
+    from simvg_core.lineworld.diverse import diverse
     from simvg_core.lineworld.vocabulary import COLORS, CONCEPTS, SIZES
 
     texts = []
@@ -79,35 +99,11 @@ def line_queries() -> list[str]:
         for name, _ in concept.names:
             before = [""] + [f"{word} " for word in COLORS * concept.colored + SIZES * concept.sized]
             texts += [prefix + name for prefix in before]
-    return list(dict.fromkeys(texts))
+    return list(dict.fromkeys([*texts, *(ask.text for ask in diverse(PHRASES, seed))]))
 
 
-def _measure(model: Path, data: Path, texts: list[str], limit: int | None) -> Any:
-    import cv2
-    import torch
-
-    from simvg_core.gate import curve
-    from simvg_core.grounder import Grounder
-    from simvg_core.processing import calibrated
-
-    files = sorted(file for file in data.rglob("*") if file.suffix.lower() in PICTURES)[:limit]
+def _pictures(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
     if not files:
-        raise InputError(f"{data} holds no picture ({', '.join(PICTURES)}).")
-    grounder = Grounder.from_pretrained(model, gate=False)
-    batch = grounder.processor.texts(texts)
-    with torch.inference_mode(), grounder.execution.precision(grounder.device):
-        compiled = grounder.model.compile_queries(batch.input_ids, batch.attention_mask)
-    warmth: list[float] = []
-    score: list[float] = []
-    for start in range(0, len(files), BATCH):
-        names = files[start : start + BATCH]
-        frames = [cv2.imread(str(name)) for name in names]
-        if broken := [str(name) for name, frame in zip(names, frames, strict=True) if frame is None]:
-            raise InputError(f"{broken[0]} cannot be read as a picture; remove or replace it.")
-        pixels = grounder.processor.frames(frames).pixel_values
-        with torch.inference_mode(), grounder.execution.precision(grounder.device):
-            out = grounder.model.ground_frames(pixels.to(grounder.device), compiled, heat_map=True)
-        assert out.heat_map is not None and out.token_logits is not None
-        warmth += out.heat_map.amax(dim=-1).flatten().tolist()
-        score += calibrated(out.token_logits, grounder.config).amax(dim=-1).flatten().tolist()
-    return curve(warmth, score, [value >= grounder.config.score_threshold for value in score])
+        raise InputError(f"{folder} holds no picture ({', '.join(PICTURES)}).")
+    return files

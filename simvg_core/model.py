@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from simvg_core import initialisation, standing
+from simvg_core import asking, initialisation, standing
 from simvg_core.auxiliary import AuxiliaryHeads, dense_loss, existence_loss, heat_map_loss, pointer_loss
 from simvg_core.branches import Answers, DecoderBranch, QueryGenerator, TokenBranch
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
 from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
 from simvg_core.explain import explain as explain_answer
-from simvg_core.gate import closed_logit
+from simvg_core.gate_head import GateHead
 from simvg_core.grouping import Grouping
 from simvg_core.losses import branch_losses, set_loss
 from simvg_core.matching import Targets
@@ -30,8 +30,6 @@ from simvg_core.positions import grid_positions, valid_cells
 from simvg_core.standing import CompiledTexts, StandingQueries
 
 BRANCHES = ("decoder", "token")
-# Pairs of image and text that run at once; bounds memory: scores of 256 pairs of the shipped model take 13 MB.
-MAX_PAIRS = 256
 
 
 @dataclass
@@ -72,6 +70,7 @@ class SimVGForGrounding(PreTrainedModel):
         self.token_branch = TokenBranch(config)
         self.decoder_branch = DecoderBranch(config) if config.num_decoder_layers else None
         self.auxiliary = AuxiliaryHeads(config) if config.auxiliary_heads else None
+        self.gate = GateHead(config) if config.gate_heads else None
         initialisation.plan(self, config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -225,7 +224,8 @@ class SimVGForGrounding(PreTrainedModel):
         queries, pooled = self.query_generator(text, mask)
         keys = torch.stack([layer.keys for layer in seen])
         values = torch.stack([layer.values for layer in seen])
-        return CompiledTexts(input_ids, mask, keys, values, queries, pooled)
+        asked = pooled[:, :0] if self.gate is None else self.gate.ask(queries, pooled)
+        return CompiledTexts(input_ids, mask, keys, values, queries, pooled, asked)
 
     @torch.no_grad()
     def ground_frames(
@@ -241,109 +241,23 @@ class SimVGForGrounding(PreTrainedModel):
             pixel_values: (B, 3, H, W) normalised RGB.
             standing_queries: from `compile_queries`.
             heat_map: also give each query's heat map.
-            gate: a query whose warmest cell in a frame has a lower logit gets no object tokens there: its boxes have
-                no area and its calibrated score is `gate_score`. None = all get theirs.
+            gate: a query that the gate gives a lower logit in a frame (`asking.warmth`) gets no object tokens there:
+                its boxes have no area and its calibrated score is `gate_score`. None = all get theirs.
 
         Returns:
             token_logits (B, queries, Q, 2), token_boxes (B, queries, Q, 4), existence_logits (B, queries; -inf for
             queries that did not pass the gate) and, on request, heat_map (B, queries, P).
 
         Raises:
-            ConfigurationError: a gate for a model without auxiliary heads.
+            ConfigurationError: a gate for a model without auxiliary heads and without gate layers.
         """
         texts = standing_queries.texts if isinstance(standing_queries, StandingQueries) else standing_queries
-        encoded, seen, fine = standing.encode_image(self.encoder, pixel_values)
-        image = self.image_projection(encoded)
-        heat = None if self.auxiliary is None else self.auxiliary.heat_map(texts.pooled, image)
-        if gate is None:
-            out = self._ground_all(texts, seen, image, heat, fine)
-        elif heat is None:
-            raise ConfigurationError("a gate needs a model with auxiliary_heads=True; use gate=None.")
-        else:
-            out = self._ground_warm(texts, seen, image, heat, fine, gate)
-        out.heat_map = heat if heat_map else None
+        frames = asking.see(self, pixel_values)
+        found = asking.ask(self, texts, frames) if gate is None else asking.ask_warm(self, texts, frames, gate)
+        out = SimVGOutput(token_logits=found.logits, token_boxes=found.boxes, existence_logits=found.exists)
+        if heat_map and self.auxiliary is not None:
+            out.heat_map = self.auxiliary.heat_map(texts.pooled, frames.image)
         return out
-
-    def _ground_all(
-        self,
-        texts: CompiledTexts,
-        seen: list[standing.KeysValues],
-        image: Tensor,
-        heat: Tensor | None,
-        fine: Tensor | None,
-    ) -> SimVGOutput:
-        """The query pass in parts, so that its memory does not grow with the number of texts."""
-        size = max(1, MAX_PAIRS // max(1, len(image)))
-        if len(texts) <= size:
-            return self._ground_pairs(texts, seen, image, heat, fine)
-        parts = [
-            self._ground_pairs(part, seen, image, None if heat is None else heat[:, start : start + size], fine)
-            for start, part in zip(range(0, len(texts), size), texts.parts(size), strict=True)
-        ]
-        logits, boxes, exists = (
-            [part[name] for part in parts if name in part]
-            for name in ("token_logits", "token_boxes", "existence_logits")
-        )
-        return SimVGOutput(
-            token_logits=torch.cat(logits, dim=1),
-            token_boxes=torch.cat(boxes, dim=1),
-            existence_logits=torch.cat(exists, dim=1) if exists else None,
-        )
-
-    def _ground_pairs(
-        self,
-        texts: CompiledTexts,
-        seen: list[standing.KeysValues],
-        image: Tensor,
-        heat: Tensor | None,
-        fine: Tensor | None,
-    ) -> SimVGOutput:
-        """The query pass: every text on every image."""
-        frames, count = len(image), len(texts)
-        text_seen = [
-            standing.KeysValues(keys.unsqueeze(0), values.unsqueeze(0))
-            for keys, values in zip(texts.keys, texts.values, strict=True)
-        ]
-        objects = standing.encode_objects(
-            self.encoder, frames, count, seen, text_seen, texts.attention_mask.unsqueeze(0)
-        )
-        queries = texts.queries.expand(frames, -1, -1, -1)
-        answers, features = self.token_branch(objects, queries, image, None, heat, fine)
-        out = SimVGOutput(token_logits=answers.logits, token_boxes=answers.boxes_cxcywh)
-        if self.auxiliary is not None:
-            out.existence_logits = self.auxiliary.existence(features)
-        return out
-
-    def _ground_warm(
-        self,
-        texts: CompiledTexts,
-        seen: list[standing.KeysValues],
-        image: Tensor,
-        heat: Tensor,
-        fine: Tensor | None,
-        gate: float,
-    ) -> SimVGOutput:
-        """The query pass with a gate: frame by frame, each with the texts that are warm in it."""
-        shape = (len(image), len(texts), self.config.num_queries)
-        closed = closed_logit(self.config) / 2
-        logits = heat.new_tensor([closed, -closed]).repeat(*shape, 1)
-        boxes = heat.new_zeros(*shape, 4)
-        exists = heat.new_full(shape[:2], float("-inf"))
-        warm = heat.amax(dim=-1) >= gate
-        for frame in range(len(image)):
-            row = slice(frame, frame + 1)
-            kept = warm[frame].nonzero().flatten()
-            if len(kept) == 0:
-                continue
-            own = [standing.KeysValues(layer.keys[row], layer.values[row]) for layer in seen]
-            part = self._ground_all(
-                texts.select(kept), own, image[row], heat[row, kept], None if fine is None else fine[row]
-            )
-            assert part.token_logits is not None and part.token_boxes is not None and part.existence_logits is not None
-            logits[frame, kept] = part.token_logits[0]
-            boxes[frame, kept] = part.token_boxes[0]
-            exists[frame, kept] = part.existence_logits[0]
-        return SimVGOutput(token_logits=logits, token_boxes=boxes, existence_logits=exists)
 
     # -- checks ------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from simvg_core.edge.graphs import (
 )
 from simvg_core.errors import ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
+from simvg_core.gate_head import GateHead
 from simvg_core.model import SimVGForGrounding
 
 OPSET = 20
@@ -58,7 +59,8 @@ class FramePass(nn.Module):
 
 
 class TextPass(nn.Module):
-    """Ids and mask (N, T) → L text keys, L text values (N, h, T, d), queries (N, Q, E), pooled texts (N, E)."""
+    """Ids and mask (N, T) → L text keys, L text values (N, h, T, d), queries (N, Q, E), pooled texts (N, E) and, with a
+    fitted gate, what it keeps of them (N, W)."""
 
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
@@ -67,7 +69,8 @@ class TextPass(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         text, seen = standing.encode_text(self.model.encoder, input_ids, attention_mask)
         queries, pooled = self.model.query_generator(text, attention_mask)
-        return (*_keys_values(seen), queries, pooled)
+        gate = self.model.gate
+        return (*_keys_values(seen), queries, pooled, *(() if gate is None else (gate.ask(queries, pooled),)))
 
 
 class QueryPass(nn.Module):
@@ -104,7 +107,7 @@ class QueryPass(nn.Module):
         return answers.logits, answers.boxes_cxcywh
 
 
-class Gate(nn.Module):
+class HeatGate(nn.Module):
     """Image (B, P, E) and pooled texts (N, E) → logit of the warmest cell of each text in each frame (B, N)."""
 
     def __init__(self, heads: AuxiliaryHeads) -> None:
@@ -113,6 +116,18 @@ class Gate(nn.Module):
 
     def forward(self, image: Tensor, pooled: Tensor) -> Tensor:
         return self.heads.heat_map(pooled, image).amax(dim=-1)
+
+
+class FittedGate(nn.Module):
+    """Image (B, P, E) and what the gate keeps of the texts (N, W) → its logit of each text in each frame (B, N)."""
+
+    def __init__(self, head: GateHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, image: Tensor, asked: Tensor) -> Tensor:
+        logits: Tensor = self.head(asked, image)
+        return logits
 
 
 def export(model: SimVGForGrounding, folder: Path) -> Path:
@@ -143,6 +158,8 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
     text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), "queries", "pooled")
+    if model.gate is not None:
+        text_names += ("asked",)
     _write(
         text_pass,
         out / f"{TEXT}.onnx",
@@ -152,22 +169,14 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     )
     inputs: dict[str, Any] = {"image": seen[0], "keys": seen[keys], "values": seen[values]}
     inputs |= {"text_keys": known[:layers], "text_values": known[layers : 2 * layers]}
-    inputs |= {"attention_mask": mask, "queries": known[-2], "pooled": known[-1]} | dict(
+    inputs |= {"attention_mask": mask, "queries": known[2 * layers], "pooled": known[2 * layers + 1]} | dict(
         zip(["fine"], fine, strict=False)
     )
     shapes: Shapes = {name: ({0: frames},) * layers for name in ("keys", "values")}
     shapes |= {name: ({0: texts, 2: tokens},) * layers for name in ("text_keys", "text_values")}
     shapes |= {"image": {0: frames}, "attention_mask": free, "queries": {0: texts}, "pooled": {0: texts}}
     shapes["fine"] = {0: frames}
-    if model.auxiliary is not None:
-        given = {"image": seen[0], "pooled": known[-1]}
-        _write(
-            Gate(model.auxiliary),
-            out / f"{GATE}.onnx",
-            given,
-            GATE_OUTPUTS,
-            {"image": {0: frames}, "pooled": {0: texts}},
-        )
+    _write_gate(model, out / f"{GATE}.onnx", seen[0], known[2 * layers + 1 :], (frames, texts))
     _write(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})
     card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
@@ -179,6 +188,19 @@ _LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
 
 def _keys_values(seen: list[standing.KeysValues]) -> tuple[Tensor, ...]:
     return (*(layer.keys for layer in seen), *(layer.values for layer in seen))
+
+
+def _write_gate(
+    model: SimVGForGrounding, path: Path, image: Tensor, of_texts: tuple[Tensor, ...], free: tuple[Any, Any]
+) -> None:
+    """The graph of what `asking.warmth` computes; none for a model without a gate. `of_texts`: pooled, asked."""
+    if model.gate is not None:
+        gate, name, given = FittedGate(model.gate), "asked", of_texts[1]
+    elif model.auxiliary is not None:
+        gate, name, given = HeatGate(model.auxiliary), "pooled", of_texts[0]
+    else:
+        return
+    _write(gate, path, {"image": image, name: given}, GATE_OUTPUTS, {"image": {0: free[0]}, name: {0: free[1]}})
 
 
 def _write(module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple[str, ...], shapes: Shapes) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -216,27 +216,35 @@ class CompiledTexts:
     values: Tensor  # (layers, N, h, T, d)
     queries: Tensor  # (N, Q, E)
     pooled: Tensor  # (N, E)
+    asked: Tensor  # (N, W), for the fitted gate; W = 0 without one
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     def select(self, kept: Tensor) -> CompiledTexts:
-        """The texts at `kept`, (M,) long."""
+        """The texts at `kept`, (M,) long, padded to the longest of them."""
+        mask = self.attention_mask[kept]
+        length = int(mask.sum(dim=1).amax()) if len(kept) else 1
         return CompiledTexts(
-            self.input_ids[kept],
-            self.attention_mask[kept],
-            self.keys[:, kept],
-            self.values[:, kept],
+            self.input_ids[kept][:, :length],
+            mask[:, :length],
+            self.keys[:, kept, :, :length],
+            self.values[:, kept, :, :length],
             self.queries[kept],
             self.pooled[kept],
+            self.asked[kept],
         )
+
+    def asking(self, asked: Tensor) -> CompiledTexts:
+        """The same texts for a gate that was fitted later, (N, W)."""
+        return replace(self, asked=asked)
 
     def parts(self, size: int) -> list[CompiledTexts]:
         """The texts in groups of `size`, the last one smaller; nothing is copied."""
         columns = [
             *(part.split(size) for part in (self.input_ids, self.attention_mask)),
             *(part.split(size, dim=1) for part in (self.keys, self.values)),
-            *(part.split(size) for part in (self.queries, self.pooled)),
+            *(part.split(size) for part in (self.queries, self.pooled, self.asked)),
         ]
         return [CompiledTexts(*part) for part in zip(*columns, strict=True)]
 
@@ -251,6 +259,7 @@ class CompiledTexts:
             torch.cat([first.values, second.values], dim=1),
             torch.cat([first.queries, second.queries]),
             torch.cat([first.pooled, second.pooled]),
+            torch.cat([first.asked, second.asked]),
         )
 
     def _padded(self, length: int) -> CompiledTexts:
@@ -264,6 +273,7 @@ class CompiledTexts:
             F.pad(self.values, (0, 0, 0, more)),
             self.queries,
             self.pooled,
+            self.asked,
         )
 
 
@@ -292,8 +302,7 @@ class StandingQueries:
     def num_bytes(self) -> int:
         """Memory of the compiled set."""
         texts = self._texts
-        parts = (texts.input_ids, texts.attention_mask, texts.keys, texts.values, texts.queries, texts.pooled)
-        return sum(part.numel() * part.element_size() for part in parts)
+        return sum(part.numel() * part.element_size() for part in vars(texts).values())
 
     def add(self, input_ids: Tensor | StandingQueries, attention_mask: Tensor | None = None) -> StandingQueries:
         """Appends texts, as ids and mask (n, T) or as queries already compiled by the same model; returns self."""

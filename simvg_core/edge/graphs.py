@@ -20,6 +20,8 @@ from simvg_core.errors import CheckpointError, ConfigurationError
 FOLDER = "onnx"
 CARD = "export.json"
 """Beside the graphs: what they were made from."""
+PRECISION, INT8 = "precision", "int8"
+"""On the card of graphs whose weights are not floats."""
 FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
 STACKED = ("keys", "values", "text_keys", "text_values")

@@ -18,6 +18,8 @@ from simvg_core.edge.graphs import (
     FOLDER,
     FRAME,
     GATE,
+    INT8,
+    PRECISION,
     QUERY,
     TEXT,
     Arrays,
@@ -212,8 +214,8 @@ class EdgeGrounder:
     def _ask_warm(self, seen: Arrays, texts: EdgeTexts, gate: Graph) -> tuple[Floats, Floats]:
         """The same, frame by frame and each with the texts that are warm in it; the others get the gate's score and
         boxes without area."""
-        warm = gate({"image": seen["image"], "pooled": texts.pooled})["warmth"] >= self.config.gate_threshold
-        answers = texts.queries.shape[1]
+        warm = gate({"image": seen["image"], **texts.heads})["warmth"] >= self.config.gate_threshold
+        answers = texts.heads["queries"].shape[1]
         scores = np.full((*warm.shape, answers), self.config.gate_score, np.float32)
         boxes = np.zeros((*warm.shape, answers, 4), np.float32)
         for frame, row in enumerate(warm):
@@ -246,10 +248,12 @@ class EdgeGrounder:
 
 
 def _fingerprint(folder: Path) -> str:
-    """That of the weights the graphs were made from; refuses graphs that lie beside other weights."""
+    """That of the weights the graphs were made from, marked where they are rounded to integers, for then scores differ;
+    refuses graphs that lie beside other weights."""
     card = folder / FOLDER / CARD
     try:
-        made_from = str(json.loads(card.read_text(encoding="utf-8"))["fingerprint"])
+        told = json.loads(card.read_text(encoding="utf-8"))
+        made_from = str(told["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{card} cannot be read ({error}); export the model again.") from error
     if list(folder.glob("*.safetensors")) and (present := fingerprint_of_folder(folder)) != made_from:
@@ -257,7 +261,7 @@ def _fingerprint(folder: Path) -> str:
             f"the graphs in {folder / FOLDER} were made from a model with the fingerprint {made_from}, but {folder} "
             f"now holds {present}; run `simvg export {folder}`."
         )
-    return made_from
+    return f"{made_from}-{INT8}" if told.get(PRECISION) == INT8 else made_from
 
 
 def _place(item: str | int, names: tuple[str, ...]) -> int:

@@ -1,6 +1,7 @@
 """Compiled texts as arrays: what `simvg_core.standing.CompiledTexts` is for torch.
 
-Shapes: N texts, T tokens of the longest, h heads, d head width, Q answers, E head width of the branches.
+Shapes: N texts, T tokens of the longest, h heads, d head width, Q answers, E head width of the branches,
+W width of the fitted gate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.edge.graphs import Arrays, rows_axis
+from simvg_core.edge.graphs import STACKED, Arrays, rows_axis
 
 Floats = NDArray[np.float32]
 
@@ -22,15 +23,14 @@ class EdgeTexts:
     """Everything about N texts that no frame can change. Names are those of the graphs' inputs."""
 
     attention_mask: NDArray[np.int64]  # (N, T), 1 = real token
-    queries: Floats  # (N, Q, E)
-    pooled: Floats  # (N, E)
+    heads: Arrays  # queries (N, Q, E), pooled (N, E) and, of models with a fitted gate, asked (N, W)
     layers: Arrays  # keys and values of every layer, (N, h, T, d) each; of earlier exports (L, N, h, T, d)
 
     @classmethod
     def of(cls, mask: NDArray[np.int64], found: Arrays) -> EdgeTexts:
         """From the text graph's outputs."""
-        layers = dict(found)
-        return cls(mask, layers.pop("queries"), layers.pop("pooled"), layers)
+        heads = {name: part for name, part in found.items() if not name.startswith(STACKED)}
+        return cls(mask, heads, {name: part for name, part in found.items() if name not in heads})
 
     def __len__(self) -> int:
         return len(self.attention_mask)
@@ -42,8 +42,7 @@ class EdgeTexts:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By input name."""
-        own = {"attention_mask": self.attention_mask, "queries": self.queries, "pooled": self.pooled}
-        return {**own, **self.layers}
+        return {"attention_mask": self.attention_mask, **self.heads, **self.layers}
 
     def select(self, kept: Sequence[int] | NDArray[np.intp]) -> EdgeTexts:
         """The texts at these places, in this order, padded to the longest of them."""
@@ -54,7 +53,7 @@ class EdgeTexts:
             name: part[places, :, :length] if rows_axis(name) == 0 else part[:, places, :, :length]
             for name, part in self.layers.items()
         }
-        return EdgeTexts(mask[:, :length], self.queries[places], self.pooled[places], layers)
+        return EdgeTexts(mask[:, :length], {name: part[places] for name, part in self.heads.items()}, layers)
 
     def joined(self, other: EdgeTexts) -> EdgeTexts:
         """These texts, then the others; the shorter set is padded to the length of the longer one."""
@@ -62,8 +61,7 @@ class EdgeTexts:
         first, second = self._padded(length), other._padded(length)
         return EdgeTexts(
             np.concatenate([first.attention_mask, second.attention_mask]),
-            np.concatenate([first.queries, second.queries]),
-            np.concatenate([first.pooled, second.pooled]),
+            {name: np.concatenate([part, second.heads[name]]) for name, part in first.heads.items()},
             {name: np.concatenate([part, second.layers[name]], rows_axis(name)) for name, part in first.layers.items()},
         )
 
@@ -74,4 +72,4 @@ class EdgeTexts:
         layers = {
             name: np.pad(part, ((0, 0),) * (part.ndim - 2) + ((0, more), (0, 0))) for name, part in self.layers.items()
         }
-        return EdgeTexts(np.pad(self.attention_mask, ((0, 0), (0, more))), self.queries, self.pooled, layers)
+        return EdgeTexts(np.pad(self.attention_mask, ((0, 0), (0, more))), self.heads, layers)

@@ -191,8 +191,8 @@ def _hard_to_tell(seen: Seen, width: int, height: int) -> bool:
     return seen.color == "black" and short < 16
 
 
-def questions(document: LineDocument, image: LineImage) -> list[Query]:
-    """Asks the benchmark's queries about one of its pictures anew; targets are the ids of `attributes["instance"]`."""
+def scene_of(document: LineDocument, image: LineImage) -> list[Seen]:
+    """What is in one of the benchmark's pictures, as a person sees it; ids are those of `attributes["instance"]`."""
     names = {category.id: category.name for category in document.categories}
     scene = []
     for thing in document.annotations:
@@ -204,9 +204,14 @@ def questions(document: LineDocument, image: LineImage) -> list[Query]:
             scene.append(
                 Seen(had["instance"], kind, plate, had.get("color"), had.get("size"), had["state"], box, had["clear"])
             )
+    return decidable(scene, image.width, image.height)
+
+
+def questions(document: LineDocument, image: LineImage) -> list[Query]:
+    """Asks the benchmark's queries about one of its pictures anew; targets are the ids of `scene_of`."""
     if document.info.seed is None:
         raise InputError("this line set names no seed, so its queries cannot be asked anew.")
-    return ask(decidable(scene, image.width, image.height), document.info.seed, int(image.id) - 1)
+    return ask(scene_of(document, image), document.info.seed, int(image.id) - 1)
 
 
 def document_of(name: str, truths: Sequence[ImageTruth]) -> LineDocument:

@@ -18,6 +18,7 @@ from simvg_core.words import FastPieces, Pieces
 
 _OBJECTS = "encoder.object_tokens"
 _GLIMPSE = "encoder.patches.fine."
+_GATE = "gate."
 _POSITIONS = "encoder.image_positions.weight"
 # Settings that change what the same weights compute, so that a start with others must not pass unseen.
 _MEANING = (
@@ -86,6 +87,8 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, A
     try:
         start = SimVGForGrounding.from_pretrained(path)
         given, expected = start.state_dict(), model.state_dict()
+        # A gate is fitted to the answers of a finished model; of one that is trained on it knows nothing.
+        given = {name: value for name, value in given.items() if not name.startswith(_GATE)}
         if part == "encoder":
             given = {name: value for name, value in given.items() if name.startswith("encoder.")}
             if not any(name.startswith(_GLIMPSE) for name in expected):  # it serves the heads alone

@@ -4,10 +4,12 @@ import cv2
 import pytest
 import torch
 
+from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, InputError
 from simvg_core.gate import closed_logit, curve, store
 from simvg_core.gate_cli import gate
+from simvg_core.gate_fit import FEWEST_QUERIES
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor, calibrated
@@ -42,13 +44,13 @@ def test_only_warm_queries_run(monkeypatch):
     standing = model.compile_queries(*_texts([3, 7, 5, 2], 5))
     warmth = model.ground_frames(_frames(1), standing, heat_map=True).heat_map.amax(dim=-1)[0]
     counts = []
-    whole = type(model)._ground_pairs
+    whole = asking.ask_pairs
 
-    def counted(self, texts, *parts):
+    def counted(model, texts, frames):
         counts.append(len(texts))
-        return whole(self, texts, *parts)
+        return whole(model, texts, frames)
 
-    monkeypatch.setattr(type(model), "_ground_pairs", counted)
+    monkeypatch.setattr(asking, "ask_pairs", counted)
     model.ground_frames(_frames(1), standing, gate=float(warmth.max()))
     model.ground_frames(_frames(1), standing, gate=float(warmth.max()) + 1)
     assert counts == [1]
@@ -122,6 +124,12 @@ def test_five_thousand_queries_are_answered():
     assert answers[-1].score == pytest.approx(answers[1].score, abs=1e-5)
 
 
+def _command(model, pictures, **settings):
+    """`simvg gate` with its defaults, as typer would call it."""
+    usual = {"fit": None, "recall": 1.0, "threshold": None, "limit": None, "pictures": 9, "texts": 9, "epochs": 1}
+    gate(model, pictures, **{**usual, "seed": 0, "store": True, "off": False, **settings})
+
+
 def test_the_command_stores_a_threshold_and_turns_it_off_again(tmp_path, capsys):
     """Pictures and queries in, a curve on the screen, the chosen point in the model's config."""
     model, pictures = _gated(), tmp_path / "pictures"
@@ -132,18 +140,16 @@ def test_the_command_stores_a_threshold_and_turns_it_off_again(tmp_path, capsys)
         cv2.imwrite(str(pictures / f"{seed}.png"), picture(seed=seed))
     queries = tmp_path / "queries.txt"
     queries.write_text("red cap\nmissing bolt\n", encoding="utf-8")
-    gate(tmp_path / "model", pictures, queries=queries, recall=1.0, threshold=None, limit=None, store=True, off=False)
+    _command(tmp_path / "model", pictures, queries=queries)
     assert "4 pairs of picture and query, 4 found" in capsys.readouterr().out
     stored = SimVGConfig.from_pretrained(tmp_path / "model")
-    heat = [
-        model.model.ground_frames(
-            model.processor.frames([picture(seed=seed)]).pixel_values,
-            model.compile(["red cap", "missing bolt"])._state[1],
-            heat_map=True,
-        ).heat_map
-        for seed in range(2)
-    ]
-    assert stored.gate_threshold == pytest.approx(float(torch.stack(heat).amax(dim=-1).min()), abs=1e-4)
+    texts = model.compile(["red cap", "missing bolt"])._state[1].texts
+    frames = [cv2.imread(str(pictures / f"{seed}.png")) for seed in range(2)]
+    with torch.inference_mode():
+        seen = asking.see(model.model, model.processor.frames(frames).pixel_values)
+        warm = asking.warmth(model.model, texts, seen.image)
+    # the gate was measured on image tokens kept in half precision
+    assert stored.gate_threshold == pytest.approx(float(warm.min()), abs=1e-2)
     gate(tmp_path / "model", pictures, off=True)
     assert SimVGConfig.from_pretrained(tmp_path / "model").gate_threshold is None
 
@@ -157,6 +163,32 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     queries = tmp_path / "queries.txt"
     queries.write_text("red cap", encoding="utf-8")
     with pytest.raises(InputError, match=r"broken\.png cannot be read"):
-        gate(
-            tmp_path / "model", tmp_path, queries=queries, recall=1.0, threshold=None, limit=None, store=True, off=False
-        )
+        _command(tmp_path / "model", tmp_path, queries=queries)
+
+
+def test_gate_layers_are_fitted_to_what_the_full_pass_says_and_change_no_answer(tmp_path, capsys):
+    """Taught on a few pictures, the gate tells found from not found better than chance; the answers stay."""
+    model, pictures = _gated(), tmp_path / "pictures"
+    frames = [picture(seed=seed) for seed in range(6)]
+    texts = ["red cap", "missing bolt", "blue cap"]
+    before = model.ground(frames, texts)
+    scores = [one.score for row in before for one in row]
+    model.config.score_threshold = float(sorted(scores)[len(scores) // 2])
+    model.model.save_pretrained(tmp_path / "model")
+    model.processor.save_pretrained(tmp_path / "model")
+    pictures.mkdir()
+    for seed, frame in enumerate(frames):
+        cv2.imwrite(str(pictures / f"{seed}.png"), frame)
+    queries = tmp_path / "queries.txt"
+    queries.write_text("\n".join(texts), encoding="utf-8")
+    _command(tmp_path / "model", pictures, queries=queries, fit=pictures, epochs=60)
+    fitted = Grounder.from_pretrained(tmp_path / "model")
+    assert fitted.config.gate_heads > 0 and fitted.config.gate_queries >= FEWEST_QUERIES
+    assert "18 pairs of picture and query, 9 found" in capsys.readouterr().out
+    compiled = fitted.compile(texts)._state[1].texts
+    with torch.inference_mode():
+        seen = asking.see(fitted.model, fitted.processor.frames(frames).pixel_values)
+        open_to = (asking.warmth(fitted.model, compiled, seen.image) >= fitted.config.gate_threshold).flatten()
+    found = torch.tensor(scores) >= model.config.score_threshold
+    assert bool(open_to[found].all()) and int(open_to.sum()) < 18
+    assert [one.score for row in fitted.ground(frames, texts) for one in row] == pytest.approx(scores, abs=1e-6)

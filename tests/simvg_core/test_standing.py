@@ -220,7 +220,7 @@ def test_many_queries_run_in_parts_with_the_same_answers(monkeypatch):
     standing = model.compile_queries(*_texts([3, 7, 5, 2, 4, 6, 8], 5))
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(4))
     whole = model.ground_frames(pixels, standing)
-    monkeypatch.setattr("simvg_core.model.MAX_PAIRS", 6)
+    monkeypatch.setattr("simvg_core.asking.MAX_PAIRS", 6)
     parts = model.ground_frames(pixels, standing)
     for name in ("token_logits", "token_boxes", "existence_logits"):
         torch.testing.assert_close(parts[name], whole[name], atol=ATOL, rtol=0)

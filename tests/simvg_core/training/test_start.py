@@ -54,7 +54,8 @@ def test_a_model_folder_is_a_start_and_tells_what_it_did_otherwise(tmp_path: Pat
 
 
 def test_a_start_without_the_new_layers_is_taken(tmp_path: Path) -> None:
-    """Layers that only this run's model has keep their start values and are named; object tokens are averaged."""
+    """Layers that only this run's model has keep their start values and are named; object tokens are averaged, and a
+    gate that was fitted to the old weights is left behind."""
     line = {
         "attention": "standing",
         "num_queries": 3,
@@ -64,7 +65,7 @@ def test_a_start_without_the_new_layers_is_taken(tmp_path: Path) -> None:
         "patch_size": 16,
         "stem_widths": (8, 8, 8, 8),
     }
-    first = SimVGForGrounding(SimVGConfig.tiny(num_object_tokens=3, loss_weights={"token": 1.0}, **line))
+    first = SimVGForGrounding(SimVGConfig.tiny(num_object_tokens=3, gate_heads=2, loss_weights={"token": 1.0}, **line))
     torch.nn.init.normal_(first.encoder.object_tokens)
     first.save_pretrained(tmp_path)
     losses = {"token": 1.0, "first": 1.0}

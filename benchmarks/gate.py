@@ -1,0 +1,178 @@
+"""What the gate keeps out, and what a thousand standing queries then cost.
+
+    .venv/bin/python benchmarks/gate.py --model models/line-small
+
+Of every picture two sets are asked, each with the gate and without: the benchmark's own questions, and a thousand texts
+of the line's language (`simvg_core/lineworld/diverse.py`) of which five are true of it and the others are false. What
+the full pass finds (a score at the model's threshold) must be found with the gate too. Writes docs/benchmarks/gate.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the path is set only now
+from simvg_core.edge.graphs import GATE, load_graph  # noqa: E402
+from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
+from simvg_core.lineworld.benchmark import scene_of  # noqa: E402
+from simvg_core.lineworld.diverse import diverse  # noqa: E402
+from simvg_core.training.sets.line import LineDocument, LineImage, read_document  # noqa: E402
+
+PAGE = Path("docs/benchmarks/gate.md")
+THOUSAND, TRUE, POOL = 1000, 5, 4000
+Mask = NDArray[np.bool_]
+
+
+class Count:
+    """Pairs of picture and text: all, found by the full pass, passing the gate, and both."""
+
+    def __init__(self) -> None:
+        self.pairs = self.found = self.passing = self.both = 0
+
+    def add(self, found: Mask, passing: Mask) -> None:
+        """The pairs of one picture."""
+        self.pairs += len(found)
+        self.found += int(found.sum())
+        self.passing += int(passing.sum())
+        self.both += int((found & passing).sum())
+
+    def row(self, name: str) -> str:
+        """One line of the page."""
+        found, passing = (100 * count / self.pairs for count in (self.found, self.passing))
+        return f"| {name} | {self.pairs:,} | {found:.1f} | {passing:.1f} | {100 * self.both / self.found:.2f} |"
+
+
+class Bench:
+    """One model with its gate, on the pictures of one split."""
+
+    def __init__(self, model: Path, split: Path, pictures: int, threads: int) -> None:
+        self.grounder = EdgeGrounder(model, threads=threads, check_quality=False)
+        self.full = EdgeGrounder(model, threads=threads, check_quality=False, gate=False)
+        self.gate = load_graph(model, GATE, "onnxruntime", threads)
+        self.split, self.document = split, read_document(split)
+        step = max(1, len(self.document.images) // pictures)
+        self.images = list(self.document.images)[::step][:pictures]
+        self.pool = diverse(POOL, 99)
+        self.compiled = self.grounder.compile([])
+        for start in range(0, POOL, 500):
+            self.compiled.add([ask.text for ask in self.pool[start : start + 500]])
+
+    def frame(self, image: LineImage) -> NDArray[np.uint8]:
+        """Its pixels."""
+        pixels = cv2.imread(str(self.split / "images" / image.file_name))
+        assert pixels is not None, "the benchmark's pictures are in the repository"
+        return pixels.astype(np.uint8, copy=False)
+
+    def thousand(self, image: LineImage, seed: int) -> tuple[list[int], list[int]]:
+        """Places in the pool of texts that are false of a picture, and of texts that are true."""
+        rng, scene = np.random.default_rng(seed), scene_of(self.document, image)
+        verdicts = [(place, self.pool[place].judge(scene)) for place in rng.permutation(POOL).tolist()]
+        true = [place for place, verdict in verdicts if verdict is True][:TRUE]
+        return [place for place, verdict in verdicts if verdict is False][: THOUSAND - len(true)], true
+
+    def judged(self, image: LineImage, texts: object) -> tuple[Mask, Mask]:
+        """Found by the full pass, passing the gate; (texts,) each."""
+        seen = self.full.encode_frames([self.frame(image)])
+        scores, _ = self.full._ask(seen, texts)  # type: ignore[arg-type]
+        warmth = self.gate({"image": seen["image"], **texts.heads})["warmth"]  # type: ignore[attr-defined]
+        assert self.grounder.config.gate_threshold is not None, "main has looked"
+        return scores[0].max(axis=-1) >= self.full.config.score_threshold, warmth[
+            0
+        ] >= self.grounder.config.gate_threshold
+
+    def counts(self) -> tuple[Count, Count, Count]:
+        """Of the benchmark's questions, of the thousand, and of the true ones among them."""
+        own, many, true = Count(), Count(), Count()
+        asked = asked_of(self.document)
+        ready = self.compiled._state[1]
+        assert ready is not None
+        for number, image in enumerate(self.images):
+            compiled = self.grounder.compile(asked[image.id])._state[1]
+            own.add(*self.judged(image, compiled))
+            wrong, right = self.thousand(image, number)
+            found, passing = self.judged(image, ready.select([*wrong, *right]))
+            many.add(found, passing)
+            true.add(found[len(wrong) :], passing[len(wrong) :])
+        return own, many, true
+
+    def times(self, rounds: int) -> dict[str, list[float]]:
+        """Seconds of the parts for one picture and its thousand texts."""
+        image = self.images[0]
+        frame, places = self.frame(image), [*(lists := self.thousand(image, 0))[0], *lists[1]]
+        names = [self.pool[place].text for place in places]
+        compiled = self.grounder.compile(names)
+        texts, seen = compiled._state[1], self.full.encode_frames([frame])
+        assert texts is not None
+        cases: dict[str, Case] = {
+            "frame pass": partial(self.full.encode_frames, [frame]),
+            "gate": partial(self.gate, {"image": seen["image"], **texts.heads}),
+            "frame, gate, object tokens of those that pass, answers": partial(self.grounder.ground, [frame], compiled),
+            "the same without the gate": partial(self.full.ground, [frame], compiled),
+        }
+        return interleaved(cases, rounds, warm_up=2)
+
+
+def asked_of(document: LineDocument) -> dict[object, list[str]]:
+    """The benchmark's questions by picture."""
+    asked: dict[object, list[str]] = {image.id: [] for image in document.images}
+    for one in document.expressions:
+        asked[one.image_id].append(one.text)
+    return asked
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, default=Path("models/line-small"))
+    parser.add_argument("--split", type=Path, default=Path("benchmarks/line/test"))
+    parser.add_argument("--pictures", type=int, default=60, help="evenly over the split")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=PAGE)
+    given = parser.parse_args()
+    bench = Bench(given.model, given.split, given.pictures, given.threads)
+    threshold = bench.grounder.config.gate_threshold
+    if threshold is None:
+        raise SystemExit(
+            f"{given.model} has no gate; run `simvg gate {given.model} …` and `simvg export {given.model}`."
+        )
+    own, many, true = bench.counts()
+    seconds = bench.times(given.rounds)
+    lines = [
+        "# What the gate keeps out",
+        "",
+        f"`{command()}` on {machine()}; ONNX Runtime, {given.threads} threads. `{given.model}`, {len(bench.images)} "
+        f"pictures of `{given.split}`, gate at {threshold:+.3f}. Present is a score of "
+        f"{bench.full.config.score_threshold:.2f} or more in the full pass; no gate that keeps all of these can let "
+        "fewer texts pass.",
+        "",
+        "| asked | pairs | present in the full pass, % | pass the gate, % | of the present, pass, % |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        own.row("the benchmark's questions"),
+        many.row(f"{THOUSAND:,} texts, {TRUE} of them true"),
+        true.row("the true ones of these"),
+        "",
+        f"Medians of {given.rounds} interleaved rounds for the first picture and its {THOUSAND:,} texts; shares are "
+        "medians of the ratio within a round.",
+        "",
+        "| | ms | of the frame pass |",
+        "| --- | ---: | ---: |",
+    ]
+    for name, values in seconds.items():
+        lines.append(f"| {name} | {statistics.median(values) * 1e3:.1f} | {ratio(values, seconds['frame pass']):.2f} |")
+    write(given.out, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The query pass: every standing query on every frame, in parts, or only those that the gate lets pass.
+
+Shapes: B frames, N texts, Q answers per text, P image tokens, E head width. Boxes are cxcywh, normalised to the frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from simvg_core import standing
+from simvg_core.errors import ConfigurationError
+from simvg_core.gate import closed_logit
+from simvg_core.standing import CompiledTexts, KeysValues
+
+if TYPE_CHECKING:
+    from simvg_core.model import SimVGForGrounding
+
+# Pairs of frame and text that run at once; bounds memory: scores of 256 pairs of the shipped model take 13 MB.
+MAX_PAIRS = 256
+
+
+class SeenFrames(NamedTuple):
+    """What the frame pass gives."""
+
+    image: Tensor  # (B, P, E)
+    layers: list[KeysValues]  # rows = B
+    fine: Tensor | None  # (B, C, F, F), models with a glimpse
+
+    def of(self, frame: int) -> SeenFrames:
+        """One of them, as a batch of one."""
+        row = slice(frame, frame + 1)
+        layers = [KeysValues(layer.keys[row], layer.values[row]) for layer in self.layers]
+        return SeenFrames(self.image[row], layers, None if self.fine is None else self.fine[row])
+
+
+class Asked(NamedTuple):
+    """What the query pass gives."""
+
+    logits: Tensor  # (B, N, Q, 2)
+    boxes: Tensor  # (B, N, Q, 4)
+    exists: Tensor | None  # (B, N), models with auxiliary heads; -inf where the gate was shut
+
+
+def see(model: SimVGForGrounding, pixel_values: Tensor) -> SeenFrames:
+    """The frame pass: (B, 3, H, W) → what every query looks at."""
+    tokens, layers, fine = standing.encode_image(model.encoder, pixel_values)
+    return SeenFrames(model.image_projection(tokens), layers, fine)
+
+
+def warmth(model: SimVGForGrounding, texts: CompiledTexts, image: Tensor) -> Tensor:
+    """What the gate looks at, (B, N) logits: its own layers where they were fitted, else the heat map's warmest cell.
+
+    Raises:
+        ConfigurationError: the model has neither.
+    """
+    if model.gate is not None:
+        fitted: Tensor = model.gate(texts.asked, image)
+        return fitted
+    if model.auxiliary is None:
+        raise ConfigurationError(
+            "a gate needs a model with auxiliary_heads=True, or fitted gate layers; use gate=None."
+        )
+    return model.auxiliary.heat_map(texts.pooled, image).amax(dim=-1)
+
+
+def ask(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Asked:
+    """Every text on every frame, in parts, so that memory does not grow with the number of texts."""
+    size = max(1, MAX_PAIRS // max(1, len(frames.image)))
+    if len(texts) <= size:
+        return ask_pairs(model, texts, frames)
+    parts = [ask_pairs(model, part, frames) for part in texts.parts(size)]
+    exists = [part.exists for part in parts if part.exists is not None]
+    return Asked(
+        torch.cat([part.logits for part in parts], dim=1),
+        torch.cat([part.boxes for part in parts], dim=1),
+        torch.cat(exists, dim=1) if exists else None,
+    )
+
+
+def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Asked:
+    """Every text on every frame, at once."""
+    count, num_texts = len(frames.image), len(texts)
+    text_layers = [
+        KeysValues(keys.unsqueeze(0), values.unsqueeze(0))
+        for keys, values in zip(texts.keys, texts.values, strict=True)
+    ]
+    objects = standing.encode_objects(
+        model.encoder, count, num_texts, frames.layers, text_layers, texts.attention_mask.unsqueeze(0)
+    )
+    auxiliary = model.auxiliary
+    heat = None if auxiliary is None else auxiliary.heat_map(texts.pooled, frames.image)
+    queries = texts.queries.expand(count, -1, -1, -1)
+    answers, features = model.token_branch(objects, queries, frames.image, None, heat, frames.fine)
+    exists = None if auxiliary is None else auxiliary.existence(features)
+    return Asked(answers.logits, answers.boxes_cxcywh, exists)
+
+
+def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, gate: float) -> Asked:
+    """Frame by frame, each with the texts that are warm in it; the others get boxes without area and `gate_score`.
+
+    Raises:
+        ConfigurationError: the model has nothing to look at before (`warmth`).
+    """
+    warm = warmth(model, texts, frames.image) >= gate
+    shape = (*warm.shape, model.config.num_queries)
+    closed = closed_logit(model.config) / 2
+    logits = frames.image.new_tensor([closed, -closed], dtype=torch.float32).repeat(*shape, 1)
+    boxes = logits.new_zeros(*shape, 4)
+    exists = None if model.auxiliary is None else logits.new_full(shape[:2], float("-inf"))
+    for frame in range(len(warm)):
+        kept = warm[frame].nonzero().flatten()
+        if len(kept) == 0:
+            continue
+        part = ask(model, texts.select(kept), frames.of(frame))
+        logits[frame, kept], boxes[frame, kept] = part.logits[0], part.boxes[0]
+        if exists is not None and part.exists is not None:
+            exists[frame, kept] = part.exists[0]
+    return Asked(logits, boxes, exists)
