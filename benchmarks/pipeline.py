@@ -11,6 +11,7 @@ over the rounds. Broker, Redis and readers run on the same cores. Writes docs/be
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,8 @@ TEXTS = (
     "crooked label", "black connector", "gear", "stain", "scratch", "dent", "cable", "washer",
 )  # fmt: skip
 WARM = 24
+LOAD = "load"
+"""Stands for what is only known at the end."""
 
 
 class Plant:
@@ -128,6 +131,7 @@ class Bench:
 
     def through_kafka(self, *, batch: int, threads: int, cameras: int = 2, workers: int = 1) -> float:
         """Frames/s of frames that lie in the topic already."""
+        note(f"through Kafka: batch {batch}, {cameras} cameras, {workers} workers")
         plant = self.plant(max(2, workers))
         plant.publish(self.images, cameras, fps=None)
         with plant.workers(workers, batch, threads, "every"):
@@ -140,6 +144,7 @@ class Bench:
 
     def bare(self, *, batch: int, threads: int) -> float:
         """Frames/s of the engine alone on decoded frames."""
+        note(f"bare model: batch {batch}")
         engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=batch, threads=threads)
         engine.compile(TEXTS)
         pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in self.images]
@@ -152,6 +157,7 @@ class Bench:
 
     def latency(self, *, batch: int, threads: int, cameras: int, fps: float) -> tuple[float, float, float]:
         """Milliseconds from capture to the written result, p50 and p99, and the share of frames that were scored."""
+        note(f"latency: batch {batch}, {cameras} cameras")
         plant = self.plant(2)
         with plant.workers(1, batch, threads, "latest"):
             plant.publish(self.images[: 4 * cameras], cameras, fps=fps)  # until the worker has joined and warmed up
@@ -172,6 +178,11 @@ class Bench:
         return float(np.percentile(delays, 50)), float(np.percentile(delays, 99)), len(delays) / len(self.images)
 
 
+def note(text: str) -> None:
+    """What is being measured, beside the page on standard output."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
 def clip_images(frames: int) -> list[bytes]:
     """The first frames of the demo clip as JPEG, from the beginning again when it is too short."""
     video, images = cv2.VideoCapture(str(REPOSITORY / CLIP)), []
@@ -189,6 +200,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="threads of the model")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8], help="frames per batch")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -201,6 +213,7 @@ def main() -> None:
             "",
             f"{machine()}. Model `{MODEL}`, {len(TEXTS)} queries, 640×480 JPEG frames, {given.threads} threads of "
             "the model; broker, Redis and reader on the same cores.",
+            LOAD,
             "",
             f"`{command()}`",
             "",
@@ -209,7 +222,7 @@ def main() -> None:
             "| batch | bare model, frames/s | through Kafka, frames/s | ratio, median of rounds |",
             "| ---: | ---: | ---: | ---: |",
         ]
-        for batch in (1, 4, 8):
+        for batch in given.batches:
             pairs = []
             for number in range(given.rounds):
                 order = (bench.bare, bench.through_kafka)
@@ -245,7 +258,8 @@ def main() -> None:
         for cameras, fps, batch in ((2, 5.0, 1), (2, 5.0, 4), (4, 5.0, 4)):
             p50, p99, share = bench.latency(batch=batch, threads=given.threads, cameras=cameras, fps=fps)
             lines.append(f"| {cameras} | {fps:g} | {batch} | {p50:.0f} | {p99:.0f} | {100 * share:.0f} % |")
-        write(given.out, lines)
+        load = os.getloadavg()[0]
+        write(given.out, [f"Load average {load:.0f} at the end." if line == LOAD else line for line in lines])
 
 
 if __name__ == "__main__":
