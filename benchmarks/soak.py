@@ -173,7 +173,7 @@ def tables(watch: Watch, minutes: float) -> list[Table]:
         opened = f"{handles[0]:.0f} → {handles[1]:.0f}"
         megabytes = (f"{value / 1e6:.0f}" for value in memory)
         processes.add_row(name, *megabytes, growth, opened, str(watch.errors.get(name, 0)))
-    times = f", not read {len(watch.unread)} times" if watch.unread else ""
+    times = f", {len(watch.unread)} readings failed" if watch.unread else ""
     partitions = _table(f"consumer lag in frames{times}", "partition", "after 1 min", "at the end", "most")
     for number, series in sorted(watch.lag.items()):
         ends = series.ends()
