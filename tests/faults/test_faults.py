@@ -9,9 +9,7 @@ import pytest
 from infra.broker import LocalBroker
 from infra.redis_server import LocalRedis
 from infra.settings import KafkaSettings
-from tests.faults.cluster import LocalCluster
-from tests.faults.plant import REPOSITORY
-from tests.faults.rounds import FAULTS, LOSE_BROKER, FaultRun, Round, Settings, plan_faults
+from tests.faults.rounds import FAULTS, FaultRun, Round, Settings, plan_faults
 from tests.faults.script import write_script
 
 
@@ -37,22 +35,6 @@ def test_faults_change_no_alert(
     assert rounds[-1].transitions > 10, "the script is worth watching"
     inside = [one.open_messages for one in rounds if "inside" in one.fault]
     assert all(inside), "a worker was killed inside a transaction"
-
-
-@pytest.mark.timeout(600)
-def test_brokers_lost_one_after_the_other_change_no_alert(redis_server: LocalRedis, tmp_path: Path) -> None:
-    """Of three brokers one at a time is lost, with what it kept of groups and transactions; the others go on."""
-    cluster = LocalCluster(tmp_path / "kafka", REPOSITORY / ".cache")
-    settings = Settings(seed=3, faults=(LOSE_BROKER,) * 2, frames=15)
-    rounds: list[Round] = []
-    try:
-        cluster.start()
-        same = FaultRun(settings, cluster.settings, cluster, redis_server, tmp_path).run(rounds.append)
-    finally:
-        cluster.close()
-    assert [str(one.differences) for one in rounds] == ["", ""]
-    assert same
-    assert rounds[-1].transitions > 10, "the script is worth watching"
 
 
 def test_every_fault_comes_before_any_comes_again() -> None:
