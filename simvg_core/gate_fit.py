@@ -116,7 +116,7 @@ def fit(
             wanted = torch.sigmoid(SHARPNESS * (_logit(scores) - _logit(torch.tensor(config.score_threshold))))
             loss = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
         progress(epoch + 1, settings.epochs)

@@ -194,6 +194,7 @@ def _write_gate(
     model: SimVGForGrounding, path: Path, image: Tensor, of_texts: tuple[Tensor, ...], free: tuple[Any, Any]
 ) -> None:
     """The graph of what `asking.warmth` computes; none for a model without a gate. `of_texts`: pooled, asked."""
+    gate: nn.Module
     if model.gate is not None:
         gate, name, given = FittedGate(model.gate), "asked", of_texts[1]
     elif model.auxiliary is not None:
