@@ -33,10 +33,11 @@ down: ## stop them
 test: setup-test ## all tests, against a real broker, Redis and RTSP server
 	$(PYTHON) -m pytest
 
-faults: setup-test ## kill workers, broker and Redis (half an hour) and compare the alerts with an undisturbed run
+faults: setup-test ## kill workers, brokers and Redis and compare the alerts with an undisturbed run; a soak (three quarters of an hour)
 	$(PYTHON) -m tests.faults --rounds 20 --seed 7
 	$(PYTHON) -m tests.faults --rounds 8 --seed 7 --redis-away 5 --cluster
 	$(PYTHON) -m tests.faults.fuzz --inputs 10000 --seed 7
+	$(PYTHON) benchmarks/soak.py --minutes 10
 
 lint: setup-check ## style
 	$(PYTHON) -m ruff check .

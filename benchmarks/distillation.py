@@ -188,8 +188,8 @@ def report(args: argparse.Namespace) -> str:
     return f"""# Distillation: the token branch with and without its teacher
 
 One small model in joint attention with the paper's heads (`simvg_core/training/configs/distill-*.yaml`), trained
-from a pretrained encoder (that of `models/line-small`; the heads begin at random) with the same pictures, questions,
-seed and number of steps: its token branch alone; with the decoder branch and dynamic weight-balance distillation; and
+from a pretrained encoder (that of `models/line-small` when the trainings began; the heads begin at random) with the
+same pictures, questions, seed and number of steps: its token branch alone; with the decoder branch and dynamic weight-balance distillation; and
 its token branch alone in standing attention. Only the rows of a token branch run at its price.
 
 | | P@0.5 | {" | ".join(KINDS)} | mean IoU | AUC |
