@@ -189,8 +189,9 @@ def report(args: argparse.Namespace) -> str:
 
 One small model in joint attention with the paper's heads (`simvg_core/training/configs/distill-*.yaml`), trained
 from a pretrained encoder (that of `models/line-small` when the trainings began; the heads begin at random) with the
-same pictures, questions, seed and number of steps: its token branch alone; with the decoder branch and dynamic weight-balance distillation; and
-its token branch alone in standing attention. Only the rows of a token branch run at its price.
+same pictures, questions, seed and number of steps: its token branch alone; with the decoder branch and dynamic
+weight-balance distillation; and its token branch alone in standing attention. Only the rows of a token branch run at
+its price.
 
 | | P@0.5 | {" | ".join(KINDS)} | mean IoU | AUC |
 | --- | ---: |{" ---: |" * len(KINDS)} ---: | ---: |
@@ -202,9 +203,9 @@ pictures of `{args.validation.name}` that training never saw.
 
 **DWBD gives the token branch {distilled}.**
 
-**Standing attention, in which a picture does not see the texts, gives it {standing}**, and runs at a fraction of the
-price for many queries ([queries.md](queries.md)). The encoder that all began from was trained in standing attention,
-which favours it.
+**Standing attention, in which a picture does not see the texts, gives it {standing}.**
+It runs at a fraction of the price for many queries ([queries.md](queries.md)). The encoder that all began from was
+trained in standing attention, which favours it.
 
 Both against the token branch alone in joint attention. One seed; the intervals do not hold the luck of a training.
 
