@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
+import confluent_kafka
 from confluent_kafka import TopicPartition
 from prometheus_client import REGISTRY
 
 from consumers.grounding.stalls import Stalls
+from consumers.grounding.worker import Worker
+from infra.consumer import Consumer
 from infra.topics import topic_name
 from tests.consumers.grounding.conftest import Line
+
+
+def between_polls(worker: Worker, call: Callable[[confluent_kafka.Consumer], object]) -> None:
+    """Has the worker's own thread call its Kafka client: from another one the call waits for a gap in the polling."""
+    consumer, done = worker._fetcher._consumer, threading.Event()
+    assert consumer is not None
+
+    def poll(seconds: float) -> object:
+        if not done.is_set():
+            call(consumer._consumer)
+            done.set()
+        return Consumer.poll(consumer, seconds)
+
+    consumer.poll = poll  # type: ignore[assignment,method-assign]
+    assert done.wait(30)
+    del consumer.poll
 
 
 class Clock:
@@ -55,10 +77,9 @@ def test_worker_begins_a_partition_anew_that_gives_nothing(line: Line) -> None:
     camera = line.camera()
     camera.play("rr")
     line.wait_for_frames(worker, 2)
-    consumer = worker._fetcher._consumer
-    assert consumer is not None
     topic = topic_name(line.kafka.prefix, "frames")
-    consumer._consumer.pause([TopicPartition(topic, number) for number in worker.partitions])  # the worker knows not
+    parts = [TopicPartition(topic, number) for number in worker.partitions]
+    between_polls(worker, lambda client: client.pause(parts))  # the worker does not know
     camera.play("rr")
     line.wait_for_alerts("raised")
     line.wait_for_frames(worker, 4)
@@ -72,17 +93,15 @@ def test_partition_that_was_paused_when_it_went_is_read_when_it_comes_back(line:
     line.add("red")
     first = line.start()
     cameras = [line.camera(f"line-{number}") for number in range(8)]  # on both partitions of them
-    consumer = first._fetcher._consumer
-    assert consumer is not None
     topic = topic_name(line.kafka.prefix, "frames")
     held = set(first.partitions)
-    consumer._consumer.pause([TopicPartition(topic, number) for number in held])
+    between_polls(first, lambda client: client.pause([TopicPartition(topic, number) for number in held]))
     second = line.start()
     gone = set(second.partitions)
     assert gone < held
     line.stop(second)
     line.until(lambda: first.partitions == held)
-    consumer._consumer.resume([TopicPartition(topic, number) for number in held - gone])
+    between_polls(first, lambda client: client.resume([TopicPartition(topic, number) for number in held - gone]))
     for camera in cameras:
         camera.play("rrr")
     line.until(lambda: {alert.camera for alert in line.alerts()} == {camera.id for camera in cameras}, 60)
