@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consumers.cameras import forget_camera, known_cameras
 from infra.settings import KafkaSettings, RoleSettings, load
 
 app = typer.Typer(no_args_is_help=True, help="Cameras that the alarms know; `simvg camera` runs one.")
@@ -25,6 +24,8 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings
 @app.command("list")
 def list_cameras(kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None) -> None:
     """Shows every camera with an alarm: when one last changed, how many alerts are open, and whether it is blind."""
+    from consumers.cameras import known_cameras  # not at the top: a camera's image has no library for alarms
+
     found = known_cameras(_kafka(kafka, topic_prefix, config))
     if not found:
         console.print("no camera is known")
@@ -52,6 +53,8 @@ def forget(
 
     Example: simvg cameras forget line-3 --comment 'line 3 was taken down'
     """
+    from consumers.cameras import forget_camera  # as above
+
     found = forget_camera(_kafka(kafka, topic_prefix, config), camera, by=by or getpass.getuser(), comment=comment)
     closed = f"; its {found.open_alerts} open alerts are closed" if found.open_alerts else ""
     console.print(f"camera [bold]{escape(found.id)}[/] is forgotten within a second{closed}", highlight=False)
