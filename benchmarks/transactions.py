@@ -11,7 +11,9 @@ over the rounds. Writes docs/benchmarks/transactions.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
+import queue
 import statistics
 import sys
 import tempfile
@@ -33,6 +35,7 @@ from consumers.grounding.cameras import CameraLimits  # noqa: E402
 from consumers.grounding.settings import WorkerSettings  # noqa: E402
 from consumers.grounding.worker import Worker  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
+from infra.consumer import Consumer  # noqa: E402
 from infra.contracts import Alert, Delay, StandingQuery  # noqa: E402
 from infra.kafka import Publisher  # noqa: E402
 from infra.process import free_port  # noqa: E402
@@ -57,6 +60,8 @@ class PlainPublisher(TransactionalPublisher):
             del self._config[name]
         self._config["enable.idempotence"] = True
         self._worker = worker
+        self._offsets: queue.SimpleQueue[Sequence[TopicPartition]] = queue.SimpleQueue()
+        self._polling: Consumer | None = None
 
     def connect(self) -> None:
         if self._producer is None:
@@ -70,8 +75,17 @@ class PlainPublisher(TransactionalPublisher):
         self.flush()
         consumer = self._worker._fetcher._consumer
         assert consumer is not None
-        consumer.commit(offsets, wait=False)
+        if self._polling is not consumer:
+            self._polling = consumer
+            consumer.poll = functools.partial(self._poll, consumer)  # type: ignore[method-assign]
+        self._offsets.put(offsets)
         self._sent = []
+
+    def _poll(self, consumer: Consumer, seconds: float) -> Any:
+        """Commits from the thread that polls: from another one the library waits for a gap in the polling."""
+        while not self._offsets.empty():
+            consumer.commit(self._offsets.get(), wait=False)
+        return Consumer.poll(consumer, seconds)
 
     def abort(self) -> None:
         self._sent = []
