@@ -64,9 +64,7 @@ class Bench:
         step = max(1, len(self.document.images) // pictures)
         self.images = list(self.document.images)[::step][:pictures]
         self.pool = diverse(POOL, 99)
-        self.compiled = self.grounder.compile([])
-        for start in range(0, POOL, 500):
-            self.compiled.add([ask.text for ask in self.pool[start : start + 500]])
+        self.compiled = self.grounder.compile([ask.text for ask in self.pool])
 
     def frame(self, image: LineImage) -> NDArray[np.uint8]:
         """Its pixels."""

@@ -6,7 +6,6 @@ import getpass
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,9 +15,10 @@ from rich.console import Console
 from consumers.actions import publish_action
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import app as app
+from consumers.kafka_options import ConfigFile, Kafka, Prefix, kafka_settings
 from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, Box, OperatorAction
 from infra.errors import BadOperatorAction
-from infra.settings import KafkaSettings, RoleSettings, load
+from infra.settings import KafkaSettings
 
 console = Console()
 
@@ -30,9 +30,6 @@ Query = Annotated[str | None, typer.Option("--query", help="All alerts of this q
 Camera = Annotated[str | None, typer.Option("--camera", help="With --query: at this camera only.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does it; default: the login name.")]
 Comment = Annotated[str | None, typer.Option("--comment", help="Why, in words; kept with the alert.")]
-Kafka = Annotated[str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")]
-Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
@@ -47,7 +44,7 @@ def acknowledge(
 
     Example: simvg alerts ack a-3f61 --by mia
     """
-    _act(ActionKind.ACKNOWLEDGE, alert, query, camera, by, comment, _kafka(kafka, topic_prefix, config))
+    _act(ActionKind.ACKNOWLEDGE, alert, query, camera, by, comment, kafka_settings(kafka, topic_prefix, config))
 
 
 @app.command("shelve")
@@ -64,7 +61,7 @@ def shelve(
 
     Example: simvg alerts shelve --query missing-bolt --camera line-1 --for 30m --comment 'bolts being refilled'
     """
-    where = _kafka(kafka, topic_prefix, config)
+    where = kafka_settings(kafka, topic_prefix, config)
     _act(ActionKind.SHELVE, alert, query, camera, by, comment, where, span=None if span is None else parse_span(span))
 
 
@@ -77,7 +74,7 @@ def unshelve(
 
     Example: simvg alerts unshelve --query missing-bolt
     """
-    _act(ActionKind.UNSHELVE, alert, query, camera, by, comment, _kafka(kafka, topic_prefix, config))
+    _act(ActionKind.UNSHELVE, alert, query, camera, by, comment, kafka_settings(kafka, topic_prefix, config))
 
 
 @app.command("verdict")
@@ -96,7 +93,7 @@ def verdict(
     Example: simvg alerts verdict a-3f61 false --comment glare
     """
     boxes = None if not box else tuple(_box(text) for text in box)
-    where = _kafka(kafka, topic_prefix, config)
+    where = kafka_settings(kafka, topic_prefix, config)
     _act(ActionKind.VERDICT, alert, None, None, by, comment, where, verdict=said.lower(), boxes=boxes)
 
 
@@ -109,7 +106,7 @@ def comment_on(
 
     Example: simvg alerts comment a-3f61 'lamp replaced'
     """
-    _act(ActionKind.COMMENT, alert, None, None, by, words, _kafka(kafka, topic_prefix, config))
+    _act(ActionKind.COMMENT, alert, None, None, by, words, kafka_settings(kafka, topic_prefix, config))
 
 
 def parse_span(text: str) -> timedelta:
@@ -170,7 +167,3 @@ def _box(text: str) -> Box:
     except ValueError as error:
         raise BadOperatorAction(f"--box {text!r}: write four numbers in 0..1, 'x0,y0,x1,y1'") from error
     return x0, y0, x1, y1
-
-
-def _kafka(kafka: str | None, topic_prefix: str | None, config: Path | None) -> KafkaSettings:
-    return load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config).kafka

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,14 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infra.settings import KafkaSettings, RoleSettings, load
+from consumers.kafka_options import ConfigFile, Kafka, Prefix, kafka_settings
 
 app = typer.Typer(no_args_is_help=True, help="Cameras that the alarms know; `simvg camera` runs one.")
 console = Console()
-
-Kafka = Annotated[str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")]
-Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
 
 
 @app.command("list")
@@ -26,7 +21,7 @@ def list_cameras(kafka: Kafka = None, topic_prefix: Prefix = None, config: Confi
     """Shows every camera with an alarm: when one last changed, how many alerts are open, and whether it is blind."""
     from consumers.cameras import known_cameras  # not at the top: a camera's image has no library for alarms
 
-    found = known_cameras(_kafka(kafka, topic_prefix, config))
+    found = known_cameras(kafka_settings(kafka, topic_prefix, config))
     if not found:
         console.print("no camera is known")
         return
@@ -55,10 +50,8 @@ def forget(
     """
     from consumers.cameras import forget_camera  # as above
 
-    found = forget_camera(_kafka(kafka, topic_prefix, config), camera, by=by or getpass.getuser(), comment=comment)
+    found = forget_camera(
+        kafka_settings(kafka, topic_prefix, config), camera, by=by or getpass.getuser(), comment=comment
+    )
     closed = f"; its {found.open_alerts} open alerts are closed" if found.open_alerts else ""
     console.print(f"camera [bold]{escape(found.id)}[/] is forgotten within a second{closed}", highlight=False)
-
-
-def _kafka(kafka: str | None, topic_prefix: str | None, config: Path | None) -> KafkaSettings:
-    return load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config).kafka

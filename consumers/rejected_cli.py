@@ -12,19 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from consumers.kafka_options import ConfigFile, Kafka, Prefix, kafka_settings
 from consumers.rejected import Rejected, find_rejected, read_rejected, send_again
 from infra.cloudevents import original_headers
 from infra.errors import BadRejectedMessage
-from infra.settings import KafkaSettings, RoleSettings, load
+from infra.settings import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="Messages that were no usable frames: list, show, save, send again.")
 
 Place = Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `simvg rejected list` shows it.")]
 Camera = Annotated[str | None, typer.Option("--camera", help="Of this camera (message key) only.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="With this reason only.")]
-Kafka = Annotated[str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")]
-Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
 
 
 @app.command("list")
@@ -34,13 +32,13 @@ def list_rejected(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     kafka: Kafka = None,
     topic_prefix: Prefix = None,
-    config: Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Lists rejected messages with their reasons, and how many there are of each.
 
     Example: simvg rejected list --camera line-1
     """
-    found = _chosen(_kafka(kafka, topic_prefix, config), camera, reason)
+    found = _chosen(kafka_settings(kafka, topic_prefix, config), camera, reason)
     if as_json:
         for one in found:
             typer.echo(json.dumps(_facts(one)))
@@ -61,12 +59,12 @@ def list_rejected(
 
 
 @app.command("show")
-def show_rejected(place: Place, kafka: Kafka = None, topic_prefix: Prefix = None, config: Config = None) -> None:
+def show_rejected(place: Place, kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None) -> None:
     """Shows one rejected message: what was wrong, its headers, its first bytes.
 
     Example: simvg rejected show 0:412
     """
-    one = find_rejected(_kafka(kafka, topic_prefix, config), place)
+    one = find_rejected(kafka_settings(kafka, topic_prefix, config), place)
     console = Console()
     for name, value in _facts(one).items():
         console.print(f"[bold]{name:<12}[/] {escape(str(value))}", highlight=False, soft_wrap=True)
@@ -88,13 +86,13 @@ def save_rejected(
     reason: Reason = None,
     kafka: Kafka = None,
     topic_prefix: Prefix = None,
-    config: Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Saves the bytes of rejected messages as they came.
 
     Examples: simvg rejected save 0:412 --out frame.jpg · simvg rejected save --reason corrupt_image --out broken/
     """
-    settings = _kafka(kafka, topic_prefix, config)
+    settings = kafka_settings(kafka, topic_prefix, config)
     if place is not None:
         out.write_bytes(find_rejected(settings, place).value)
         typer.echo(f"saved to {out}")
@@ -114,7 +112,7 @@ def retry_rejected(
     reason: Reason = None,
     kafka: Kafka = None,
     topic_prefix: Prefix = None,
-    config: Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Sends rejected messages to the workers again, as they came: after a repair of the model or of a worker.
 
@@ -124,7 +122,7 @@ def retry_rejected(
     """
     if (place is None) is not everything:
         raise typer.BadParameter("give either one PARTITION:OFFSET or --all", param_hint="PLACE")
-    settings = _kafka(kafka, topic_prefix, config)
+    settings = kafka_settings(kafka, topic_prefix, config)
     chosen = [find_rejected(settings, place)] if place is not None else _chosen(settings, camera, reason)
     results = send_again(settings, chosen)
     for one, fault in results:
@@ -134,10 +132,6 @@ def retry_rejected(
     typer.echo(f"{sent} of {len(results)} sent again")
     if sent < len(results):
         raise typer.Exit(1)
-
-
-def _kafka(kafka: str | None, topic_prefix: str | None, config: Path | None) -> KafkaSettings:
-    return load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config).kafka
 
 
 def _chosen(kafka: KafkaSettings, camera: str | None, reason: str | None) -> list[Rejected]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from itertools import chain
@@ -14,13 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simvg_core.gate import GateCurve, GatePoint, store
 from simvg_core.gate_fit import FitSettings, Lesson, collect, fit, measure, samples
 from simvg_core.grounder import Grounder
-from simvg_core.lineworld.language import Grammar, rng_of
-from simvg_core.lineworld.truth import read_truth, seen_in
 from simvg_core.standing import CompiledTexts, StandingQueries
-from simvg_core.training.sets.line import DOCUMENT, read_document
-
-OWN_TEXTS = 16
-COMPILED_AT_ONCE = 500
+from simvg_core.training.rendered import open_for_scoring
+from simvg_core.training.sets.errors import SetNotFoundError
 
 
 class GateRun:
@@ -58,22 +55,14 @@ class GateRun:
             config.save_pretrained(self.folder)
 
     def _lessons(self, files: list[Path], seed: int, bar: Progress) -> tuple[list[Lesson], CompiledTexts]:
-        own = [own_texts(file) if self.by_truth else [] for file in files]
+        own = [own_texts(file.parents[1]).get(file.name, []) if self.by_truth else [] for file in files]
         places = {text: place for place, text in enumerate(dict.fromkeys([*self.texts, *chain.from_iterable(own)]))}
-        compiled = compile_texts(self.grounder, list(places))
+        ready = self.grounder.compile(list(places))._state[1]
+        assert isinstance(ready, StandingQueries), "simvg gate has looked"
+        compiled = ready.texts
         mine = [[places[text] for text in texts] for texts in own]
         chosen = samples(len(self.texts), self.count, mine, seed)
         return collect(self.grounder, files, compiled, chosen, _told(bar, "pictures")), compiled
-
-
-def compile_texts(grounder: Grounder, texts: list[str]) -> CompiledTexts:
-    """Many texts, some hundreds at a time."""
-    compiled = grounder.compile([])
-    for start in range(0, len(texts), COMPILED_AT_ONCE):
-        compiled.add(texts[start : start + COMPILED_AT_ONCE])
-    ready = compiled._state[1]
-    assert isinstance(ready, StandingQueries)
-    return ready.texts
 
 
 def _told(bar: Progress, what: str) -> Callable[[int, int], None]:
@@ -87,23 +76,14 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def own_texts(file: Path) -> list[str]:
-    """What a picture of the line is asked by what lies beside it: a benchmark's annotations, or its truth."""
-    annotations, truth = file.parents[1] / DOCUMENT, file.parents[1] / "truth" / f"{file.stem}.json"
-    if annotations.is_file():
-        return _expressions(annotations).get(file.name, [])
-    if truth.is_file():
-        scene = seen_in(read_truth(truth))
-        rng = rng_of(0, int(file.stem) if file.stem.isdigit() else 0, 0)
-        return [query.text for query in Grammar(held_out=True).ask(scene, rng, OWN_TEXTS)]
-    return []
-
-
 @cache
-def _expressions(file: Path) -> dict[str, list[str]]:
-    document = read_document(file)
-    names = {image.id: Path(image.file_name).name for image in document.images}
-    found: dict[str, list[str]] = {name: [] for name in names.values()}
-    for expression in document.expressions:
-        found[names[expression.image_id]].append(expression.text)
+def own_texts(folder: Path) -> dict[str, list[str]]:
+    """What the pictures of a line set or a rendered set are asked, by file name; nothing for other pictures."""
+    try:
+        samples = open_for_scoring(folder).samples()
+    except SetNotFoundError:
+        return {}
+    found: dict[str, list[str]] = defaultdict(list)
+    for sample in samples:
+        found[sample.image.name].append(sample.text)
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from simvg_core.losses import branch_losses, set_loss
 from simvg_core.matching import Targets
 from simvg_core.positions import grid_positions, valid_cells
 from simvg_core.standing import CompiledTexts, StandingQueries
+from simvg_core.words import TEXTS_AT_ONCE
 
 BRANCHES = ("decoder", "token")
 
@@ -220,6 +222,10 @@ class SimVGForGrounding(PreTrainedModel):
         if len(input_ids):
             longest = int(mask.bool().any(dim=0).nonzero().max()) + 1
             input_ids, mask = input_ids[:, :longest], mask[:, :longest]
+        parts = zip(input_ids.split(TEXTS_AT_ONCE), mask.split(TEXTS_AT_ONCE), strict=True)
+        return reduce(CompiledTexts.joined, (self._text_pass(*part) for part in parts))
+
+    def _text_pass(self, input_ids: Tensor, mask: Tensor) -> CompiledTexts:
         text, seen = standing.encode_text(self.encoder, input_ids, mask)
         queries, pooled = self.query_generator(text, mask)
         keys = torch.stack([layer.keys for layer in seen])

@@ -11,6 +11,9 @@ from tokenizers import Tokenizer
 from simvg_core.errors import CheckpointError, TextError
 
 BEGIN, PAD, END, UNKNOWN = 0, 1, 2, 3
+TEXTS_AT_ONCE = 500
+"""Texts that go through a model's text pass together, so that thousands of them do not need memory for all at once."""
+
 _SPECIAL = {"<s>": BEGIN, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
 _REMOVED = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
 

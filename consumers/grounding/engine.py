@@ -35,9 +35,6 @@ EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
 MIN_BOX_SCORE = 0.02
 """Boxes of a lower score are never shown; above it the query's own thresholds decide."""
 
-COMPILED_AT_ONCE = 500
-"""Texts that go through the text pass together."""
-
 
 class Compiled(Protocol):
     """Texts made ready for many frames."""
@@ -97,9 +94,8 @@ class GrounderEngine:
                 accepted.append(text)
             else:
                 refused[text] = reason
-        # Each addition copies what is there: thousands of queries one by one would take minutes.
-        for start in range(0, len(accepted), COMPILED_AT_ONCE):
-            compiled.add(accepted[start : start + COMPILED_AT_ONCE])
+        if accepted:  # at once: each addition copies what is there
+            compiled.add(accepted)
         wanted = frozenset(texts) - set(refused)
         # Frames of the set before this one may still be on their way to the model.
         known = wanted | self._last

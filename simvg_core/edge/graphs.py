@@ -2,8 +2,7 @@
 
 An exported model folder holds `onnx/frame.onnx`, `onnx/text.onnx`, `onnx/query.onnx` and, of models with a heat map,
 `onnx/gate.onnx`; the names of their inputs and outputs are the field names used here and in `simvg_core.onnx_export`.
-Keys and values are one array per layer (`keys_0` …), their first axis is the frame or the text. Earlier exports stacked
-the layers in one array (`keys`), with frames or texts on the second axis: cut apart in the graph, they are copied.
+Keys and values are one array per layer (`keys_0` …): stacked in one they would have to be copied to be cut apart.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ PRECISION, INT8 = "precision", "int8"
 """On the card of graphs whose weights are not floats."""
 FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
-STACKED = ("keys", "values", "text_keys", "text_values")
+TEXT_LAYERS = ("text_keys", "text_values")
+"""Outputs of the text graph that there are of every layer."""
 QUERY_OUTPUTS = ("logits", "boxes")
 GATE_OUTPUTS = ("warmth",)
 
@@ -36,11 +36,6 @@ Arrays = dict[str, NDArray[Any]]
 def of_layers(name: str, layers: int) -> tuple[str, ...]:
     """Names of one array per layer."""
     return tuple(f"{name}_{layer}" for layer in range(layers))
-
-
-def rows_axis(name: str) -> int:
-    """The axis of an input or output along which its frames or texts lie."""
-    return 1 if name in STACKED else 0
 
 
 class Graph(Protocol):

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,13 @@ from simvg_core.edge.graphs import (
     Graph,
     Runtime,
     load_graph,
-    rows_axis,
 )
 from simvg_core.edge.queries import EdgeTexts
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.quality import frame_problem
-from simvg_core.words import PAD, WordPacker, read_fast_pieces
+from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, read_fast_pieces
 
 Floats = NDArray[np.float32]
 
@@ -222,8 +222,7 @@ class EdgeGrounder:
             kept = np.flatnonzero(row)
             if len(kept):
                 rows = slice(frame, frame + 1)
-                one = {name: part[:, rows] if rows_axis(name) else part[rows] for name, part in seen.items()}
-                found = self._ask(one, texts.select(kept))
+                found = self._ask({name: part[rows] for name, part in seen.items()}, texts.select(kept))
                 scores[frame, kept], boxes[frame, kept] = found[0][0], found[1][0]
         return scores, boxes
 
@@ -239,6 +238,10 @@ class EdgeGrounder:
         rows, _ = self.words.rows(texts)
         if not rows:
             return None
+        parts = [self._text_pass(rows[start : start + TEXTS_AT_ONCE]) for start in range(0, len(rows), TEXTS_AT_ONCE)]
+        return reduce(EdgeTexts.joined, parts)
+
+    def _text_pass(self, rows: Sequence[Sequence[int]]) -> EdgeTexts:
         ids = np.full((len(rows), max(map(len, rows))), PAD, np.int64)
         for place, row in enumerate(rows):
             ids[place, : len(row)] = row

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.edge.graphs import STACKED, Arrays, rows_axis
+from simvg_core.edge.graphs import TEXT_LAYERS, Arrays
 
 Floats = NDArray[np.float32]
 
@@ -24,12 +24,12 @@ class EdgeTexts:
 
     attention_mask: NDArray[np.int64]  # (N, T), 1 = real token
     heads: Arrays  # queries (N, Q, E), pooled (N, E) and, of models with a fitted gate, asked (N, W)
-    layers: Arrays  # keys and values of every layer, (N, h, T, d) each; of earlier exports (L, N, h, T, d)
+    layers: Arrays  # keys and values of every layer, (N, h, T, d) each
 
     @classmethod
     def of(cls, mask: NDArray[np.int64], found: Arrays) -> EdgeTexts:
         """From the text graph's outputs."""
-        heads = {name: part for name, part in found.items() if not name.startswith(STACKED)}
+        heads = {name: part for name, part in found.items() if not name.startswith(TEXT_LAYERS)}
         return cls(mask, heads, {name: part for name, part in found.items() if name not in heads})
 
     def __len__(self) -> int:
@@ -49,10 +49,7 @@ class EdgeTexts:
         places = np.asarray(kept, np.intp)
         mask = self.attention_mask[places]
         length = int(mask.sum(axis=1).max(initial=1))
-        layers = {
-            name: part[places, :, :length] if rows_axis(name) == 0 else part[:, places, :, :length]
-            for name, part in self.layers.items()
-        }
+        layers = {name: part[places, :, :length] for name, part in self.layers.items()}
         return EdgeTexts(mask[:, :length], {name: part[places] for name, part in self.heads.items()}, layers)
 
     def joined(self, other: EdgeTexts) -> EdgeTexts:
@@ -62,14 +59,12 @@ class EdgeTexts:
         return EdgeTexts(
             np.concatenate([first.attention_mask, second.attention_mask]),
             {name: np.concatenate([part, second.heads[name]]) for name, part in first.heads.items()},
-            {name: np.concatenate([part, second.layers[name]], rows_axis(name)) for name, part in first.layers.items()},
+            {name: np.concatenate([part, second.layers[name]]) for name, part in first.layers.items()},
         )
 
     def _padded(self, length: int) -> EdgeTexts:
         more = length - self.attention_mask.shape[1]
         if more == 0:
             return self
-        layers = {
-            name: np.pad(part, ((0, 0),) * (part.ndim - 2) + ((0, more), (0, 0))) for name, part in self.layers.items()
-        }
+        layers = {name: np.pad(part, ((0, 0), (0, 0), (0, more), (0, 0))) for name, part in self.layers.items()}
         return EdgeTexts(np.pad(self.attention_mask, ((0, 0), (0, more))), self.heads, layers)

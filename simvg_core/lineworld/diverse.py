@@ -10,25 +10,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simvg_core.lineworld.language import with_article
+from simvg_core.lineworld.language import EXTREMES, PLACE_WORDS, RELATION_WORDS, with_article
 from simvg_core.lineworld.meaning import CORNERS, SIDES, Meaning, extreme, in_region, relative, verdict
 from simvg_core.lineworld.truth import Seen
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
-
-_PLACES = {
-    "left": ("on the left", "on the left side"),
-    "right": ("on the right", "on the right side"),
-    "top": ("at the top", "in the upper half"),
-    "bottom": ("at the bottom", "in the lower half"),
-    "middle": ("in the middle", "in the center"),
-} | {corner: (f"in the {corner} corner", f"at the {corner}") for corner in CORNERS}
-_RELATIONS = {
-    "left of": ("left of", "to the left of"),
-    "right of": ("right of", "to the right of"),
-    "above": ("above",),
-    "below": ("below", "under"),
-}
-_EXTREMES = ("leftmost", "rightmost", "topmost", "lowest", "largest", "smallest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +70,13 @@ def _draw(rng: random.Random) -> Ask:
         return Ask(phrase if plural else with_article(phrase, rng, definite=False), meaning)
     if draw < 0.65:
         place = rng.choice((*SIDES, *CORNERS, "middle"))
-        return Ask(f"{phrase} {rng.choice(_PLACES[place])}", meaning, place=place)
+        return Ask(f"{phrase} {rng.choice(PLACE_WORDS[place])}", meaning, place=place)
     if draw < 0.9:
-        other, relation = _meaning(rng), rng.choice(tuple(_RELATIONS))
+        other, relation = _meaning(rng), rng.choice(tuple(RELATION_WORDS))
         if not other.concept.kinds & meaning.concept.kinds and "plate" not in other.concept.kinds:
-            text = f"{phrase} {rng.choice(_RELATIONS[relation])} the {_phrase(rng, other, False)}"
+            text = f"{phrase} {rng.choice(RELATION_WORDS[relation])} the {_phrase(rng, other, False)}"
             return Ask(text, meaning, relation=relation, other=other)
-    utmost = rng.choice(_EXTREMES)
+    utmost = rng.choice(EXTREMES)
     return Ask(f"{rng.choice(('', 'the '))}{utmost} {_phrase(rng, meaning, False)}", meaning, utmost=utmost)
 
 

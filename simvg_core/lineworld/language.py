@@ -21,6 +21,21 @@ MAX_TARGETS = 5
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 PRODUCT_QUERIES = ("missing_bolt", "crooked_label", "loose_bolt", "stain", "missing_screw", "scratch", "dent")
 
+PLACE_WORDS = {
+    "left": ("on the left", "on the left side"),
+    "right": ("on the right", "on the right side"),
+    "top": ("at the top", "in the upper half"),
+    "bottom": ("at the bottom", "in the lower half"),
+    "middle": ("in the middle", "in the center"),
+} | {corner: (f"in the {corner} corner", f"at the {corner}") for corner in CORNERS}
+RELATION_WORDS = {
+    "left of": ("left of", "to the left of"),
+    "right of": ("right of", "to the right of"),
+    "above": ("above",),
+    "below": ("below", "under"),
+}
+EXTREMES = ("leftmost", "rightmost", "topmost", "lowest", "largest", "smallest")
+
 # How often training asks in each form, as upper bounds of one random number.
 _FORM_BOUNDS = (
     ("named", 0.20), ("colored", 0.36), ("sized", 0.41), ("placed", 0.55), ("related", 0.67), ("superlative", 0.77),
@@ -179,16 +194,9 @@ class Grammar:
         targets = [one for one, answer in zip(candidates, answers, strict=True) if answer]
         if not targets and rng.random() < 0.5:
             return None
-        where = {
-            "left": ("on the left", "on the left side"),
-            "right": ("on the right", "on the right side"),
-            "top": ("at the top", "in the upper half"),
-            "bottom": ("at the bottom", "in the lower half"),
-            "middle": ("in the middle", "in the center"),
-        }.get(region, (f"in the {region} corner", f"at the {region}"))
         singular, plural = self._phrase(rng, meaning)
         text = plural if len(targets) > 1 else with_article(singular, rng, definite=len(targets) == 1)
-        return self._query(f"{text} {rng.choice(where)}", "position", meaning, targets, not targets)
+        return self._query(f"{text} {rng.choice(PLACE_WORDS[region])}", "position", meaning, targets, not targets)
 
     def _related(
         self, scene: Sequence[Seen], rng: random.Random, meaning: Meaning, here: Sequence[Concept]
@@ -210,25 +218,25 @@ class Grammar:
             how = rng.choice(("next to", "nearest to", "closest to"))
             text = f"{with_article(singular, rng, definite=True)} {how} the {anchor_name}"
             return self._query(text, "relation", meaning, [closest])
-        relation = rng.choice(("left of", "right of", "above", "below"))
+        relation = rng.choice(tuple(RELATION_WORDS))
         answers = [relative(one, anchor, relation) for one in candidates]
         if None in answers:
             return None
         targets = [one for one, answer in zip(candidates, answers, strict=True) if answer]
         if not targets and rng.random() < 0.5:
             return None
-        words = {
-            "left of": ("left of", "to the left of"),
-            "right of": ("right of", "to the right of"),
-            "above": ("above",),
-            "below": ("below", "under"),
-        }[relation]
         text = plural if len(targets) > 1 else with_article(singular, rng, definite=len(targets) == 1)
-        return self._query(f"{text} {rng.choice(words)} the {anchor_name}", "relation", meaning, targets, not targets)
+        return self._query(
+            f"{text} {rng.choice(RELATION_WORDS[relation])} the {anchor_name}",
+            "relation",
+            meaning,
+            targets,
+            not targets,
+        )
 
     def _superlative(self, scene: Sequence[Seen], rng: random.Random, meaning: Meaning) -> Query | None:
         candidates, decided = verdict(meaning, scene)
-        how = rng.choice(("leftmost", "rightmost", "topmost", "lowest", "largest", "smallest"))
+        how = rng.choice(EXTREMES)
         target = extreme(candidates, how) if decided else None
         if target is None:
             return None
