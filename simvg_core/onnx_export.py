@@ -6,8 +6,10 @@ width. Sizes that vary are free in the graphs: B, N and T.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,19 @@ def _write_gate(
     _write(gate, path, {"image": image, name: given}, GATE_OUTPUTS, {"image": {0: free[0]}, name: {0: free[1]}})
 
 
+def _forget_sources(model: Any) -> None:
+    """Takes out the stack trace that every node carries: it names folders of the machine that wrote it."""
+    for part in (model, model.graph, *model.functions.values()):
+        part.metadata_props.clear()
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        for value in (*graph.inputs, *graph.initializers.values()):
+            value.metadata_props.clear()
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+
+
 def _write(module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple[str, ...], shapes: Shapes) -> None:
     """One graph; an input that is a tuple of arrays becomes that many inputs."""
     names = [
@@ -211,11 +226,11 @@ def _write(module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple
         for key, value in inputs.items()
         for name in (of_layers(key, len(value)) if type(value) is tuple else (key,))
     ]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter about its own deprecated parts
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
+    told = io.StringIO()
+    try:
+        # The exporter tries one way after another, and prints pages about each that fails, also when one succeeds.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(told), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the exporter about its own deprecated parts
             program = torch.onnx.export(
                 module,
                 kwargs=inputs,
@@ -226,9 +241,11 @@ def _write(module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple
                 opset_version=OPSET,
                 verbose=False,
             )
-        finally:
-            logging.disable(before)
+    except Exception:
+        sys.stderr.write(told.getvalue())
+        raise
     assert program is not None, "the exporter returns its program when dynamo is on"
+    _forget_sources(program.model)
     part = path.with_suffix(".part")
     program.save(str(part), external_data=False)
     part.replace(path)

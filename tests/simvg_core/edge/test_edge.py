@@ -198,6 +198,15 @@ def test_graphs_of_other_weights_are_refused(folder: Path, tmp_path: Path) -> No
         EdgeGrounder(changed)
 
 
+def test_graphs_name_no_folder_of_the_machine_that_wrote_them(folder: Path) -> None:
+    """They are given away."""
+    graphs = list((folder / "onnx").glob("*.onnx"))
+    assert graphs
+    for graph in graphs:
+        content = graph.read_bytes()
+        assert b"site-packages" not in content and b"simvg_core/" not in content
+
+
 def test_graphs_are_enough(folder: Path, tmp_path: Path) -> None:
     """Without the weights beside them, as an edge box has them, the graphs run."""
     copied = _copy(folder, tmp_path)
