@@ -19,6 +19,9 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 
 RECALL = 0.999
+ROUNDING = 5e-5
+"""A stored threshold lies so far below the coldest pair that must pass: batches and engines round differently."""
+
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 
 

@@ -49,7 +49,7 @@ def gate(
     Example: simvg gate models/line-small --fit data/line-train --data data/line-val
     """
     from simvg_core.configuration import SimVGConfig
-    from simvg_core.gate import RECALLS
+    from simvg_core.gate import RECALLS, ROUNDING
     from simvg_core.gate_run import GateRun
 
     config = SimVGConfig.from_pretrained(model)
@@ -74,7 +74,7 @@ def gate(
             f"| {point.recall:.4f} | {point.threshold:+.2f} | {point.passing * 100:.1f} | {point.closed_score:.4f} |"
         )
     typer.echo(f"{len(measured.found)} pairs of picture and query, {int(measured.found.sum())} found by the full pass")
-    chosen = measured.for_recall(recall) if threshold is None else measured.at(threshold)
+    chosen = measured.at(measured.for_recall(recall).threshold - ROUNDING if threshold is None else threshold)
     if store:
         run.store(chosen, with_layers=fit is not None)
         typer.echo(f"gate_threshold {chosen.threshold:+.3f} and gate_score {chosen.closed_score:.4f} stored in {model}")

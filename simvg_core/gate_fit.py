@@ -39,7 +39,7 @@ RATE, DECAY, BATCH = 4e-3, 0.02, 16
 class Lesson:
     """One picture, some texts, and what the full pass said."""
 
-    image: Tensor  # (P, E) half precision
+    image: Tensor  # (P, E)
     places: Tensor  # (n,) of the texts
     scores: Tensor  # (n,) calibrated, best answer
 
@@ -78,7 +78,7 @@ def collect(
             seen = asking.see(grounder.model, pixels)
             found = asking.ask(grounder.model, texts.select(kept), seen)
         scores = calibrated(found.logits, grounder.config)[0].amax(dim=-1)
-        lessons.append(Lesson(seen.image[0].half().cpu(), kept.cpu(), scores.float().cpu()))
+        lessons.append(Lesson(seen.image[0].float().cpu(), kept.cpu(), scores.float().cpu()))
         progress(number + 1, len(files))
     return lessons
 
@@ -112,7 +112,7 @@ def fit(
             places = torch.stack([row.places[pick] for row, pick in zip(rows, picks, strict=True)])
             scores = torch.stack([row.scores[pick] for row, pick in zip(rows, picks, strict=True)])
             asked = head.ask(queries[places.flatten()], pooled[places.flatten()]).unflatten(0, places.shape)
-            logits = head(asked, torch.stack([row.image for row in rows]).float())
+            logits = head(asked, torch.stack([row.image for row in rows]))
             wanted = torch.sigmoid(SHARPNESS * (_logit(scores) - _logit(torch.tensor(config.score_threshold))))
             loss = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
             optimizer.zero_grad()
@@ -132,7 +132,7 @@ def measure(grounder: Grounder, lessons: Sequence[Lesson], texts: CompiledTexts)
             own = texts.select(lesson.places.to(grounder.device))
             if model.gate is not None:
                 own = own.asking(model.gate.ask(own.queries, own.pooled))
-            image = lesson.image.to(grounder.device, torch.float32)[None]
+            image = lesson.image.to(grounder.device)[None]
             warmth += asking.warmth(model, own, image)[0].tolist()
     scores = torch.cat([lesson.scores for lesson in lessons])
     return curve(warmth, scores.tolist(), (scores >= grounder.config.score_threshold).tolist())
