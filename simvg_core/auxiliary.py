@@ -6,6 +6,7 @@ Shapes: B images, N texts, P = G·G image tokens, E head width, Q answers, M den
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ class DenseAnswers(NamedTuple):
     kinds: Tensor  # (B, P, num_kinds + 1), the last one is background
     colors: Tensor  # (B, P, num_colors)
     boxes_cxcywh: Tensor  # (B, P, 4)
+    turns: Tensor | None = None  # (B, P, 4): how the thing lies, and how the plate under it does
 
 
 class AuxiliaryHeads(nn.Module):
@@ -46,6 +48,7 @@ class AuxiliaryHeads(nn.Module):
         self.exists = nn.Linear(width, 1)
         self.dense_hidden = nn.Linear(width, width)
         self.dense = nn.Linear(width, config.num_kinds + 1 + config.num_colors + 4)
+        self.turn = nn.Linear(width, 4) if "turn" in (config.loss_weights or {}) else None
 
     def heat_map(self, pooled: Tensor, image: Tensor) -> Tensor:
         """Pooled texts (B, S, E) or (S, E) and image tokens (B, P, E) → logits (B, S, P)."""
@@ -59,10 +62,12 @@ class AuxiliaryHeads(nn.Module):
 
     def cells(self, image: Tensor) -> DenseAnswers:
         """Image tokens (B, P, E) → dense answers; a cell's box is centred within two cells of it."""
-        raw = self.dense(torch.relu(self.dense_hidden(image))).float()
+        hidden = torch.relu(self.dense_hidden(image))
+        raw = self.dense(hidden).float()
         kinds, colors, place = raw.split([self.num_kinds + 1, self.num_colors, 4], dim=-1)
         centre = cell_centres(self.grid, image.device) + place[..., :2].tanh() * 2 / self.grid
-        return DenseAnswers(kinds, colors, torch.cat([centre, place[..., 2:].sigmoid()], dim=-1))
+        turns = None if self.turn is None else self.turn(hidden).float()
+        return DenseAnswers(kinds, colors, torch.cat([centre, place[..., 2:].sigmoid()], dim=-1), turns)
 
 
 def pointer_loss(pointer: Tensor, targets: Targets, matches: Matches, grid: int) -> Tensor:
@@ -96,45 +101,81 @@ def existence_loss(logits: Tensor, targets: Targets) -> Tensor:
     return entropy / over_processes(logits.new_tensor(len(logits)), least=1.0)
 
 
-def dense_loss(dense: DenseAnswers, labels: list[dict[str, Any]], grid: int) -> Tensor:
+class DenseTruth(NamedTuple):
+    """What dense answers should be, cell by cell."""
+
+    targets: Targets  # the instances of each image
+    owner: Tensor  # (B, P) which of them lies on top
+    owned: Tensor  # (B, P) bool: any does
+    cells: Tensor  # (B, P) how many cells that one has
+
+    @classmethod
+    def of(cls, labels: Sequence[dict[str, Any]], grid: int, device: torch.device) -> DenseTruth:
+        """Where instances overlap, the smaller one is on top: a bolt, not the plate under it."""
+        targets = Targets.of([label["boxes"] for label in labels], device)
+        if targets.boxes_cxcywh.shape[1] == 0:  # a place for an instance that is not there
+            targets = targets._replace(boxes_cxcywh=F.pad(targets.boxes_cxcywh, (0, 0, 0, 1)))
+        inside = _cells_inside(targets, grid, shrink=1.0)
+        sizes = area(cxcywh_to_xyxy(targets.boxes_cxcywh))
+        size, owner = torch.where(inside, sizes[..., None], torch.inf).min(dim=1)
+        owned = size.isfinite()
+        cells = torch.zeros_like(sizes).scatter_add(1, owner, owned.to(sizes.dtype)).gather(1, owner)
+        return cls(targets, owner, owned, cells)
+
+    def values(self, labels: Sequence[dict[str, Any]], name: str, none: float) -> Tensor:
+        """A label of each cell's owner, (B, P) or (B, P, n); `none` where there is no instance at all."""
+        rows = [label[name].to(self.owner.device) for label in labels]
+        padded = pad_sequence(rows, batch_first=True, padding_value=none)
+        if padded.shape[1] == 0:
+            padded = F.pad(padded.transpose(1, -1), (0, 1), value=none).transpose(1, -1)
+        owner = self.owner if padded.ndim == 2 else self.owner[..., None].expand(-1, -1, padded.shape[2])
+        return padded.gather(1, owner)
+
+
+def dense_loss(dense: DenseAnswers, labels: Sequence[dict[str, Any]], grid: int) -> Tensor:
     """Kind, colour and box of the instance under each cell.
 
     Args:
-        labels: one dict per image: "boxes" (m, 4) cxcywh, "kinds" (m,) and "colors" (m,), -1 = no colour.
+        labels: one dict per image: "boxes" (m, 4) cxcywh, "kinds" (m,), "colors" (m,), -1 = no colour, and "weights"
+            (m,), how much the kind of an instance counts.
     """
-    device = dense.kinds.device
-    targets = Targets.of([label["boxes"] for label in labels], device)
-    background = dense.kinds.shape[-1] - 1
-    if targets.boxes_cxcywh.shape[1] == 0:  # a place for an instance that is not there
-        targets = targets._replace(boxes_cxcywh=F.pad(targets.boxes_cxcywh, (0, 0, 0, 1)))
-        labels = [{name: torch.full((1,), -1) for name in ("kinds", "colors")} for _ in labels]
-    kinds, colors = (
-        pad_sequence([label[name].to(device).long() for label in labels], batch_first=True, padding_value=-1)
-        for name in ("kinds", "colors")
-    )
-    inside = _cells_inside(targets, grid, shrink=1.0)
-    # Where instances overlap, the smaller one is on top: a bolt, not the plate under it.
-    sizes = area(cxcywh_to_xyxy(targets.boxes_cxcywh))
-    size, owner = torch.where(inside, sizes[..., None], torch.inf).min(dim=1)
-    owned = size.isfinite()
-    wanted = torch.where(owned, kinds.gather(1, owner), background)
+    truth = DenseTruth.of(labels, grid, dense.kinds.device)
+    owned, cells = truth.owned, truth.cells
+    kinds, colors = (truth.values(labels, name, -1).long() for name in ("kinds", "colors"))
+    wanted = torch.where(owned, kinds, dense.kinds.shape[-1] - 1)
     # Instances count alike whatever their size, so that a plate's hundred cells do not drown a washer's one.
-    cells = torch.zeros_like(kinds, dtype=torch.float32).scatter_add(1, owner, owned.float()).gather(1, owner)
     even = torch.where(owned, 1 / cells.clamp(min=1), 0.0)
     spare = (~owned).sum(dim=1, keepdim=True).clamp(min=1)
     ground = BACKGROUND_WEIGHT * even.sum(dim=1, keepdim=True).clamp(min=1) / spare
-    weights = torch.where(owned, even, ground)
+    weights = torch.where(owned, even * truth.values(labels, "weights", 1.0), ground)
     entropy = F.cross_entropy(dense.kinds.flatten(0, 1), wanted.flatten(), reduction="none")
     loss = (weights.flatten() * entropy).sum() / over_processes(weights.sum())
-    color = torch.where(owned, colors.gather(1, owner), -1)
+    color = torch.where(owned, colors, -1)
     entropy = F.cross_entropy(dense.colors[color >= 0], color[color >= 0], reduction="none")
     loss = loss + (even[color >= 0] * entropy).sum() / over_processes(even[color >= 0].sum(), least=_TINY)
-    truth = targets.boxes_cxcywh.gather(1, owner[..., None].expand(-1, -1, 4))[owned]
+    boxes = truth.values(labels, "boxes", 0.0)[owned]
     share = cells[owned].rsqrt()
     share = share / over_processes(share.sum(), least=_TINY)
     answers = dense.boxes_cxcywh[owned]
-    overlap = generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(truth))
-    return loss + (share * (5 * (answers - truth).abs().sum(-1) + 2 * (1 - overlap))).sum()
+    overlap = generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(boxes))
+    return loss + (share * (5 * (answers - boxes).abs().sum(-1) + 2 * (1 - overlap))).sum()
+
+
+def turn_loss(turns: Tensor, labels: Sequence[dict[str, Any]], grid: int) -> Tensor:
+    """Mean square of what cells (B, P, 4) say of how the thing on them lies, and the plate under it.
+
+    A picture only shows how a rectangle's sides run, not which is which: a turn by a quarter must look the same. So a
+    way is told as (cos 4a, sin 4a), the mean over both sides, which perspective does not leave at right angles.
+
+    Args:
+        labels: one dict per image: "boxes" (m, 4) cxcywh and "turns" (m, 4), NaN where they are not known.
+    """
+    truth = DenseTruth.of(labels, grid, turns.device)
+    wanted = truth.values(labels, "turns", torch.nan)
+    known = truth.owned[..., None] & wanted.isfinite()
+    even = known / truth.cells.clamp(min=1)[..., None]
+    wrong = (turns - wanted.nan_to_num()).square()
+    return (even * wrong).sum() / over_processes(even.sum(), least=_TINY)
 
 
 def _cells_inside(targets: Targets, grid: int, shrink: float) -> Tensor:

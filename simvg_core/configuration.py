@@ -184,7 +184,7 @@ class SimVGConfig(PreTrainedConfig):
             )
 
     def _check_losses(self) -> None:
-        known = {"decoder", "token", "distill", "first", "pointer", "heat_map", "dense", "existence"}
+        known = {"decoder", "token", "distill", "first", "pointer", "heat_map", "dense", "turn", "existence"}
         weights = self.loss_weights or {}
         if unknown := sorted(set(weights) - known):
             raise ConfigurationError(f"loss_weights has unknown terms {unknown}; use {', '.join(sorted(known))}.")

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from simvg_core import asking, initialisation, standing
-from simvg_core.auxiliary import AuxiliaryHeads, dense_loss, existence_loss, heat_map_loss, pointer_loss
+from simvg_core.auxiliary import AuxiliaryHeads, dense_loss, existence_loss, heat_map_loss, pointer_loss, turn_loss
 from simvg_core.branches import Answers, DecoderBranch, QueryGenerator, TokenBranch
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
@@ -101,8 +101,7 @@ class SimVGForGrounding(PreTrainedModel):
             pixel_mask: (B, H, W), 1 = inside the image; None = all inside.
             labels: N dicts with "boxes" (n, 4) cxcywh normalised, n may be 0; gives losses.
             image_index: (N,) long, the image of each text; None = text i belongs to image i.
-            dense_labels: B dicts with "boxes" (m, 4) cxcywh, "kinds" (m,) and "colors" (m,), -1 = no colour; used
-                by models with auxiliary heads.
+            dense_labels: B dicts as `dense_loss` and `turn_loss` take them; used by models with auxiliary heads.
             branches: of "decoder" and "token", those to run; None = all the model has, in training those that
                 `loss_weights` names.
 
@@ -192,7 +191,9 @@ class SimVGForGrounding(PreTrainedModel):
                 terms["existence"] = weights["existence"] * existence_loss(out.existence_logits, targets)
             if dense_labels is not None and "dense" in weights:
                 cells = self.auxiliary.cells(image)
-                terms["dense"] = weights["dense"] * dense_loss(cells, list(dense_labels), grid)
+                terms["dense"] = weights["dense"] * dense_loss(cells, dense_labels, grid)
+                if cells.turns is not None:
+                    terms["turn"] = weights["turn"] * turn_loss(cells.turns, dense_labels, grid)
         out.loss = torch.stack(list(terms.values())).sum()
         if result.balance_weight is not None:
             terms["balance_weight"] = result.balance_weight

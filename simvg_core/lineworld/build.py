@@ -24,7 +24,8 @@ NOT_CONVEX = ("cable", "spanner", "pliers", "screwdriver", "washer", "gear", "ca
 @dataclass(frozen=True, slots=True)
 class Instance:
     """What the truth will say of one thing. ``outline`` (n, 3): world points that span it; ``faces`` only where it is
-    not convex, to fill its silhouette. ``mark`` is its number in the atlas for marks."""
+    not convex, to fill its silhouette. ``mark`` is its number in the atlas for marks. ``pose`` (4, 4): where the middle
+    and the sides of a rectangular thing, a plate or a label, lie in the world."""
 
     id: int
     kind: str
@@ -39,6 +40,7 @@ class Instance:
     outline: Array
     faces: NDArray[np.int64] | None = None
     mark: int = 0
+    pose: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class _Builder:
                 tilt=0.0,
                 radius=part.radius,
                 outline=shape.points,
+                pose=matrix,
             )
         )
 
@@ -157,6 +160,7 @@ class _Builder:
                 tilt=0.0,
                 radius=plate.width / 2,
                 outline=np.concatenate([top @ frame[:3, :3].T + frame[:3, 3], top @ low[:3, :3].T + low[:3, 3]]),
+                pose=frame,
             )
         )
         for mark in plate.marks:

@@ -65,10 +65,13 @@ class Grammar:
     Args:
         held_out: also use the phrasings that training never sees (for a benchmark); they have the kind "synonym".
         max_targets: questions with more targets are not asked.
+        color_there: share of colours asked for that the thing is known to have; of the others, two thirds are colours
+            of something else in the picture.
     """
 
     held_out: bool = False
     max_targets: int = MAX_TARGETS
+    color_there: float = 0.55
 
     def ask(self, scene: Sequence[Seen], rng: random.Random, count: int) -> list[Query]:
         """Up to `count` different questions; deterministic for the state of `rng`."""
@@ -153,9 +156,9 @@ class Grammar:
         anywhere = sorted({seen.color for seen in scene if seen.color})
         draw = rng.random()
         # true colours, colours that something else has (the hardest to refuse), any colour
-        if here and draw < 0.55:
+        if here and draw < self.color_there:
             color = rng.choice(here)
-        elif anywhere and draw < 0.85:
+        elif anywhere and draw < self.color_there + (1 - self.color_there) * 2 / 3:
             color = rng.choice(anywhere)
         else:
             color = rng.choice(sorted(COLOR_WORDS))

@@ -109,6 +109,7 @@ def truth(
                 "visible": round(visible, 3),
                 "clear": _clear(instance, view, mask, box, pixels, visible, grey),
                 "angle_deg": round(float(np.degrees(instance.turn)), 1),
+                "axes_deg": _axes(instance, view),
             }
         )
     return records
@@ -118,6 +119,19 @@ def _plate_mask(owner: NDArray[np.int64], number: int, built: Built, instance: I
     """A plate is seen with all that stands on it."""
     on_it = [i for i, other in enumerate(built.instances) if other.plate == instance.id]
     return np.isin(owner, [number, *on_it])
+
+
+def _axes(instance: Instance, view: View) -> list[float] | None:
+    """Directions of a rectangular thing's width and depth in the picture, in degrees from right towards down."""
+    if instance.pose is None:
+        return None
+    middle = instance.pose[:3, 3]
+    ends = np.stack([middle, middle + instance.pose[:3, 0], middle + instance.pose[:3, 1]])
+    pixels = view.project(ends)
+    if np.isnan(pixels).any():
+        return None
+    x, y = (pixels[1:] - pixels[0]).T
+    return [round(float(angle), 1) for angle in np.degrees(np.arctan2(y, x))]
 
 
 def _silhouette(instance: Instance, view: View) -> float:

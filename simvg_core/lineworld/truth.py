@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class Instance:
     """One thing in the picture. `box_xyxy_px` bounds its visible pixels; `visible` is their share of all its pixels.
 
     `clear` is False where a person could not decide kind and state from the picture. `plate` is the id of the plate
-    it sits on, None for things on the belt.
+    it sits on, None for things on the belt. `axes_deg`: how the width and the depth of a rectangular thing run in the
+    picture, from right towards down; None for other things.
     """
 
     id: int
@@ -37,6 +39,7 @@ class Instance:
     visible: float
     clear: bool
     angle_deg: float
+    axes_deg: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ class ImageTruth:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An instance as the grammar sees it; `box` is xyxy, normalised to 0 … 1 of the (augmented) picture."""
+    """An instance as the grammar sees it; `box` is xyxy, normalised to 0 … 1 of the (augmented) picture.
+
+    `axes`: the directions of a rectangular thing's width and depth in that square, in radians from right towards down.
+    """
 
     id: int
     kind: str
@@ -64,6 +70,7 @@ class Seen:
     state: str
     box: Box
     clear: bool
+    axes: tuple[float, float] | None = None
 
     @property
     def x(self) -> float:
@@ -154,12 +161,29 @@ def _instance(raw: dict[str, Any], where: str, width: int, height: int) -> Insta
         visible=visible,
         clear=bool(raw["clear"]),
         angle_deg=float(raw.get("angle_deg") or 0.0),
+        axes_deg=_axes(raw.get("axes_deg"), where),
     )
+
+
+def _axes(raw: Any, where: str) -> tuple[float, float] | None:
+    if raw is None:
+        return None
+    if len(raw) != 2:
+        raise TruthError(f"{where}: axes_deg={raw} must be two angles, of the width and of the depth.")
+    return float(raw[0]), float(raw[1])
 
 
 def _known(value: Any, known: tuple[str, ...], field: str, where: str) -> None:
     if value not in known:
         raise TruthError(f"{where}: {field}={value!r} is not known; use one of {', '.join(known)}.")
+
+
+def turned_axes(axes_deg: tuple[float, float], width: int, height: int) -> tuple[float, float]:
+    """Directions in a picture of width × height pixels → in the square it is normalised to, in radians."""
+    first, second = (
+        math.atan2(math.sin(math.radians(angle)) / height, math.cos(math.radians(angle)) / width) for angle in axes_deg
+    )
+    return first, second
 
 
 def seen_in(truth: ImageTruth) -> list[Seen]:
@@ -175,6 +199,7 @@ def seen_in(truth: ImageTruth) -> list[Seen]:
             state=one.state,
             box=(one.box_xyxy_px[0] / w, one.box_xyxy_px[1] / h, one.box_xyxy_px[2] / w, one.box_xyxy_px[3] / h),
             clear=one.clear,
+            axes=None if one.axes_deg is None else turned_axes(one.axes_deg, w, h),
         )
         for one in truth.instances
     ]

@@ -72,6 +72,13 @@ class Mapping:
         low, high = (centre - half) / self.size, (centre + half) / self.size
         return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
+    def axes(self, axes: tuple[float, float], width: int, height: int) -> tuple[float, float]:
+        """Directions in the normalised source, width × height pixels → in the square picture; in radians."""
+        ways = np.array([[math.cos(angle) * width, math.sin(angle) * height] for angle in axes])
+        x, y = self.matrix[:, :2] @ ways.T
+        first, second = np.arctan2(y, x)
+        return float(first), float(second)
+
     @property
     def odd_turn(self) -> float:
         """Degrees away from the nearest quarter turn."""
@@ -142,7 +149,8 @@ def move(scene: Sequence[Seen], mapping: Mapping, width: int, height: int) -> li
         sides = sorted(((box[2] - box[0]) * mapping.size, (box[3] - box[1]) * mapping.size))
         if sides[1] < 7 or sides[0] < 2.5:
             clear = False
-        moved.append(replace(seen, box=(box[0], box[1], box[2], box[3]), clear=clear))
+        axes = None if seen.axes is None else mapping.axes(seen.axes, width, height)
+        moved.append(replace(seen, box=(box[0], box[1], box[2], box[3]), clear=clear, axes=axes))
     return moved
 
 

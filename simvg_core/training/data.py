@@ -29,6 +29,8 @@ from simvg_core.training.augment import AugmentSettings, augment, plain
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.words import FastPieces, Pieces
 
+# What is wrong about a thing is a detail of one among many: it counts as much as some of those together.
+_STATE_WEIGHT = 4.0
 _DENSE = {(kind, state): len(KINDS) + number for number, (kind, state) in enumerate(DENSE_STATES)}
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -47,7 +49,7 @@ class Batch(NamedTuple):
     image_index: NDArray[np.int64]  # (N,)
     boxes: list[NDArray[np.float32]]  # N × (n, 4) cxcywh normalised
     # Rendered sets only:
-    dense: Sequence[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]] = ()  # B × boxes, kinds, colours
+    dense: Sequence[dict[str, NDArray[Any]]] = ()  # B × what the model's `dense_labels` hold
     queries: Sequence[Query] = ()  # N
     scenes: Sequence[list[Seen]] = ()  # B
 
@@ -175,11 +177,30 @@ def boxes_of(scene: Sequence[Seen]) -> NDArray[np.float32]:
     return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
 
 
-def dense_of(scene: Sequence[Seen]) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Boxes, dense kinds and colours (-1 = none) of everything in view."""
+def dense_of(scene: Sequence[Seen]) -> dict[str, NDArray[Any]]:
+    """Of everything in view, as the model's `dense_labels`: boxes, dense kinds, their weights, colours (-1 = none),
+    and how rectangular things lie."""
     kinds = [_DENSE.get((seen.kind, seen.state), KINDS.index(seen.kind)) for seen in scene]
     colors = [-1 if seen.color is None else COLORS.index(seen.color) for seen in scene]
-    return boxes_of(scene), np.array(kinds, np.int64), np.array(colors, np.int64)
+    matters = [seen.clear and (seen.kind == "label" or (seen.kind, seen.state) in _DENSE) for seen in scene]
+    plates = {seen.id: _way(seen) for seen in scene if seen.kind == "plate"}
+    unknown = (np.nan, np.nan)
+    turns = [_way(seen) + plates.get(seen.id if seen.kind == "plate" else seen.plate, unknown) for seen in scene]
+    return {
+        "boxes": boxes_of(scene),
+        "kinds": np.array(kinds, np.int64),
+        "colors": np.array(colors, np.int64),
+        "weights": np.where(matters, _STATE_WEIGHT, 1.0).astype(np.float32),
+        "turns": np.array(turns, np.float32).reshape(-1, 4),
+    }
+
+
+def _way(seen: Seen) -> tuple[float, float]:
+    """How a rectangle's sides run, see `turn_loss`."""
+    if seen.axes is None:
+        return np.nan, np.nan
+    angles = 4 * np.array(seen.axes)
+    return float(np.cos(angles).mean()), float(np.sin(angles).mean())
 
 
 def model_inputs(batch: Batch, config: SimVGConfig, device: torch.device, answers: bool = True) -> dict[str, Any]:
@@ -196,10 +217,7 @@ def model_inputs(batch: Batch, config: SimVGConfig, device: torch.device, answer
     if answers:
         inputs["labels"] = [{"boxes": _on(boxes, device)} for boxes in batch.boxes]
         if batch.dense:
-            inputs["dense_labels"] = [
-                {"boxes": _on(boxes, device), "kinds": _on(kinds, device), "colors": _on(colors, device)}
-                for boxes, kinds, colors in batch.dense
-            ]
+            inputs["dense_labels"] = [{name: _on(one, device) for name, one in dense.items()} for dense in batch.dense]
     return inputs
 
 

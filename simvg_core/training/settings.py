@@ -95,6 +95,7 @@ class TrainSettings:
     accumulation: int = 1
     queries: int = 14
     max_targets: int = 8
+    color_there: float = 0.55
     seed: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 1e-3

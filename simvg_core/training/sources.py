@@ -50,7 +50,7 @@ class LineSource:
     def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
         self.settings, self.step_size = settings, step_size
         self.sets = [LineSet(Path(folder)) for folder in (*settings.data, *settings.first_data)]
-        grammar = Grammar(max_targets=settings.max_targets)
+        grammar = Grammar(max_targets=settings.max_targets, color_there=settings.color_there)
         self.make: Callable[[Any], Batch] = _Make(
             [
                 BatchMaker(one, config, settings.augmentation, grammar, settings.queries, settings.seed)

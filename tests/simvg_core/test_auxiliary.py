@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from simvg_core.auxiliary import DenseAnswers, dense_loss
+from simvg_core.auxiliary import DenseAnswers, dense_loss, turn_loss
 
 GRID, KINDS, COLORS = 10, 2, 3
 # a plate that fills the picture, and a washer of one cell on it
@@ -12,6 +13,7 @@ SCENE = {
     "boxes": torch.tensor([[0.5, 0.5, 1.0, 1.0], [0.35, 0.35, 0.1, 0.1]]),
     "kinds": torch.tensor([0, 1]),
     "colors": torch.tensor([0, 1]),
+    "weights": torch.ones(2),
 }
 
 
@@ -50,7 +52,37 @@ def test_an_empty_picture_is_all_background() -> None:
         "boxes": torch.zeros(0, 4),
         "kinds": torch.zeros(0, dtype=torch.long),
         "colors": torch.zeros(0, dtype=torch.long),
+        "weights": torch.zeros(0),
     }
-    mixed = dense_loss(DenseAnswers(*(torch.cat([part, part]) for part in answers())), [SCENE, empty], GRID)
+    twice = DenseAnswers(*(torch.cat([part, part]) for part in answers() if part is not None))
+    mixed = dense_loss(twice, [SCENE, empty], GRID)
     assert torch.isfinite(dense_loss(answers(), [empty], GRID))
     assert torch.isfinite(mixed)
+
+
+def test_what_counts_more_costs_more() -> None:
+    """Half of the weight on the washer: its error is half of the loss, whatever the plate says."""
+    heavy = {**SCENE, "weights": torch.tensor([1.0, 3.0])}
+    right, heavy_right = dense_loss(answers(), [SCENE], GRID), dense_loss(answers(), [heavy], GRID)
+    wrong = dense_loss(answers(washer=0), [SCENE], GRID) - right
+    assert dense_loss(answers(washer=0), [heavy], GRID) - heavy_right > 1.4 * wrong
+
+
+def test_ways_are_learnt_where_they_are_known() -> None:
+    """A label's cell is told both ways, a plate's cells the plate's, and a cap's cell only that of its plate."""
+    nothing = float("nan")
+    scene = {
+        "boxes": torch.tensor([[0.5, 0.5, 1.0, 1.0], [0.35, 0.35, 0.1, 0.1], [0.75, 0.75, 0.1, 0.1]]),
+        "turns": torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [nothing, nothing, 1.0, 0.0]]),
+    }
+    right = torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat(1, GRID * GRID, 1)
+    right[0, 33] = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    free = right.clone()
+    free[0, 77, :2] = 9.0
+    assert turn_loss(free, [scene], GRID).item() == pytest.approx(0, abs=1e-6)
+    for cell, way in ((33, 0), (33, 2), (77, 3), (0, 1)):
+        wrong = right.clone()
+        wrong[0, cell, way] += 1.0
+        assert turn_loss(wrong, [scene], GRID).item() > 1e-4, (cell, way)
+    none = {name: value[:0] for name, value in scene.items()}
+    assert turn_loss(right, [none], GRID).item() == 0

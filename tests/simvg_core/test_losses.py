@@ -86,6 +86,7 @@ def test_dense_cells_belong_to_the_smaller_instance():
         "boxes": torch.tensor([[0.5, 0.5, 1.0, 1.0], [0.375, 0.375, 0.2, 0.2]]),
         "kinds": torch.tensor([0, 1]),
         "colors": torch.tensor([-1, 2]),
+        "weights": torch.ones(2),
     }
     kinds = torch.full((1, 16, 3), -9.0)
     kinds[..., 0] = 9.0
@@ -100,7 +101,7 @@ def test_dense_cells_belong_to_the_smaller_instance():
 
 def test_dense_loss_of_empty_images():
     """Images without any instance are all background."""
-    label = {"boxes": torch.zeros(0, 4), "kinds": torch.zeros(0), "colors": torch.zeros(0)}
+    label = {"boxes": torch.zeros(0, 4), **{name: torch.zeros(0) for name in ("kinds", "colors", "weights")}}
     answers = DenseAnswers(torch.zeros(2, 16, 3), torch.zeros(2, 16, 2), torch.rand(2, 16, 4))
     assert dense_loss(answers, [label, label], GRID).isfinite()
 
@@ -108,14 +109,21 @@ def test_dense_loss_of_empty_images():
 def test_every_weight_of_a_small_model_is_trained():
     """One step with all losses reaches every parameter, with finite gradients."""
     torch.manual_seed(0)
-    weights = {"decoder": 1, "token": 2, "distill": 1, "pointer": 1, "heat_map": 1, "dense": 1, "existence": 0.5}
+    weights = {"decoder": 1, "token": 2, "distill": 1, "pointer": 1, "heat_map": 1, "dense": 1, "turn": 1}
+    weights["existence"] = 0.5
     config = SimVGConfig.line_small(image_size=64, vocab_size=50, num_decoder_layers=1, loss_weights=weights)
     model = SimVGForGrounding(config)
     ids = torch.randint(4, 50, (3, 5))
     labels = [{"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]] * n).reshape(-1, 4)} for n in (1, 0, 2)]
     dense = [
-        {"boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]), "kinds": torch.tensor([1]), "colors": torch.tensor([2])},
-        {"boxes": torch.zeros(0, 4), "kinds": torch.zeros(0).long(), "colors": torch.zeros(0).long()},
+        {
+            "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]]).expand(n, 4),
+            "kinds": torch.ones(n).long(),
+            "colors": torch.ones(n).long(),
+            "weights": torch.ones(n),
+            "turns": torch.ones(n, 4),
+        }
+        for n in (1, 0)
     ]
     index = torch.tensor([0, 0, 1])
     out = model(torch.randn(2, 3, 64, 64), ids, None, labels=labels, image_index=index, dense_labels=dense)

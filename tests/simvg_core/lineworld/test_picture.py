@@ -39,6 +39,20 @@ def test_an_empty_plate_is_in_the_truth(tracer: Tracer, table: Table) -> None:
     assert [(r["kind"], r["plate"], r["clear"]) for r in records] == [("plate", None, True)]
 
 
+@pytest.mark.parametrize("tilt", [0.0, 0.5], ids=["from above", "oblique"])
+def test_a_straight_label_runs_as_its_plate_does(tracer: Tracer, table: Table, tilt: float) -> None:
+    """Whatever the camera: a crooked one does not; and what has no sides has no ways."""
+    for turn, apart in ((0.0, 0.0), (np.pi / 2, 90.0), (0.4, np.degrees(0.4))):
+        label = Part(id=1, kind="label", x=0, y=0, radius=20, color="yellow", finish="paper", turn=turn)
+        cap = Part(id=2, kind="cap", x=40, y=30, radius=8, color="red")
+        _, records = render(tracer, table(label, cap, tilt=tilt, roll=0.3))
+        ways = [the(records, kind)["axes_deg"] for kind in ("label", "plate")]
+        assert the(records, "cap")["axes_deg"] is None
+        # the picture's angles run clockwise, and an oblique view bends those between the axes
+        found = abs((ways[0][0] - ways[1][0] + 180) % 360 - 180)
+        assert found == pytest.approx(apart, abs=0.2 if tilt == 0 or turn != 0.4 else 8), (turn, ways)
+
+
 @pytest.mark.parametrize("tilt", [0.0, 0.7], ids=["from above", "oblique"])
 def test_the_box_bounds_the_pixels_that_show_the_part(tracer: Tracer, table: Table, tilt: float) -> None:
     """Red pixels of a red cap on a white plate reach to the box's edges and not beyond."""

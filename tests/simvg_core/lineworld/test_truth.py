@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def test_a_record_is_read_with_its_types() -> None:
 def test_boxes_are_normalised_for_the_grammar() -> None:
     """The grammar sees fractions of the picture."""
     assert seen_in(parse_truth(RECORD, "here"))[0].box == (0.25, 0.25, 0.5, 0.5)
+
+
+def test_the_ways_of_a_rectangle_are_those_of_the_normalised_picture() -> None:
+    """A diagonal of the wide picture is one of the square, and an axis stays an axis."""
+    diagonal = math.degrees(math.atan2(288, 384))
+    record = {**RECORD, "instances": [{**RECORD["instances"][0], "axes_deg": [diagonal, 90.0]}]}
+    assert seen_in(parse_truth(record, "here"))[0].axes == pytest.approx((math.pi / 4, math.pi / 2))
+    assert seen_in(parse_truth(RECORD, "here"))[0].axes is None
 
 
 def test_a_picture_without_instances_is_read() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import pytest
 
@@ -45,6 +48,25 @@ def test_a_painted_marker_stays_in_its_box(turn: float, mirror: float, zoom: flo
     moved = move([seen], mapping, WIDTH, HEIGHT)[0]
     np.testing.assert_allclose(moved.box, painted(warp(frame, mapping, (0, 0, 0))), atol=1.1 / SIZE)
     assert moved.clear
+
+
+@pytest.mark.parametrize("turn", [0.0, 6.0, 90.0, 133.0])
+@pytest.mark.parametrize("mirror", [1.0, -1.0])
+def test_the_ways_of_a_rectangle_follow_its_edges(turn: float, mirror: float) -> None:
+    """A bar is painted, its picture is mapped, and its long side is measured there."""
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    way = math.radians(25)
+    bar = cv2.boxPoints(((120, 90), (90, 6), 25))
+    cv2.fillPoly(frame, [bar.astype(np.int32)], (255, 255, 255))
+    ways = tuple(math.atan2(math.sin(a) / HEIGHT, math.cos(a) / WIDTH) for a in (way, way + math.pi / 2))
+    seen = Seen(1, "label", None, "white", None, "ok", (0.25, 0.25, 0.75, 0.75), True, ways)  # type: ignore[arg-type]
+    mapping = mapping_of(WIDTH, HEIGHT, SIZE, turn_deg=turn, mirror=mirror)
+    moved = move([seen], mapping, WIDTH, HEIGHT)[0]
+    rows, columns = np.nonzero(warp(frame, mapping, (0, 0, 0))[:, :, 0] > 127)
+    _, _, directions = np.linalg.svd(np.stack([columns - columns.mean(), rows - rows.mean()], 1), full_matrices=False)
+    assert moved.axes is not None
+    assert abs(np.dot(directions[0], (math.cos(moved.axes[0]), math.sin(moved.axes[0])))) > 0.998
+    assert abs(math.sin(moved.axes[0] - moved.axes[1])) > 0.5
 
 
 def test_a_small_turn_keeps_the_box_close() -> None:

@@ -20,6 +20,7 @@ MODES: dict[str, dict[str, Any]] = {
         "auxiliary_heads": True, "num_kinds": 3, "num_colors": 2, "box_head": "pointer", "heat_guidance": True,
         "loss_weights": {
             "decoder": 1.0, "token": 2.0, "distill": 1.0, "pointer": 1.0, "heat_map": 1.0, "dense": 1.0,
+            "turn": 1.0,
             "existence": 1.0,
         },
     },
@@ -37,7 +38,16 @@ def test_a_batch_without_any_target_trains(mode: str) -> None:
         "pixel_values": torch.randn(2, 3, 96, 96),
         "input_ids": torch.randint(4, 200, (2, 6)),
         "labels": [{"boxes": torch.zeros(0, 4)}] * 2,
-        "dense_labels": [{"boxes": torch.zeros(0, 4), "kinds": nothing, "colors": nothing}] * 2,
+        "dense_labels": [
+            {
+                "boxes": torch.zeros(0, 4),
+                "kinds": nothing,
+                "colors": nothing,
+                "weights": torch.zeros(0),
+                "turns": torch.zeros(0, 4),
+            }
+        ]
+        * 2,
     }
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     first = model(**inputs)
