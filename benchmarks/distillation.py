@@ -218,7 +218,7 @@ thirty epochs from BEiT-3; this budget is a small part of that.
 - training: {args.steps} steps of {settings.batch_size} pictures with {settings.queries} questions, so {samples:,}
   pictures and {samples * settings.queries:,} questions, from {args.pictures} pictures of `{args.data.name}`
 - core-minutes: {costs}, one thread each, on a shared machine
-- machine: {machine()}, torch {torch.__version__}, bfloat16
+- machine: {machine()}, torch {torch.__version__}, {precision}
 - command: `python benchmarks/distillation.py --steps {args.steps} --pictures {args.pictures} --data {args.data}
   --validation {args.validation}`
 """

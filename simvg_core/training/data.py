@@ -183,7 +183,7 @@ def dense_of(scene: Sequence[Seen]) -> dict[str, NDArray[Any]]:
     kinds = [_DENSE.get((seen.kind, seen.state), KINDS.index(seen.kind)) for seen in scene]
     colors = [-1 if seen.color is None else COLORS.index(seen.color) for seen in scene]
     matters = [seen.clear and (seen.kind == "label" or (seen.kind, seen.state) in _DENSE) for seen in scene]
-    plates = {seen.id: _way(seen) for seen in scene if seen.kind == "plate"}
+    plates: dict[int | None, tuple[float, float]] = {seen.id: _way(seen) for seen in scene if seen.kind == "plate"}
     unknown = (np.nan, np.nan)
     turns = [_way(seen) + plates.get(seen.id if seen.kind == "plate" else seen.plate, unknown) for seen in scene]
     return {

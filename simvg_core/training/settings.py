@@ -16,7 +16,7 @@ from simvg_core.training.jitter import JitterSettings
 T = TypeVar("T")
 
 _CHOICES = {
-    "precision": ("bf16", "fp16", "fp32"),
+    "precision": ("auto", "bf16", "fp16", "fp32"),
     "start_part": ("all", "encoder"),
     "optimizer": ("adamw", "adam_amsgrad"),
     "schedule": ("cosine", "steps"),
@@ -62,6 +62,7 @@ class TrainSettings:
         model: fields of `SimVGConfig` by name, instead of those of the architecture.
         batch_size: pictures per process and pass, each with `queries` questions.
         accumulation: passes per step; a step's gradients are the mean of theirs.
+        color_there: see `Grammar`.
         optimizer: "adamw", or the paper's "adam_amsgrad".
         epsilon: of the optimizer.
         encoder_rate: factor of the learning rate for the encoder (0.1 in the paper).
@@ -71,7 +72,8 @@ class TrainSettings:
         ema: how slowly the averaged model follows; 0 = none is kept.
         round_steps: the folders are listed anew after so many steps.
         workers: picture preparation; `worker_processes` for GPUs, which threads cannot feed.
-        precision: "bf16" (autocast), "fp16" (autocast with loss scaling, on CUDA) or "fp32".
+        precision: "bf16" (autocast), "fp16" (autocast with loss scaling, on CUDA), "fp32", or "auto": bf16 where the
+            device has instructions for it, else fp32 (bf16 is several times slower on a CPU without them).
         gradient_checkpointing: encoder layers are computed again in the backward pass instead of being remembered.
         threads: of torch on the CPU.
         start_from: whose weights are the start: a model folder, or a file of official SimVG or BEiT-3 weights.
@@ -121,7 +123,7 @@ class TrainSettings:
     workers: int = 1
     worker_processes: bool = False
     threads: int = 1
-    precision: str = "bf16"
+    precision: str = "auto"
     gradient_checkpointing: bool = False
     device: str = "auto"
     start_from: str | None = None

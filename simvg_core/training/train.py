@@ -37,6 +37,13 @@ CHECKPOINT = "checkpoint.pt"
 MAX_OVERFLOWS = 50
 
 
+def best_precision(device: torch.device) -> str:
+    """bf16 where the device has instructions for it, else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
+
+
 @dataclass
 class Progress:
     """Where a run is; saved with every checkpoint."""
@@ -73,7 +80,8 @@ class Trainer:
         self.processes: Processes = make_processes(settings.device)
         self.device = self.processes.device
         if settings.precision == "fp16" and self.device.type != "cuda":
-            raise ConfigurationError(f"precision: fp16 needs a CUDA device, this one is {self.device}; use bf16.")
+            raise ConfigurationError(f"precision: fp16 needs a CUDA device, this one is {self.device}; use auto.")
+        self.precision = best_precision(self.device) if settings.precision == "auto" else settings.precision
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.folder = Path(settings.output)
@@ -94,7 +102,7 @@ class Trainer:
             enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
         self.optimizer = build_optimizer(self.model, settings)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.overflows = 0
         self.progress = Progress()
         self.source = self._source()
@@ -131,7 +139,7 @@ class Trainer:
             parameters = sum(parameter.numel() for parameter in self.model.parameters())
             log.note(
                 "start", step=progress.step, parameters=parameters, processes=self.processes.count,
-                weights=self.weights, left_out=dict(self.source.left_out),
+                precision=self.precision, weights=self.weights, left_out=dict(self.source.left_out),
             )  # fmt: skip
             self.model.train()
             try:
@@ -225,7 +233,7 @@ class Trainer:
         return dict(zip(names, values, strict=False)), rate, float(norm), values[-1]
 
     def _forward(self, batch: Batch) -> Any:
-        precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision)
+        precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         inputs = model_inputs(batch, self.config, self.device)
         with torch.autocast(self.device.type, dtype=precision, enabled=precision is not None):
             return self.wrapped(**inputs)
@@ -256,7 +264,14 @@ class Trainer:
         samples = first_images(data.samples(), self.settings.evaluate_pictures)
         processor = SimVGProcessor(self.config, self.pieces)
         branch = "token" if "token" in (self.config.loss_weights or {}) else "decoder"
-        scored = ask_model(self.ema, processor, samples, data.task, branches=[branch], dtype=torch.bfloat16)
+        scored = ask_model(
+            self.ema,
+            processor,
+            samples,
+            data.task,
+            branches=[branch],
+            dtype=torch.bfloat16 if self.precision == "bf16" else torch.float32,
+        )
         outcomes = scored.outcomes[branch]
         scores = summary(outcomes, self.config.score_threshold)
         for noun in ("missing_bolt", "loose_bolt", "crooked_label", "stain", "cap"):

@@ -149,6 +149,13 @@ def test_published_configs_hold_the_published_values(name: str, fields: dict[str
 
 
 def test_half_precision_of_16_bits_needs_a_gpu(toy_settings: dict[str, Any]) -> None:
-    """On the CPU bf16 is the one to take."""
-    with pytest.raises(ConfigurationError, match="fp16 needs a CUDA device, this one is cpu; use bf16"):
+    """On a CPU auto is the one to take."""
+    with pytest.raises(ConfigurationError, match="fp16 needs a CUDA device, this one is cpu; use auto"):
         Trainer(TrainSettings(**toy_settings | {"precision": "fp16"}))
+
+
+def test_precision_is_that_of_the_processors_instructions(toy_settings: dict[str, Any]) -> None:
+    """What has no instructions for bf16 is several times faster without it."""
+    has = any("avx512_bf16" in line for line in Path("/proc/cpuinfo").read_text().splitlines())
+    trainer = Trainer(TrainSettings(**toy_settings | {"precision": "auto"}))
+    assert trainer.precision == ("bf16" if has else "fp32")
