@@ -177,8 +177,9 @@ def row(label: str, scores: Scores) -> str:
 def report(args: argparse.Namespace) -> str:
     """The table with everything that made it."""
     scores = {name: evaluate(args.runs / name / "model", branches_of(name), args) for name in RUNS}
-    logs = {name: last_step(args.runs / name / "log.jsonl") for name in RUNS}
+    logs = {name: noted(args.runs / name / "log.jsonl", "train") for name in RUNS}
     settings = read_settings(CONFIGS / "distill-dwbd.yaml", max_steps=args.steps)
+    precision = noted(args.runs / "dwbd" / "log.jsonl", "start")["precision"]
     asked = scores["dwbd"]["token"].targets
     lead = scores["dwbd"]["decoder"].precision() - scores["token-alone"]["token"].precision()
     distilled = compared(scores["token-alone"]["token"], scores["dwbd"]["token"])
@@ -224,10 +225,10 @@ thirty epochs from BEiT-3; this budget is a small part of that.
 """
 
 
-def last_step(path: Path) -> dict[str, Any]:
-    """The last training line of a log."""
+def noted(path: Path, what: str) -> dict[str, Any]:
+    """The last line of its kind in a log."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found: dict[str, Any] = next(line for line in reversed(lines) if line["what"] == "train")
+    found: dict[str, Any] = next(line for line in reversed(lines) if line["what"] == what)
     return found
 
 

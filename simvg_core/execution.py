@@ -33,14 +33,16 @@ class Execution:
         dtype: "float32", or "bfloat16": matrix products in bfloat16, sums and norms in float32.
         packed: linear layers run on weights laid out once for oneDNN, which uses the whole width of the processor's
             vector units where the default library does not; costs the memory of these weights once more. None: on a
-            CPU, for models up to `PACKED_PARAMETERS`.
+            CPU that can (bfloat16 takes AVX-512), for models up to `PACKED_PARAMETERS`.
         keep_memory: freed memory stays with the process instead of going back to the system and coming again, page by
             page, with every frame. None: on a CPU with glibc.
+        resize_on_device: frames go to the device as bytes and are resized there. None: on any device but the CPU.
     """
 
     dtype: str = "float32"
     packed: bool | None = None
     keep_memory: bool | None = None
+    resize_on_device: bool | None = None
 
     # Parameters up to which packing is the default: 2 GB in float32.
     PACKED_PARAMETERS: ClassVar[int] = 500_000_000
@@ -54,12 +56,18 @@ class Execution:
         model = model.eval().to(device)
         if device.type != "cpu":
             return model
+        if self.dtype == "bfloat16" and not torch.cpu.get_capabilities().get("avx512_bf16"):
+            logger.warning("bfloat16 on a processor without instructions for it: float32 is several times faster here")
         if self.keep_memory is not False:
             keep_memory()
         size = sum(parameter.numel() for parameter in model.parameters())
         if self.packed or (self.packed is None and size <= self.PACKED_PARAMETERS):
             pack(model, torch.bfloat16 if self.dtype == "bfloat16" else torch.float32)
         return model
+
+    def resizes_on(self, device: torch.device) -> bool:
+        """Whether frames are resized on the device."""
+        return device.type != "cpu" if self.resize_on_device is None else self.resize_on_device
 
     def precision(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The context that model calls run in."""
@@ -82,8 +90,13 @@ def keep_memory() -> bool:
 
 
 def pack(model: nn.Module, dtype: torch.dtype) -> int:
-    """Gives every linear layer a packed copy of its weights; returns how many. Gradients take the plain ones."""
+    """Gives every linear layer a packed copy of its weights; returns how many, 0 where the processor has no way for it.
+
+    Gradients take the plain weights.
+    """
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return 0
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return 0
     count = 0
     with torch.inference_mode(False), torch.no_grad():

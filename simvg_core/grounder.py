@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simvg_core.answers import UNKNOWN, Answer, Grounding
 from simvg_core.configuration import SimVGConfig
+from simvg_core.device_frames import DeviceFrames
 from simvg_core.errors import CheckpointError, ConfigurationError, QueryIndexError
 from simvg_core.execution import Execution
 from simvg_core.fingerprint import fingerprint_of_folder
@@ -133,6 +134,8 @@ class Grounder:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
         self.processor = processor
         self.device = torch.device(device)
+        on_device = self.execution.resizes_on(self.device)
+        self._device_frames = DeviceFrames(processor.config, self.device) if on_device else None
         self.model = model
         self.execution.prepare(model, self.device)
         self.dtype, self.max_batch, self.check_quality = self.execution.dtype, max_batch, check_quality
@@ -220,15 +223,18 @@ class Grounder:
         ready: StandingQueries | tuple[Tensor, Tensor],
         thresholds: float | Sequence[float] | None,
     ) -> list[list[Answer]]:
-        inputs = self.processor.frames(frames)
-        pixels = inputs.pixel_values.to(self.device)
+        sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+        if self._device_frames is None:
+            pixels = self.processor.frames(frames).pixel_values.to(self.device)
+        else:
+            pixels = self._device_frames(frames)
         with torch.inference_mode(), self._precision():
             if isinstance(ready, StandingQueries):
                 many = len(ready) >= self.config.gate_queries
                 outputs = self.model.ground_frames(pixels, ready.texts, gate=self.gate if many else None)
             else:
                 outputs = self._run_joint(pixels, *ready)
-        return self.processor.post_process_grounding(outputs, inputs.sizes, thresholds)
+        return self.processor.post_process_grounding(outputs, sizes, thresholds)
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

@@ -62,6 +62,22 @@ def test_bfloat16_products_run_only_where_they_were_asked_for():
         torch.testing.assert_close(half.float(), exact(x), atol=0.03, rtol=0.05)
 
 
+def test_bfloat16_on_a_processor_without_it_works_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Slowly, with the layers as they are; the log says what is faster."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    execution = Execution(dtype="bfloat16")
+    assert pack(_layers(), torch.bfloat16) == 0
+    model = execution.prepare(_layers(), torch.device("cpu"))
+    assert "float32 is several times faster here" in caplog.text
+    x = torch.randn(5, 24)
+    exact = _layers()(x).detach()
+    with torch.inference_mode(), execution.precision(torch.device("cpu")):
+        torch.testing.assert_close(model(x).float(), exact, atol=0.03, rtol=0.05)
+
+
 def test_kept_memory_is_said_where_the_allocator_can():
     """The answer is known and stays the same in a process."""
     assert keep_memory() is keep_memory()

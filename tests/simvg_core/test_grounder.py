@@ -1,5 +1,7 @@
 """The face for users: frames and words in, boxes in pixels out."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, QueryIndexError, TextError
+from simvg_core.execution import Execution
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -51,6 +54,17 @@ def test_every_text_in_every_frame_in_order(attention):
     for frame, row in zip(frames, together, strict=True):
         for text, answer in zip(texts, row, strict=True):
             assert close(model.ground([frame], [text])[0][0], answer)
+
+
+def test_frames_resized_on_the_device_get_the_same_answers():
+    """As on a GPU; here the device is the CPU. To the one grey level that the two may differ by."""
+    frames, texts = [picture(240, 320), picture(120, 160, seed=1)], ["missing bolt", "red cap"]
+    usual = grounder().ground(frames, texts)
+    there = grounder(execution=Execution(resize_on_device=True)).ground(frames, texts)
+    for one, other in zip(chain(*usual), chain(*there), strict=True):
+        assert one.state == other.state
+        np.testing.assert_allclose(one.scores, other.scores, atol=2e-3)
+        np.testing.assert_allclose(one.boxes_xyxy_px, other.boxes_xyxy_px, atol=1.5)
 
 
 def test_boxes_lie_in_the_frame_best_first():
