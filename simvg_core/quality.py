@@ -7,11 +7,13 @@ Each can be set per camera, for one that looks at a dark or a plain scene.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from simvg_core.images import as_bgr
 
@@ -62,20 +64,35 @@ def measure(frame: Any) -> Quality:
     if width > _WIDTH:
         scaled = max(1, round(height * _WIDTH / width))
         bgr = cv2.resize(np.ascontiguousarray(bgr), (_WIDTH, scaled), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    grey = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY).astype(np.float32)
-    bright, dark = float(np.percentile(grey, 99)), float(np.percentile(grey, 5))
-    variance = float(grey.var())
-    smooth = cv2.GaussianBlur(grey, (0, 0), _EDGE_SIGMA)
+    grey = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY)
+    counts = np.bincount(grey.ravel(), minlength=256).cumsum()
+    variance = _variance(grey)
+    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _EDGE_SIGMA)
     share = 1 / variance if variance > 0 else 0.0
-    along, across = (float(cv2.Sobel(smooth, cv2.CV_32F, *way).var()) * share for way in ((2, 0), (0, 2)))
+    along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
     return Quality(
-        bright=bright,
-        dark=dark,
+        bright=_percentile(counts, 0.99),
+        dark=_percentile(counts, 0.05),
         deviation=variance**0.5,
-        edges=float(cv2.Laplacian(smooth, cv2.CV_32F).var()) * share,
+        edges=_variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share,
         weak_edges=min(along, across),
         direction=min(along, across) / max(along, across) if max(along, across) > 0 else 1.0,
     )
+
+
+def _variance(picture: Any) -> float:
+    _, deviation = cv2.meanStdDev(picture)
+    return float(deviation.item()) ** 2
+
+
+def _percentile(counts: NDArray[np.int64], share: float) -> float:
+    """As `numpy.percentile` has it, of bytes that are counted already: ``counts[v]`` of them are at most v.
+
+    Sorting all pixels for it took a quarter of this file's time.
+    """
+    place = share * (int(counts[-1]) - 1)
+    low, high = (int(np.searchsorted(counts, index, side="right")) for index in (math.floor(place), math.ceil(place)))
+    return low + (high - low) * (place % 1)
 
 
 def frame_problem(frame: Any, limits: QualityLimits = QualityLimits()) -> str | None:

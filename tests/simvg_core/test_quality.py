@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simvg_core.quality import QualityLimits, frame_problem
+from simvg_core.quality import QualityLimits, frame_problem, measure
 
 Pixels = NDArray[np.uint8]
 
@@ -52,6 +52,16 @@ def test_each_fault_is_named(how: Callable[[Pixels], object], says: str | None) 
     """What a person could not judge is refused with its reason; what a person could is not."""
     problem = frame_problem(spoilt(how), QualityLimits(drag=0.1))
     assert problem is None if says is None else says in (problem or "")
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (17, 16), (101, 203)])
+def test_measures_are_those_of_numpy(height: int, width: int) -> None:
+    """Percentiles of counted bytes are those of sorted pixels, between two levels as well."""
+    grey = np.random.default_rng(width).integers(0, 256, (height, width), np.uint8)
+    found = measure(np.repeat(grey[:, :, None], 3, axis=2))
+    assert found.bright == pytest.approx(np.percentile(grey, 99), abs=1e-9)
+    assert found.dark == pytest.approx(np.percentile(grey, 5), abs=1e-9)
+    assert found.deviation == pytest.approx(grey.std(), abs=1e-6)
 
 
 def test_stripes_are_judged_unless_a_camera_is_told_otherwise() -> None:
