@@ -13,7 +13,7 @@ import typer
 from infra.process import free_port
 from infra.redis_server import LocalRedis
 from tests.faults.cluster import LocalCluster
-from tests.faults.rounds import BROKER, LOSE_BROKER, FaultRun, Round, Settings, plan_faults
+from tests.faults.rounds import FaultRun, Round, Settings, plan_faults, plan_losses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ def show(one: Round) -> None:
     verdict = f"DIFFERS: {one.differences}" if one.differences else "identical"
     inside = f", {one.open_messages} messages left open" if one.open_messages else ""
     typer.echo(
-        f"round {one.number:>2}  {one.fault:<36} {one.seconds:6.1f} s  {one.frames:>6} frames  "
+        f"round {one.number:>2}  {one.fault:<41} {one.seconds:6.1f} s  {one.frames:>6} frames  "
         f"{one.transitions:>5} transitions  {verdict}{inside}"
     )
 
@@ -37,9 +37,7 @@ def main(
     keep: Annotated[Path | None, typer.Option(help="Folder for logs, kept afterwards.")] = None,
 ) -> None:
     """Two worker processes, four cameras, a broker and a Redis; ends with 1 on any difference."""
-    planned = plan_faults(seed, rounds)
-    if cluster:
-        planned = tuple(LOSE_BROKER if fault == BROKER else fault for fault in planned)
+    planned = (plan_losses if cluster else plan_faults)(seed, rounds)
     settings = Settings(seed=seed, faults=planned, frames=frames, redis_away_s=redis_away)
     with tempfile.TemporaryDirectory(prefix="simvg-faults-") as temporary:
         folder = keep if keep is not None else Path(temporary)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaException, TopicPartition
@@ -89,18 +90,17 @@ class Plant:
 
     def add_queries(self) -> None:
         registry, now = QueryRegistry(self.redis), datetime.now(UTC)
-        for text in QUERIES:
-            registry.add(
-                StandingQuery(
-                    id=text,
-                    text=text,
-                    on_delay=Delay(value=3),
-                    off_delay=Delay(value=2),
-                    raise_threshold=0.8,
-                    created=now,
-                    changed=now,
-                )
-            )
+        frames = {"on_delay": Delay(value=3), "off_delay": Delay(value=2)}
+        seconds = {"on_delay": Delay.parse("0.12s"), "off_delay": Delay.parse("0.1s")}
+        how: dict[str, dict[str, Any]] = {
+            "red": frames,
+            "green": frames,
+            "red-latched": seconds | {"latch": True},
+            "green-wanted": seconds | {"expect": "present", "realarm_interval": 1.0},
+        }
+        for id in QUERIES:
+            about = {"id": id, "text": id.partition("-")[0], "raise_threshold": 0.8, "created": now, "changed": now}
+            registry.add(StandingQuery.model_validate(about | how[id]))
         registry.close()
 
     def start(self, name: str) -> WorkerProcess:

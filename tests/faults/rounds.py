@@ -20,18 +20,22 @@ from tests.faults.script import CAMERAS, Deed, Shot, write_deeds, write_script
 
 KILL_INSIDE = "kill a worker inside a transaction"
 BROKER = "kill and restart the broker"
+REDIS = "Redis away, a worker restarted meanwhile"
 FAULTS = (
     "kill a worker",
     KILL_INSIDE,
     BROKER,
-    "Redis away",
+    REDIS,
     "camera away",
     "add a worker",
     "remove a worker",
     "pause a worker past its session",
 )
 LOSE_BROKER = "lose a broker of three"
-"""Of a cluster: it stays away until all frames of the round are done."""
+"""Of a cluster, each of them in turn: it stays away until all frames of the round are done."""
+
+STOP_SECONDS = 10.0
+"""A worker that is told to stop has ended by then."""
 
 BASE = ("w1", "w2")
 HANDFUL = 2 * len(CAMERAS)
@@ -69,6 +73,12 @@ def plan_faults(seed: int, rounds: int) -> tuple[str, ...]:
     while len(planned) < rounds:
         planned += chance.sample(FAULTS, len(FAULTS))
     return tuple(planned[:rounds])
+
+
+def plan_losses(seed: int, rounds: int) -> tuple[str, ...]:
+    """For a cluster: every second round loses a broker, the others are other faults, in a seeded order."""
+    others = [fault for fault in plan_faults(seed, 2 * rounds) if fault != BROKER]
+    return tuple(LOSE_BROKER if number % 2 else others[number // 2] for number in range(rounds))
 
 
 class Server(Protocol):
@@ -168,7 +178,10 @@ class FaultRun:
         storm.publish(shots[:moment], self._settings.pace_s)
         if fault == KILL_INSIDE:
             return self._kill_inside(victim, shots[moment:])
-        publishing = threading.Thread(target=storm.publish, args=(shots[moment:], self._settings.pace_s))
+        left, pace_s = shots[moment:], self._settings.pace_s
+        if fault == REDIS:  # frames come all the while
+            pace_s = max(pace_s, self._settings.redis_away_s / len(left))
+        publishing = threading.Thread(target=storm.publish, args=(left, pace_s))
         publishing.start()
         try:
             self._happen(fault, victim)
@@ -186,16 +199,20 @@ class FaultRun:
             self._broker.start()
         elif fault == LOSE_BROKER:
             self._broker.stop(kill=True)
-        elif fault == "Redis away":
+        elif fault == REDIS:
             self._redis.stop(kill=True)
-            time.sleep(self._settings.redis_away_s)
+            away_s = self._settings.redis_away_s / 2
+            time.sleep(away_s)
+            # what knows the queries only from its last life must do with that
+            storm.workers[victim].end(signal.SIGKILL)
+            storm.start(victim)
+            time.sleep(away_s)
             self._redis.start()
         elif fault == "add a worker":
             storm.start(f"w{len(storm.workers) + 1}")
         elif fault == "remove a worker":
-            began = time.monotonic()
-            assert storm.workers[victim].end(signal.SIGTERM, 60.0) == 0, "a worker told to stop ends with 0"
-            self._stopping_s = time.monotonic() - began
+            status = storm.workers[victim].end(signal.SIGTERM, STOP_SECONDS)
+            assert status == 0, f"a worker that is told to stop ends with 0, not {status}"
         elif fault == "pause a worker past its session":
             storm.workers[victim].send(signal.SIGSTOP)
             time.sleep(SESSION_S + 3.0)

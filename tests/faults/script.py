@@ -9,24 +9,36 @@ from infra.cloudevents import frame_headers
 from infra.contracts import ActionKind, Alert, AlertState, FrameHeader, OperatorAction, utc_from_ns
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
-from tests.consumers.grounding.conftest import HEIGHT, SQUARE, WIDTH, picture
+from tests.consumers.grounding.conftest import HEIGHT, SQUARE, WIDTH, Square, picture
 
 CAMERAS = tuple(f"line-{number}" for number in range(1, 5))
-QUERIES = ("red", "green")
+COLOURS = ("red", "green")
+"""What comes into view: red things travel through the picture, green ones lie still."""
+
+QUERIES = (*COLOURS, "red-latched", "green-wanted")
+"""Ids of the standing queries: two as they are by default, one that latches with delays in seconds, and one that
+expects its object and says again and again that it is not there."""
+
 PERIOD_NS = 10_000_000
 """Between two frames, of any cameras, by the clock of the script."""
 
-_IMAGES: dict[frozenset[str], bytes] = {}
+STEP = 8
+"""Pixels that a red thing travels from frame to frame."""
+
+_IMAGES: dict[frozenset[tuple[str, int]], bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One frame: what is on it, or, where ``broken``, an image that cannot be read; ``order``: its number in all."""
+    """One frame: what is on it and for how many frames it has been, or, where ``broken``, an image that cannot be read.
+
+    ``order``: its number in all.
+    """
 
     camera: str
     epoch: str
     sequence: int
-    colours: frozenset[str]
+    colours: frozenset[tuple[str, int]]
     broken: bool
     order: int = 0
 
@@ -35,8 +47,7 @@ class Shot:
         if self.broken:
             return b"\xff\xd8 torn " + f"{self.camera}/{self.epoch}/{self.sequence}".encode()
         if self.colours not in _IMAGES:
-            places = {"red": SQUARE, "green": (90, 60, 120, 90)}
-            _IMAGES[self.colours] = picture(*((colour, places[colour]) for colour in sorted(self.colours)))
+            _IMAGES[self.colours] = picture(*((colour, _place(colour, age)) for colour, age in sorted(self.colours)))
         return _IMAGES[self.colours]
 
     def header(self, captured_ns: int) -> FrameHeader:
@@ -59,6 +70,14 @@ class Shot:
             "value": self.image,
             "headers": frame_headers(self.header(captured_ns)),
         }
+
+
+def _place(colour: str, age: int) -> Square:
+    """xyxy in pixels of what has been in view for ``age`` frames."""
+    if colour == "green":
+        return (90, 60, 120, 90)
+    _, y0, _, y1 = SQUARE
+    return (4 + STEP * age, y0, 24 + STEP * age, y1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +147,7 @@ def write_script(seed: int, rounds: int, frames: int, restarts: frozenset[int]) 
     """
     chance = random.Random(f"script {seed}")
     present: dict[tuple[str, str], int] = {}
+    ages: dict[tuple[str, str], int] = {}
     epochs = dict.fromkeys(CAMERAS, "e0")
     numbers = dict.fromkeys(CAMERAS, 0)
     script, order = [], 0
@@ -138,14 +158,16 @@ def write_script(seed: int, rounds: int, frames: int, restarts: frozenset[int]) 
         for _ in range(frames):
             for camera in CAMERAS:
                 seen = set()
-                for colour in QUERIES:
+                for colour in COLOURS:
                     left = present.get((camera, colour), 0)
                     if left == 0 and chance.random() < 0.12:
                         left = chance.randint(1, 12)
                     elif left == 0 and chance.random() < 0.3:
                         left = 1  # a flicker, too short for an alert by itself
+                    age = ages.get((camera, colour), 0)
                     if left > 0:
-                        seen.add(colour)
+                        seen.add((colour, age))
+                    ages[camera, colour] = age + 1 if left > 0 else 0
                     present[camera, colour] = max(left - 1, 0)
                 broken = chance.random() < 0.01
                 shots.append(Shot(camera, epochs[camera], numbers[camera], frozenset(seen), broken, order))

@@ -9,7 +9,7 @@ import pytest
 from infra.broker import LocalBroker
 from infra.redis_server import LocalRedis
 from infra.settings import KafkaSettings
-from tests.faults.rounds import FAULTS, FaultRun, Round, Settings, plan_faults
+from tests.faults.rounds import FAULTS, LOSE_BROKER, FaultRun, Round, Settings, plan_faults, plan_losses
 from tests.faults.script import write_script
 
 
@@ -42,6 +42,13 @@ def test_every_fault_comes_before_any_comes_again() -> None:
     planned = plan_faults(7, 20)
     assert planned == plan_faults(7, 20) != plan_faults(8, 20)
     assert all(planned.count(fault) >= 2 for fault in FAULTS)
+
+
+def test_a_cluster_loses_a_broker_every_second_round() -> None:
+    """Eight rounds lose four, so that each of three is lost, and between them come faults of other kinds."""
+    planned = plan_losses(7, 8)
+    assert planned.count(LOSE_BROKER) == 4
+    assert len(set(planned)) == 5
 
 
 def test_script_is_of_the_seed_alone() -> None:
