@@ -138,6 +138,8 @@ def _settled(
     followed = {episode.number for episode in episodes if episode.phase is not Phase.LATCHED}
     cleared = any(alert.state is AlertState.CLEARED for alert in alerts)
     shelf = None if before.shelf is not None and before.shelf.one_shot and cleared else before.shelf
+    if not (before.episodes or before.tracks or episodes) and scene.flow == before.flow and shelf is before.shelf:
+        return before.model_copy(update={"next_number": 0}) if before.next_number else before, tuple(alerts)
     state = before.model_copy(
         update={
             "episodes": tuple(episodes),
@@ -151,13 +153,19 @@ def _settled(
 
 
 def taken_in_before(state: AlarmState, seen: Sighting) -> bool:
-    """Whether the alarm has had this frame already."""
-    if state.epoch == seen.epoch:
-        return seen.frame.sequence <= state.frame.sequence
-    # A frame from before a camera's restart, read again after ours. Offsets alone do not tell: a topic may have been
-    # made anew; capture times alone do not: a clock may have been set back.
+    """Whether the alarm has had this frame already, or one that its camera took later.
+
+    A frame of an offset up to the alarm's was read again, unless it is later in every other way: then the topic was
+    made anew and counts from 0. Beyond that offset, or in another partition, it is old if both its camera's number and
+    its capture time say so (a rejected frame that was sent again); one of the two alone may be a camera's slip.
+    """
+    renumbered = seen.epoch != state.epoch
+    later_by_clock = seen.captured_ns > state.captured_ns
+    later_by_number = renumbered or seen.frame.sequence > state.frame.sequence
     same_log = (seen.frame.topic, seen.frame.partition) == (state.frame.topic, state.frame.partition)
-    return same_log and seen.frame.offset <= state.frame.offset and seen.captured_ns <= state.captured_ns
+    if same_log and seen.frame.offset <= state.frame.offset:
+        return not (later_by_clock and later_by_number)
+    return not (later_by_clock or later_by_number)
 
 
 def _fresh(query: StandingQuery, seen: Sighting, camera: str) -> AlarmState:

@@ -22,13 +22,21 @@ def make_query(**changes: object) -> StandingQuery:
     return StandingQuery(id="q", text="missing bolt", created=MADE, changed=MADE, **(facts | changes))
 
 
-def sighting(number: int, mark: str, *, epoch: str = "e1", offset: int | None = None) -> Sighting:
+def sighting(
+    number: int,
+    mark: str,
+    *,
+    epoch: str = "e1",
+    offset: int | None = None,
+    sequence: int | None = None,
+    partition: int = 0,
+) -> Sighting:
     captured = START_NS + number * PERIOD_NS
     place = FrameReference(
         topic="frames",
-        partition=0,
+        partition=partition,
         offset=number if offset is None else offset,
-        sequence=number,
+        sequence=number if sequence is None else sequence,
         captured_at=utc_from_ns(captured),
     )
     score = SCORES[mark]
@@ -164,6 +172,40 @@ def test_frame_of_the_old_numbering_read_again_changes_nothing() -> None:
     renumbered = step(make_query(), state, sighting(0, "+", epoch="e2", offset=100), camera="c1").state
     renumbered = renumbered.model_copy(update={"captured_ns": START_NS + 100 * PERIOD_NS})
     assert step(make_query(), renumbered, sighting(2, "-"), camera="c1") == Step(renumbered)
+
+
+def test_one_far_too_high_number_does_not_make_the_alarm_deaf() -> None:
+    """The frames after it are taken in by their offsets; read again after a restart, none is taken in twice."""
+    numbers = [0, 10**12, 2, 3, 4]
+    rows = [sighting(n, "+" if n < 3 else "-", sequence=number) for n, number in enumerate(numbers)]
+    state: AlarmState | None = None
+    alerts: list[Alert] = []
+    for seen in rows:
+        taken = step(make_query(), state, seen, camera="c1")
+        state, alerts = taken.state, alerts + list(taken.alerts)
+    assert states(alerts) == ["raised", "cleared", "closed"]
+    assert state is not None
+    assert [step(make_query(), state, seen, camera="c1") for seen in rows] == [Step(state)] * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("place", "taken_in"),
+    [
+        ({"number": 3, "offset": 0}, True),
+        ({"number": 3, "offset": 0, "partition": 1}, True),
+        ({"number": 3, "offset": 0, "partition": 1, "sequence": 0}, True),
+        ({"number": 1, "offset": 99}, False),
+        ({"number": 1, "offset": 99, "partition": 1}, False),
+        ({"number": 3, "offset": 1, "sequence": 1}, False),
+    ],
+    ids=["topic anew", "partition", "partition, odd number", "sent again", "sent again elsewhere", "read, clock back"],
+)
+def test_what_lies_elsewhere_is_told_by_number_and_time(place: dict[str, int], taken_in: bool) -> None:
+    """Offsets of a topic made anew, or of another partition, do not compare; a frame sent again is an old one."""
+    _, state = play("++-")
+    assert state is not None
+    seen = sighting(mark="+", **place)
+    assert (step(make_query(), state, seen, camera="c1").state.frame == seen.frame) is taken_in
 
 
 marks = st.text("+~-?", max_size=60)

@@ -112,6 +112,14 @@ def test_blind_alert_is_acknowledged_while_nothing_comes() -> None:
     assert told(list(acted.alerts)) == ["acknowledged: acknowledged by mia"]
 
 
+def test_far_too_high_number_leaves_the_camera_heard() -> None:
+    """After one frame with a number out of place the camera's next frames still clear its alert."""
+    state, alerts = play("xxxx")
+    frame = state.frame.model_copy(update={"sequence": 10**12})
+    _, more = play("......", state.model_copy(update={"frame": frame}), 4)
+    assert [str(alert.state) for alert in alerts + more] == ["raised", "cleared", "closed"]
+
+
 def test_first_sight_of_a_camera_is_written() -> None:
     """A worker that restarts after the camera died must know that there was one."""
     frame = FrameReference(

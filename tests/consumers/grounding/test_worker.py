@@ -187,6 +187,17 @@ def test_restarted_camera_begins_a_new_episode(line: Line) -> None:
     assert states == {(0, 0, "raised"), (0, 0, "closed"), (0, 3, "raised")}
 
 
+def test_number_far_too_high_stops_no_alarm(line: Line) -> None:
+    """One frame numbered a trillion; what comes after it is judged as before."""
+    line.add("red")
+    line.start()
+    camera = line.camera()
+    camera.send("red", sequence=10**12)
+    camera.play("rr..")
+    raised, *_ = line.wait_for_alerts("raised", "cleared", "closed")
+    assert (raised.onset.sequence, raised.frame.sequence) == (10**12, 2)
+
+
 def test_expired_frames_are_counted_and_not_scored(line: Line) -> None:
     """A frame past its expiry is never scored, even where none may be skipped for being behind."""
     line.add("red")
