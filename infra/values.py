@@ -8,6 +8,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
+FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+"""Every time lies from the first to before the last: a day more or less, or the wall clock of any time zone, can still
+be written as a date."""
+
 IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
 
@@ -29,6 +34,8 @@ def _box(value: tuple[float, float, float, float]) -> tuple[float, float, float,
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError(f"time {value.isoformat()} has no time zone; write it in UTC with a trailing Z")
+    if not FIRST_TIME <= value < LAST_TIME:
+        raise ValueError(f"time {value.isoformat()} is not in the years {FIRST_TIME.year} to {LAST_TIME.year - 1}")
     # whole milliseconds, as written to JSON: a value read back equals the value that was sent
     return value.astimezone(UTC).replace(microsecond=value.microsecond // 1000 * 1000)
 
@@ -48,6 +55,6 @@ def utc_from_ns(ns: int) -> datetime:
 
 
 class Contract(BaseModel):
-    """Base of all contract types: immutable, and unknown fields refuse to load."""
+    """Base of all contract types: immutable; unknown fields and numbers that are not finite refuse to load."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

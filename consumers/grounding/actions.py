@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Message
 
@@ -86,17 +86,27 @@ class ActionBook:
 class ActionReader:
     """Fills a book from the topic, in a thread. What is no action is counted, logged and skipped."""
 
-    def __init__(self, kafka: KafkaSettings, book: ActionBook, *, client_id: str) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, book: ActionBook, *, client_id: str, moved: Callable[[], object] = lambda: None
+    ) -> None:
+        """``moved`` is called in every turn of the thread."""
         self._kafka = kafka
         self._book = book
         self._client_id = client_id
         self._topic = topic_name(kafka.prefix, "operator-actions")
+        self._moved = moved
+        self._told = ""
         self._read: dict[int, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="operator-actions", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why operators' actions do not arrive now, in words, or None."""
+        return f"operators' actions cannot be read: {self._told}" if self._told else None
 
     def catch_up(self, stopping: threading.Event, seconds: float = CATCH_UP_SECONDS) -> bool:
         """Waits until all that operators have done by now is in the book, so that alarms taken over from another
@@ -125,32 +135,46 @@ class ActionReader:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        told = ""
-        while not self._stop.is_set():
-            try:
-                with follow(self._kafka, [self._topic], client_id=self._client_id, from_beginning=True) as consumer:
-                    told = ""
-                    while not self._stop.is_set():
-                        for message in consumer.consume(500, 0.2):
-                            self._take(message)
-                        self._read = consumer.positions()
-            except BrokerError as error:
-                # Acknowledging must wait, monitoring must not.
-                if str(error) != told:
-                    logger.error("operators' actions cannot be read, it is tried again: %s", error)
-                told = str(error)
-                self._stop.wait(RETRY_SECONDS)
+        try:
+            while not self._stop.is_set():
+                self._moved()
+                try:
+                    self._follow()
+                except BrokerError as error:
+                    # Acknowledging must wait, monitoring must not.
+                    if str(error) != self._told:
+                        logger.error("operators' actions cannot be read, it is tried again: %s", error)
+                    self._told = str(error)
+                    self._stop.wait(RETRY_SECONDS)
+        except Exception:
+            logger.exception("operators' actions are not read any more: they wait for a restart")
+
+    def _follow(self) -> None:
+        with follow(self._kafka, [self._topic], client_id=self._client_id, from_beginning=True) as consumer:
+            while not self._stop.is_set():
+                for message in consumer.consume(500, 0.2):
+                    self._take(message)
+                self._read = consumer.positions()
+                self._told = ""
+                self._moved()
 
     def _take(self, message: Message) -> None:
         if message.value() is None:
             return  # a tombstone: compaction has nothing more to say of this alert
         try:
             action = parse_action(message.value(), message.headers())
+            self._book.add(action)
         except BadOperatorAction as error:
             _UNREADABLE.inc()
-            place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-            logger.warning("message is no operator's action and is skipped: %s", error, extra=place)
+            logger.warning("message is no operator's action and is skipped: %s", error, extra=_place(message))
+            return
+        except Exception:  # not foreseen, and read again after every restart: it must not end the reading
+            _UNREADABLE.inc()
+            logger.exception("message cannot be read as an operator's action and is skipped", extra=_place(message))
             return
         _READ.labels(action.kind).inc()
-        self._book.add(action)
         _KEPT.set(len(self._book))
+
+
+def _place(message: Message) -> dict[str, object]:
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
 from consumers.actions import parse_action, publish_action
@@ -21,6 +23,7 @@ from infra.topics import topic_name
 from simvg import app
 from tests.consumers.test_alerts import make_alert, publish
 
+UNREADABLE = "simvg_worker_operator_actions_unreadable_total"
 AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
@@ -58,6 +61,29 @@ def test_what_is_no_action_is_refused_with_the_reason(value: bytes | None, heade
         parse_action(value, headers)
 
 
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (
+            {"at": "0001-01-01T00:00:00+05:00"},
+            "at: Value error, time 0001-01-01.* not in the years 1970 to 9998",
+        ),
+        ({"at": "9999-12-31T23:59:59-05:00"}, "not in the years"),
+        ({"kind": "shelve", "until": "9999-12-31T00:00:00Z"}, "until: Value error, time 9999"),
+        ({"kind": "shelve", "at": "9999-12-30T12:00:00Z", "until": "9999-12-31T00:00:00Z"}, "not in the years"),
+        ({"kind": "shelve", "at": "9998-12-31T12:00:00Z", "until": "9998-12-31T11:00:00Z"}, "does not end within 24"),
+        ({"at": 1e300}, "at: "),
+        ({"kind": "verdict", "verdict": "true", "boxes": [[0, 0, float("nan"), 1]]}, "boxes.*finite number"),
+    ],
+    ids=["before-year-1", "after-9999-in-utc", "shelf-to-9999", "shelved-in-9999", "shelf-into-9999", "number", "nan"],
+)
+def test_absurd_times_and_numbers_are_no_action(facts: dict[str, object], says: str) -> None:
+    """A time that could not be written in UTC or added to, or a number that is none, breaks the contract in words."""
+    sound = {"id": "1", "kind": "acknowledge", "at": AT.isoformat(), "by": "mia", "alert_id": "a-1"}
+    with pytest.raises(BadOperatorAction, match=says):
+        parse_action(json.dumps(sound | facts).encode())
+
+
 def test_book_finds_actions_by_what_they_are_about() -> None:
     """A query's actions hold at their camera or all, an alert's for that alert; the same one counts once."""
     book = ActionBook()
@@ -87,13 +113,40 @@ def test_reader_skips_garbage_and_goes_on(kafka: KafkaSettings, until: Callable[
         for number in range(8):
             publisher.send(topic, key=str(number).encode(), value=b"\xff\x00\xfe garbage", headers=[])
         publisher.send(topic, key=b"tombstone", value=b"", headers=[])
+        far = {"id": "far", "kind": "acknowledge", "at": "0001-01-01T00:00:00+05:00", "by": "mia", "alert_id": "a-1"}
+        publisher.send(topic, key=b"a-1", value=json.dumps(far).encode(), headers=[])
     book = ActionBook()
+    before = REGISTRY.get_sample_value(UNREADABLE) or 0.0
     reader = ActionReader(kafka, book, client_id="test")
     reader.start()
     try:
         until(lambda: len(book) == 1)
+        until(lambda: REGISTRY.get_sample_value(UNREADABLE) == before + 10)
         publish_action(kafka, make_action(2, query_id="q"))
         until(lambda: len(book) == 2)
+    finally:
+        reader.stop()
+
+
+class FullBook(ActionBook):
+    """Fails on one action as nothing should."""
+
+    def add(self, action: OperatorAction) -> None:
+        if action.id == "1":
+            raise OverflowError("date value out of range")
+        super().add(action)
+
+
+def test_message_that_fails_unforeseen_is_counted_and_skipped(kafka: KafkaSettings, until: Callable[..., None]) -> None:
+    """No message ends the thread that reads operators' actions, whatever it fails with."""
+    publish_action(kafka, make_action(1))
+    book, before = FullBook(), REGISTRY.get_sample_value(UNREADABLE) or 0.0
+    reader = ActionReader(kafka, book, client_id="test")
+    reader.start()
+    try:
+        until(lambda: REGISTRY.get_sample_value(UNREADABLE) == before + 1)
+        publish_action(kafka, make_action(2))
+        until(lambda: len(book) == 1)
     finally:
         reader.stop()
 
