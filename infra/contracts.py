@@ -21,8 +21,11 @@ from infra.schedule import Schedule
 from infra.values import IDENTIFIER as IDENTIFIER
 from infra.values import Box as Box
 from infra.values import Contract as Contract
+from infra.values import Delay as Delay
 from infra.values import Identifier as Identifier
+from infra.values import Polygon as Polygon
 from infra.values import Time as Time
+from infra.values import region_in_frame
 from infra.values import utc_from_ns as utc_from_ns
 
 MAX_QUERY_CHARACTERS = 200
@@ -187,31 +190,6 @@ def alert_id(camera: str, query_id: str, revision: int, epoch: str, onset_sequen
     return "a-" + hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-class Delay(Contract):
-    """A span that a condition must hold: a number of scored frames, or seconds of capture time."""
-
-    value: float = Field(ge=0)
-    unit: Literal["frames", "seconds"] = "frames"
-
-    @classmethod
-    def parse(cls, text: str) -> Delay:
-        """``"3"`` or ``"3 frames"`` → frames, ``"1.5s"`` → seconds. Raises ValueError naming the text."""
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(f|frames?|s|seconds?)?\s*", text)
-        if not match:
-            raise ValueError(f"{text!r} is no delay: write a number of frames ('3') or seconds ('1.5s')")
-        value, unit = float(match[1]), match[2] or "f"
-        return cls(value=value, unit="seconds" if unit.startswith("s") else "frames")
-
-    @model_validator(mode="after")
-    def _whole_frames(self) -> Delay:
-        if self.unit == "frames" and self.value != int(self.value):
-            raise ValueError(f"{self.value} frames: a delay in frames is a whole number; seconds are '{self.value}s'")
-        return self
-
-    def __str__(self) -> str:
-        return f"{self.value:g}s" if self.unit == "seconds" else f"{int(self.value)} frames"
-
-
 CAMERA_BLIND: Identifier = "camera-blind"
 """Id of the built-in query whose alarm says that a camera sees nothing: no frames, or none that can be judged."""
 
@@ -222,7 +200,7 @@ class StandingQuery(Contract):
     id: Identifier
     text: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
     cameras: tuple[str, ...] = Field(default=("*",), min_length=1, description="camera ids or globs")
-    region: tuple[tuple[float, float], ...] | Box | None = Field(
+    region: Polygon | Box | None = Field(
         default=None, description="part of the frame to watch: xyxy box or polygon of 3 or more points, normalised"
     )
     tiles: tuple[int, int] = Field(default=(1, 1), description="columns, rows cut over the region, for small objects")
@@ -278,6 +256,11 @@ class StandingQuery(Contract):
             if not CAMERA_PATTERN.match(pattern):
                 raise ValueError(f"camera pattern {pattern!r} is neither a camera id nor a glob such as 'line-*'")
         return value
+
+    @field_validator("region")
+    @classmethod
+    def _shows_something(cls, value: Polygon | Box | None) -> Polygon | Box | None:
+        return value if value is None else region_in_frame(value)
 
     @field_validator("tiles")
     @classmethod

@@ -12,12 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import ValidationError
-
-from infra.contracts import StandingQuery
-from infra.errors import RegistryError
+from infra.errors import BadQuery, RegistryError
 from infra.metrics import counter, gauge
-from infra.registry import QueryRegistry, QuerySet, explain_query
+from infra.registry import QueryRegistry, QuerySet, parse_query
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +44,19 @@ class QueryFollower:
         *,
         reconcile_s: float = 30.0,
         retry_s: float = 1.0,
+        moved: Callable[[], object] = lambda: None,
     ) -> None:
+        """``moved`` is called in every turn of the thread."""
         self._registry = registry
         self._cache_file = cache_file
         self._on_change = on_change
         self._reconcile_s = reconcile_s
         self._retry_s = retry_s
+        self._moved = moved
         self._current: QuerySet | None = None
         self._available: bool | None = None
         self._applied: QuerySet | None = None
+        self._offering = False
         self._offered = False
         self._lost = False
         self._place = b"0-0"
@@ -71,6 +72,11 @@ class QueryFollower:
     def available(self) -> bool:
         """Whether Redis answered last time."""
         return bool(self._available)
+
+    @property
+    def offering(self) -> bool:
+        """Whether ``on_change`` has a set in hand now; preparing many queries takes its time."""
+        return self._offering
 
     def start(self) -> QuerySet:
         """Take over the registry's set, or the cached one if Redis is away, then go on in a thread."""
@@ -97,16 +103,26 @@ class QueryFollower:
         self.stop()
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception:
+            logger.exception("the registry is not followed any more: changes of queries wait for a restart")
+        finally:  # whatever ended the thread, nobody asks Redis any more
+            self._available = False
+            _AVAILABLE.set(0)
+
+    def _follow(self) -> None:
         reconcile_at = time.monotonic() + self._reconcile_s
         while not self._stop.is_set():
+            self._moved()
             if not self._available:
                 if not self._stop.wait(self._retry_s):
                     self._refresh()
                 continue
             try:
                 changed = self._registry.wait_for_change(self._place, 1.0)
-            except RegistryError as error:
-                self._note(False, error)
+            except Exception as error:
+                self._fail(error)
                 continue
             if changed or time.monotonic() >= reconcile_at:
                 self._refresh()
@@ -116,8 +132,8 @@ class QueryFollower:
         """Read a snapshot and offer it if it is new."""
         try:
             found, self._place = self._registry.snapshot_and_place()
-        except RegistryError as error:
-            self._note(False, error)
+        except Exception as error:
+            self._fail(error)
             return
         self._note(True, None)
         lost = found.revision == 0 and self.current.revision > 0
@@ -140,16 +156,26 @@ class QueryFollower:
                 write_cache(self._cache_file, found)
             except OSError as error:
                 logger.error("query cache %s cannot be written: %s", self._cache_file, error)
+        self._offering = True
         try:
             self._on_change(found)
         except Exception:
             _FAILED.inc()
             logger.exception("query set of revision %d could not be taken over; it is offered again", found.revision)
             return
+        finally:
+            self._offering = False
         self._applied = found
         _REVISION.set(found.revision)
 
-    def _note(self, available: bool, error: RegistryError | None) -> None:
+    def _fail(self, error: Exception) -> None:
+        """The registry gave nothing that can be used: the last known set stands, and it is asked again."""
+        if not isinstance(error, RegistryError):  # not foreseen: it must not end the thread
+            _FAILED.inc()
+            logger.error("registry cannot be followed, it is tried again", exc_info=error)
+        self._note(False, error)
+
+    def _note(self, available: bool, error: Exception | None) -> None:
         if available != self._available:
             if available:
                 logger.info("registry of queries answers at %s", self._registry.address)
@@ -187,7 +213,7 @@ def read_cache(path: Path) -> QuerySet | None:
     queries = []
     for value in values:
         try:
-            queries.append(StandingQuery.model_validate(value))
-        except ValidationError as error:
-            logger.error("query in cache %s is skipped: %s", path, explain_query(error))
+            queries.append(parse_query(value))
+        except BadQuery as error:
+            logger.error("query in cache %s is skipped: %s", path, error)
     return QuerySet(revision, tuple(queries))

@@ -7,14 +7,12 @@ view share the model's pass over it.
 from __future__ import annotations
 
 from infra.contracts import StandingQuery
-from infra.values import Box
+from infra.values import Box, Polygon
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 TILE_OVERLAP = 0.15
 """Share of a tile's side that its neighbour shows too, so that a small object is whole in at least one tile."""
-
-Polygon = tuple[tuple[float, float], ...]
 
 
 def views_of(query: StandingQuery) -> tuple[Box, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ MAX_QUERY_BYTES = 64_000
 
 _OWNED = frozenset({"id", "revision", "created", "changed"})  # set by the registry, never by a change
 _ATTEMPTS = 20
+_REVISION = re.compile(rb"[0-9]{1,18}")  # what Redis can count itself
 _BROKEN = counter("simvg_queries_broken_total", "stored queries that could not be read, counted once per stored value")
 
 ResultT = TypeVar("ResultT")
@@ -67,6 +69,8 @@ def parse_query(values: Mapping[str, Any]) -> StandingQuery:
         return StandingQuery.model_validate(dict(values))
     except ValidationError as error:
         raise BadQuery(explain_query(error)) from error
+    except Exception as error:  # not foreseen: one stored value must not keep a process from all the others
+        raise BadQuery(f"query cannot be read: {type(error).__name__}: {error}") from error
 
 
 def explain_query(error: ValidationError) -> str:
@@ -197,7 +201,7 @@ class QueryRegistry:
                     _BROKEN.inc()
                     logger.error("stored query is skipped: %s", error, extra={"query": id})
         place = last[0][0] if last else b"0-0"
-        return QuerySet(int(revision or 0), tuple(queries), tuple(broken)), place
+        return QuerySet(self._revision(revision), tuple(queries), tuple(broken)), place
 
     def wait_for_change(self, place: bytes, seconds: float) -> bool:
         """Whether the registry changed after ``place``; waits at most ``seconds``, and under the answer time-out."""
@@ -246,7 +250,7 @@ class QueryRegistry:
             with self._client.pipeline() as pipe:
                 pipe.watch(self._hash, self._counter)
                 value = pipe.hget(self._hash, id)
-                revision = int(pipe.get(self._counter) or 0) + 1
+                revision = self._revision(pipe.get(self._counter)) + 1
                 if value is None and operation != "add":
                     self._parse(id, None)
                 stored = None
@@ -270,6 +274,17 @@ class QueryRegistry:
             except redis.WatchError:
                 continue  # somebody wrote another query meanwhile: look again
         raise RegistryError(f"the registry at {self.address} changes too fast to write query {id!r}; try again")
+
+    def _revision(self, value: bytes | None) -> int:
+        """The stored counter. Raises RegistryError: somebody else wrote over it."""
+        if value is None:
+            return 0
+        if not _REVISION.fullmatch(value):
+            raise RegistryError(
+                f"the counter {self._counter!r} at {self.address} holds {value[:40]!r}, no revision; set it to the "
+                "highest revision that was seen, or more"
+            )
+        return int(value)
 
     def _expect(self, id: str, stored: StandingQuery | None, revision: int) -> StandingQuery:
         assert stored is not None, "callers pass what is stored"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from infra.contracts import Contract, Severity
 from infra.cost import Prices
@@ -42,8 +42,8 @@ class WorkerReport(Contract):
         """A report as it is stored; a bare number is one of the older form. None, and a warning: it is none at all."""
         try:
             return cls(revision=int(value)) if value.strip().isdigit() else cls.model_validate_json(value)
-        except ValidationError as error:
-            logger.warning("report of a worker cannot be read: %s", error.errors()[0]["msg"], extra={"worker": worker})
+        except ValueError as error:  # also a number of thousands of digits
+            logger.warning("report of a worker cannot be read: %s", error, extra={"worker": worker})
             return None
 
 

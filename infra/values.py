@@ -1,12 +1,12 @@
-"""Value types that every contract is made of: ids, boxes, times, and the base class itself."""
+"""Value types that every contract is made of: ids, boxes, times, delays, and the base class itself."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_TIME = datetime(9999, 1, 1, tzinfo=UTC)
@@ -42,11 +42,24 @@ def _utc(value: datetime) -> datetime:
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
+Polygon = tuple[tuple[float, float], ...]
 Time = Annotated[
     datetime,
     AfterValidator(_utc),
     PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), when_used="json"),
 ]
+
+
+def region_in_frame(region: Polygon | Box) -> Polygon | Box:
+    """The region. Raises ValueError for a polygon of less than three points, and for one outside the frame."""
+    points = [point for point in region if isinstance(point, tuple)]
+    if region and not points:
+        return region  # a box, which was checked as such
+    if len(points) < 3:
+        raise ValueError(f"region {region} is no polygon: give 3 or more points, or the box x0,y0,x1,y1")
+    if any(min(axis) >= 1 or max(axis) <= 0 for axis in zip(*points, strict=True)):
+        raise ValueError(f"region {region} lies outside the frame; points are in 0..1 of its width and height")
+    return region
 
 
 def utc_from_ns(ns: int) -> datetime:
@@ -58,3 +71,28 @@ class Contract(BaseModel):
     """Base of all contract types: immutable; unknown fields and numbers that are not finite refuse to load."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Delay(Contract):
+    """A span that a condition must hold: a number of scored frames, or seconds of capture time."""
+
+    value: float = Field(ge=0)
+    unit: Literal["frames", "seconds"] = "frames"
+
+    @classmethod
+    def parse(cls, text: str) -> Delay:
+        """``"3"`` or ``"3 frames"`` → frames, ``"1.5s"`` → seconds. Raises ValueError naming the text."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(f|frames?|s|seconds?)?\s*", text)
+        if not match:
+            raise ValueError(f"{text!r} is no delay: write a number of frames ('3') or seconds ('1.5s')")
+        value, unit = float(match[1]), match[2] or "f"
+        return cls(value=value, unit="seconds" if unit.startswith("s") else "frames")
+
+    @model_validator(mode="after")
+    def _whole_frames(self) -> Delay:
+        if self.unit == "frames" and self.value != int(self.value):
+            raise ValueError(f"{self.value} frames: a delay in frames is a whole number; seconds are '{self.value}s'")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.value:g}s" if self.unit == "seconds" else f"{int(self.value)} frames"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
-from infra.contracts import Box, StandingQuery, State
+from infra.contracts import Box, Polygon, StandingQuery, State
 from infra.regions import WHOLE as WHOLE
-from infra.regions import Polygon, is_box
+from infra.regions import is_box
 from infra.regions import views_of as views_of
 
 SAME_IOU = 0.5

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 
 from infra.errors import RegistryUnavailable
 from infra.queries import QueryFollower, QueryRegistry, QuerySet, parse_query, read_cache, write_cache
@@ -24,6 +25,11 @@ Follow = Callable[..., QueryFollower]
 
 def _query(id: str) -> Any:
     return parse_query({"id": id, "text": "missing bolt", "created": NOW, "changed": NOW})
+
+
+def _available() -> float | None:
+    """What is told to Prometheus."""
+    return REGISTRY.get_sample_value("simvg_registry_available")
 
 
 def _ids(found: QuerySet) -> list[str]:
@@ -161,6 +167,50 @@ def test_outage_in_mid_run_changes_nothing(
     assert [_ids(found) for found in taken.sets] == [["a"], ["a", "b"]]
     assert _ids(follower.current) == ["a", "b"]
     assert caplog.text.count("Redis cannot be reached") == 1, "an outage is logged once, not at every attempt"
+
+
+def test_absurd_values_leave_the_follower_at_work(redis_settings: RedisSettings, follow: Follow, until: Until) -> None:
+    """A stored value that cannot be is refused at the start and in mid-run; the queries after it arrive."""
+    registry, client = QueryRegistry(redis_settings), redis.Redis.from_url(redis_settings.url)
+    absurd = json.loads(_query("absurd").model_dump_json()) | {"created": "0001-01-01T00:00:00+05:00"}
+    client.hset(f"{redis_settings.prefix}:queries", "absurd", json.dumps(absurd))
+    registry.add(_query("a"))
+    follower = follow(registry)
+    assert (_ids(follower.current), [one.id for one in follower.current.broken]) == (["a"], ["absurd"])
+    endless = absurd | {"id": "endless", "on_delay": {"value": float("inf"), "unit": "frames"}}
+    client.hset(f"{redis_settings.prefix}:queries", "endless", json.dumps(endless))
+    registry.add(_query("b"))
+    until(lambda: _ids(follower.current) == ["a", "b"])
+    assert (follower.available, _available()) == (True, 1.0)
+    client.set(f"{redis_settings.prefix}:queries:revision", "9" * 400)
+    client.xadd(f"{redis_settings.prefix}:queries:changes", {"revision": "9"})
+    until(lambda: not follower.available)
+    assert (_available(), _ids(follower.current)) == (0.0, ["a", "b"])
+    client.set(f"{redis_settings.prefix}:queries:revision", "9")
+    until(lambda: follower.available)
+    client.close()
+
+
+class Failing(QueryRegistry):
+    """Fails once as nothing should."""
+
+    failures = 1
+
+    def wait_for_change(self, place: bytes, seconds: float) -> bool:
+        if self.failures:
+            self.failures -= 1
+            raise OverflowError("date value out of range")
+        return super().wait_for_change(place, seconds)
+
+
+def test_unforeseen_failure_does_not_end_the_follower(
+    redis_settings: RedisSettings, follow: Follow, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever following fails with is logged, and tried again."""
+    follower = follow(Failing(redis_settings))
+    until(lambda: "cannot be followed" in caplog.text)
+    QueryRegistry(redis_settings).add(_query("a"))
+    until(lambda: _ids(follower.current) == ["a"])
 
 
 def test_set_that_could_not_be_taken_over_is_offered_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,14 @@ import pytest
 import redis
 
 from infra.contracts import MAX_QUERY_CHARACTERS, StandingQuery
-from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryUnavailable, RevisionConflict
+from infra.errors import (
+    BadQuery,
+    QueryExists,
+    QueryNotFound,
+    RegistryError,
+    RegistryUnavailable,
+    RevisionConflict,
+)
 from infra.process import free_port
 from infra.queries import QueryRegistry, parse_query
 from infra.settings import RedisSettings
@@ -199,6 +207,56 @@ def test_broken_value_is_skipped_and_named(
         registry.get("broken")
     registry.remove("broken")
     assert registry.snapshot().broken == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"created": "0001-01-01T00:00:00+05:00"}, "is not in the years 1970 to 9998"),
+        ({"changed": "9999-12-31T23:59:59-05:00"}, "is not in the years 1970 to 9998"),
+        ({"on_delay": {"value": float("inf"), "unit": "frames"}}, "on_delay.value = inf: Input should be a finite"),
+        ({"off_delay": {"value": float("nan"), "unit": "seconds"}}, "off_delay.value = nan"),
+        ({"realarm_interval": float("inf")}, "finite number"),
+        ({"region": []}, "is no polygon: give 3 or more points"),
+        ({"region": [[0.1, 0.1], [0.9, 0.9]]}, "is no polygon: give 3 or more points"),
+        ({"region": [[0.1, float("nan")], [0.9, 0.9], [0.5, 0.1]]}, "finite number"),
+        ({"region": [[1.5, 0.1], [1.9, 0.9], [1.7, 0.1]]}, "lies outside the frame"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_absurd_value_is_skipped_and_named(
+    registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings, changes: dict[str, Any], fault: str
+) -> None:
+    """Times that are none, numbers that are not finite and regions without an area are broken queries like others."""
+    good = registry.add(_query("good"))
+    value = json.loads(good.model_dump_json()) | {"id": "absurd"} | changes
+    raw.hset(f"{redis_settings.prefix}:queries", "absurd", json.dumps(value))
+    found = registry.snapshot()
+    assert found.queries == (good,)
+    (broken,) = found.broken
+    assert broken.id == "absurd" and fault in broken.fault
+
+
+@pytest.mark.parametrize("value", [b"x", b"-1", b"1e400", b"9" * 400], ids=lambda value: repr(value)[:12])
+def test_counter_that_is_none_is_named_with_the_remedy(
+    registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings, value: bytes
+) -> None:
+    """Without its counter the registry cannot be read or written, and says what holds and what to do."""
+    raw.set(f"{redis_settings.prefix}:queries:revision", value)
+    with pytest.raises(RegistryError, match="no revision; set it to the highest revision"):
+        registry.snapshot()
+    with pytest.raises(RegistryError, match="no revision"):
+        registry.add(_query())
+
+
+@pytest.mark.parametrize("value", [b"x", b"{}", b"9" * 5000], ids=lambda value: repr(value)[:8])
+def test_report_that_is_none_is_skipped(
+    registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings, value: bytes
+) -> None:
+    """What no worker said does not hide what the others say."""
+    registry.report_worker("w-1", 4, ttl=60)
+    raw.set(f"{redis_settings.prefix}:workers:w-2", value)
+    assert registry.workers() == {"w-1": 4}
 
 
 def test_change_is_announced_in_the_stream(registry: QueryRegistry) -> None:
