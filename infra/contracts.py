@@ -24,6 +24,7 @@ from infra.values import Contract as Contract
 from infra.values import Delay as Delay
 from infra.values import Identifier as Identifier
 from infra.values import Polygon as Polygon
+from infra.values import Rate as Rate
 from infra.values import Time as Time
 from infra.values import region_in_frame
 from infra.values import utc_from_ns as utc_from_ns
@@ -231,7 +232,7 @@ class StandingQuery(Contract):
     mode: Literal["live", "shadow"] = Field(
         default="live", description="shadow: alarms are judged and counted, no alert is published"
     )
-    rate: float | None = Field(default=None, gt=0, description="frames per second to score at most; default: all")
+    rate: Rate | None = Field(default=None, description="frames per second to score at most; default: all")
     enabled: bool = True
     forced: str | None = Field(
         default=None, description="the numbers, when it was taken in though a worker had no time for it"

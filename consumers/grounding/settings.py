@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from consumers.grounding.cameras import CameraLimits, limits_of
-from infra.contracts import Identifier
+from infra.contracts import Identifier, Rate
 from infra.settings import RoleSettings, Settings
 
 Freshness = Literal["latest", "every"]
@@ -66,7 +66,7 @@ class WorkerSettings(RoleSettings):
         gt=0,
         description="a frame captured longer ago is skipped as expired",
     )
-    rate: float | None = Field(default=None, gt=0, description="frames per second to score at most, per camera")
+    rate: Rate | None = Field(default=None, description="frames per second to score at most, per camera")
     camera_limits: tuple[CameraLimits, ...] = Field(
         default=(),
         description="when frames cannot be judged, a list of rules by camera id or glob, the first match holds: "

@@ -217,6 +217,8 @@ def test_broken_value_is_skipped_and_named(
         ({"on_delay": {"value": float("inf"), "unit": "frames"}}, "on_delay.value = inf: Input should be a finite"),
         ({"off_delay": {"value": float("nan"), "unit": "seconds"}}, "off_delay.value = nan"),
         ({"realarm_interval": float("inf")}, "finite number"),
+        ({"rate": 1e-320}, "rate 9.99989e-321 frames per second is none: give 0.001 or more (1 in 1000 s)"),
+        ({"rate": float("inf")}, "finite number"),
         ({"region": []}, "is no polygon: give 3 or more points"),
         ({"region": [[0.1, 0.1], [0.9, 0.9]]}, "is no polygon: give 3 or more points"),
         ({"region": [[0.1, float("nan")], [0.9, 0.9], [0.5, 0.1]]}, "finite number"),

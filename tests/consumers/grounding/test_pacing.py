@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.grounding.pacing import Pacer
+from infra.values import MIN_RATE
 
 SECOND = 1_000_000_000
 
@@ -27,6 +28,13 @@ def test_clock_set_back_does_not_blind() -> None:
     pacer = Pacer()
     assert pacer.due(("c",), 1.0, 7200 * SECOND)
     assert pacer.due(("c",), 1.0, 3600 * SECOND)
+
+
+def test_slowest_rate_looks_again() -> None:
+    """The lowest rate that a query may have is one frame in 1000 s."""
+    pacer = Pacer()
+    due = [n for n in range(0, 3001, 100) if pacer.due(("c",), MIN_RATE, n * SECOND)]
+    assert due == [0, 1000, 2000, 3000]
 
 
 @given(st.lists(st.integers(1, 3 * SECOND), max_size=60), st.floats(0.2, 20))
