@@ -2,7 +2,7 @@
 
 Pure: a state and a sighting give a new state and the alerts to send. Time comes from the frames' capture times, so
 equal frames give equal alerts on every worker and every replay. What operators do comes in as actions; each takes
-effect at the first frame captured at or after it.
+effect at the first frame captured at or after it, or, where the camera is silent, by the clock of its worker.
 
 An alarm has one episode at a time (`episodes: query`, and always with `expect: present`), or one per object in view
 (`episodes: object`); the life of an episode is in :mod:`consumers.grounding.episode`. Terms: ISA-18.2.
@@ -78,17 +78,29 @@ def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
 def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Sequence[OperatorAction]) -> Step:
     """As :func:`step`, for a sighting that is known to be new and of the same episode."""
     at = seen.frame.captured_at
-    acted = act(query, state, actions, at=at)
+    acted = pass_time(query, state, actions, at=at)
     before = acted.state
-    if query.schedule is not None and not query.schedule.covers(at):
-        after, alerts = _off_duty(query, before, at)
-        return Step(_at(after, seen), acted.alerts + alerts, differs(state, after))
+    if _is_off_duty(query, at):
+        return Step(_at(before, seen), acted.alerts, acted.changed)
     now = Moment(query, state.camera, seen.epoch, seen.frame, seen.captured_ns, before.shelf)
     scene = Scene(before.episodes, before.tracks, before.flow, before.next_number)
     by_object = query.episodes == "object" and query.expect == "absent"
     scene, glances = glance_at_all(now, scene, seen) if by_object else _glance_at_one(now, scene, seen)
     after, alerts = _settled(before, scene, [advance(now, e, glances[e.number]) for e in scene.episodes], at)
     return Step(_at(after, seen), acted.alerts + alerts, differs(state, after))
+
+
+def pass_time(query: StandingQuery, state: AlarmState, actions: Sequence[OperatorAction], *, at: datetime) -> Step:
+    """What operators have done up to ``at``, shelves that are over and the end of the hours of duty; needs no frame."""
+    acted = act(query, state, actions, at=at)
+    if not _is_off_duty(query, at):
+        return acted
+    after, alerts = _off_duty(query, acted.state, at)
+    return Step(after, acted.alerts + alerts, differs(state, after))
+
+
+def _is_off_duty(query: StandingQuery, at: datetime) -> bool:
+    return query.schedule is not None and not query.schedule.covers(at)
 
 
 def _off_duty(query: StandingQuery, state: AlarmState, at: datetime) -> tuple[AlarmState, tuple[Alert, ...]]:

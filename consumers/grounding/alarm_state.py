@@ -62,6 +62,10 @@ class AlarmState(Contract):
         return new | {"episodes": [old | {"number": 0, "raised_ns": raised_ns}], "next_number": 1}
 
 
+_REMEMBERED = tuple(name for name in AlarmState.model_fields if name not in ("frame", "captured_ns"))
+"""All but the place in the stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Result of one step. `changed` says that the state must be written, for another worker to go on from it."""
@@ -74,6 +78,8 @@ class Step:
 def with_alerts(state: AlarmState, alerts: Iterable[Alert]) -> AlarmState:
     """The state with its open alerts as they were sent, evidence filled in; alerts of other ids are left alone."""
     sent = {alert.id: alert for alert in alerts}
+    if not sent:
+        return state
     episodes = tuple(
         e.model_copy(update={"alert": sent[e.alert.id]}) if e.alert is not None and e.alert.id in sent else e
         for e in state.episodes
@@ -83,5 +89,4 @@ def with_alerts(state: AlarmState, alerts: Iterable[Alert]) -> AlarmState:
 
 def differs(before: AlarmState, after: AlarmState) -> bool:
     """Whether anything but the place in the stream is different."""
-    place = {"frame": before.frame, "captured_ns": before.captured_ns}
-    return after.model_copy(update=place) != before
+    return any(getattr(before, name) != getattr(after, name) for name in _REMEMBERED)

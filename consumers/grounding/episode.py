@@ -259,6 +259,8 @@ def _count(episode: Episode, now: Moment, *, counts: bool) -> Episode:
 
 
 def _calm(episode: Episode) -> Episode:
+    if not episode.looks and episode.judged_ns is None:
+        return episode
     return episode.model_copy(update={"looks": 0, "hits": 0, "held_ns": 0, "judged_ns": None})
 
 

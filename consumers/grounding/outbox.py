@@ -35,6 +35,7 @@ QUEUE_BYTES = 128_000_000
 """What waits for Kafka at most; the worker takes in no more frames until there is room."""
 
 TICK_SECONDS = 0.1
+HURRY_SECONDS = 0.005
 REPEAT_SECONDS = 0.1
 
 HELD_UP_SECONDS = 5.0
@@ -225,10 +226,18 @@ class Outbox:
         self._writing, self._said = None, ""
         with self._changed:
             while not self._closing and not self._due(time.monotonic()):
-                first = self._queue[0][0] if self._queue else self._last
-                left = first + self._interval_s - time.monotonic()
-                self._changed.wait(min(max(left, 0.001), TICK_SECONDS) if self._group is not None else TICK_SECONDS)
+                self._changed.wait(self._rest(time.monotonic()))
             return not self._closing
+
+    def _rest(self, now: float) -> float:
+        """Seconds until something may be due that nobody tells of."""
+        if self._group is None:
+            return TICK_SECONDS
+        first = self._queue[0][0] if self._queue else self._last
+        left = first + self._interval_s - now
+        if left <= 0:  # only skipped frames are to come, and they are not told of
+            return HURRY_SECONDS if self._hurried else TICK_SECONDS
+        return min(left, TICK_SECONDS)
 
     def _due(self, now: float) -> bool:
         if self._group is None:
