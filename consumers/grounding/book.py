@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.plan import Plan
+from infra.contracts import Alert
 
 
 class AlarmBook:
@@ -43,10 +44,21 @@ class AlarmBook:
         with self._lock:
             self._states = {k: s for k, s in self._states.items() if s.frame.partition not in partitions}
 
+    def open_alerts(self) -> list[Alert]:
+        """All open alerts of live alarms."""
+        with self._lock:
+            standing = [state for state in self._states.values() if state.episodes and state.mode == "live"]
+        return [alert for state in standing for alert in state.alerts]
+
     def of_query(self, query_id: str) -> list[AlarmState]:
         """States of this query's alarms at all cameras."""
         with self._lock:
             return [state for (_, query), state in self._states.items() if query == query_id]
+
+    def cameras(self) -> set[str]:
+        """Cameras with any alarm here."""
+        with self._lock:
+            return {camera for camera, _ in self._states}
 
     def of_cameras(self, cameras: Collection[str]) -> list[AlarmState]:
         """States of all alarms at these cameras."""

@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
-from consumers.grounding.alarm import AlarmState, Sighting, Step, close, step, with_alerts
+from consumers.grounding.alarm import AlarmState, Sighting, Step, close, pass_time, step, with_alerts
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
-from consumers.grounding.episode import Phase
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
 from consumers.grounding.plan import Look, Plan
+from consumers.grounding.standing import Standing
+from consumers.grounding.unknown import count
 from consumers.grounding.work import Outgoing, Work
 from infra.contracts import (
     CAMERA_BLIND,
@@ -34,8 +35,9 @@ from infra.contracts import (
     QueryResult,
     SkippedFrames,
     State,
+    utc_from_ns,
 )
-from infra.metrics import counter, gauge, histogram
+from infra.metrics import counter, histogram
 from infra.topics import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -46,13 +48,15 @@ LATE_SECONDS = 5.0
 QUIET_NS = 1_000_000_000
 """A camera that was heard less than this ago is none that a timer has to look after."""
 
+SILENT_S = 60.0
+"""Without a frame for so long a camera counts as silent where its limits do not say when (`blind_s: null`)."""
+
 DEFAULT_LIMITS = CameraLimits()
 
 _ALERTS = counter("simvg_worker_alerts_total", "transitions of alerts, committed", ("camera", "state", "mode"))
 _LATENCY = histogram(
     "simvg_worker_alert_latency_seconds", "from the capture of the raising frame to its committed alert", ("camera",)
 )
-_BLIND = gauge("simvg_worker_camera_blind", "1 while the alarm camera-blind of a camera is on, else 0", ("camera",))
 _VISIBLE = histogram("simvg_worker_alert_commit_seconds", "from the decision on an alert to its commit")
 
 
@@ -84,7 +88,8 @@ class Judge:
         self._model = model
         self._quality = quality
         self._clock_ns = clock_ns
-        self._shown: set[str] = set()
+        self._plan = Plan(0, {})
+        self._standing = Standing()
 
     def frame(
         self,
@@ -127,6 +132,7 @@ class Judge:
             alerts += [(alert, state.mode) for alert in now]
             if state.mode == "live":
                 evidence += [one for alert in now for one in self._pictures(alert, picture)]
+        count(header.camera, results)
         detections = Detections(
             camera=header.camera,
             frame=place,
@@ -151,33 +157,40 @@ class Judge:
 
     def tick(self, lease_of: Callable[[int], int], *, waiting: Collection[str] = ()) -> None:
         """Time passes: raises the alarms of cameras that have said nothing for too long, and lets operators' actions
-        reach alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored."""
+        and the clock reach the alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored.
+        """
         self._forget(lease_of)
         now_ns = self._clock_ns()
-        states = self._book.of_query(CAMERA_BLIND)
-        self._silence.tick(now_ns, [state.camera for state in states], waiting)
-        for state in states:
+        self._silence.tick(now_ns, self._book.cameras(), waiting)
+        for state in self._book.of_query(CAMERA_BLIND):
             query = blind_query(self._limits(state.camera))
             silent_ns = self._silence.silent_ns(state.camera)
             if query is None or silent_ns < QUIET_NS:
                 continue
             actions = self._about(CAMERA_BLIND, state.camera, state)
-            taken = silent(query, state, silent_ns=silent_ns, now_ns=now_ns, actions=actions)
-            self._book.keep(taken.state)
-            if taken.changed:
-                partition = state.frame.partition
-                alerts = [(alert, taken.state.mode) for alert in taken.alerts]
-                self._put(partition, lease_of(partition), None, alerts, [taken.state], [], None)
-        self._show_blind()
+            self._keep(silent(query, state, silent_ns=silent_ns, now_ns=now_ns, actions=actions), lease_of)
+        for state in self._book.of_cameras([camera for camera in self._book.cameras() if self._is_silent(camera)]):
+            found = self._plan.queries.get(state.query_id)
+            # Alarms that the plan has no place for are ended by it; those without an alert have nothing to wait for.
+            if found is None or not state.alerts or self._plan.why_over(state) is not None:
+                continue
+            actions = self._about(state.query_id, state.camera, state)
+            self._keep(pass_time(found, state, actions, at=utc_from_ns(now_ns)), lease_of)
+        self._standing.show(self._book)
 
-    def _show_blind(self) -> None:
-        """Which cameras of this worker are blind now; those that went to another worker are its to tell."""
-        blind = {state.camera: state.phase is Phase.ACTIVE for state in self._book.of_query(CAMERA_BLIND)}
-        for camera in self._shown - blind.keys():
-            _BLIND.remove(camera)
-        for camera, on in blind.items():
-            _BLIND.labels(camera).set(on)
-        self._shown = set(blind)
+    def _is_silent(self, camera: str) -> bool:
+        """Whether no frame is awaited any more: until then, actions take effect at the frame at which any worker would
+        have them take effect."""
+        limit_s = self._limits(camera).blind_s or SILENT_S
+        return self._silence.silent_ns(camera) >= limit_s * 1e9
+
+    def _keep(self, taken: Step, lease_of: Callable[[int], int]) -> None:
+        """What came of time alone, without a frame."""
+        self._book.keep(taken.state)
+        if taken.changed:
+            partition = taken.state.frame.partition
+            alerts = [(alert, taken.state.mode) for alert in taken.alerts]
+            self._put(partition, lease_of(partition), None, alerts, [taken.state], [], None)
 
     def _camera_step(self, picture: Picture, found: list[Finding]) -> list[Step]:
         """What the frame says of its camera: blind when nothing at all could be judged on it."""
@@ -205,7 +218,8 @@ class Judge:
         return self._actions.about(query_id, camera, [] if state is None else [alert.id for alert in state.alerts])
 
     def end(self, plan: Plan, lease_of: Callable[[int], int]) -> int:
-        """Ends the alarms that a new plan has no place for and closes their open alerts."""
+        """Ends the alarms that a new plan, in use from now on, has no place for and closes their open alerts."""
+        self._plan = plan
         over = self._book.over(plan) if plan.known else []
         for state, reason in over:
             self._end(state, reason, lease_of)

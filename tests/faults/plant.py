@@ -114,8 +114,9 @@ class Plant:
             group=self.kafka.prefix,
             cache_dir=self.folder / name,
             freshness="every",
-            # Still pictures and pauses are the script's, not faults of a camera.
-            camera_limits=(CameraLimits(frozen_s=None, blind_s=None),),
+            # Still pictures and pauses are the script's, not faults of a camera, and operators go by its clock: what
+            # they do waits for the frame of its time, however long a fault keeps that away.
+            camera_limits=(CameraLimits(frozen_s=None, blind_s=3_600),),
             commit_interval_s=0.1,
             session_timeout_s=SESSION_S,
             transaction_timeout_s=TRANSACTION_S,

@@ -13,7 +13,7 @@ from consumers.actions import publish_action
 from infra.contracts import ActionKind, OperatorAction, utc_from_ns
 from infra.kafka import Publisher
 from infra.topics import topic_name
-from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line
+from tests.consumers.grounding.conftest import HEIGHT, SQUARE, WIDTH, Line, picture
 
 BLIND = [{"cameras": "*", "frozen_s": None, "blind_s": 1.5}]
 BLACK = bytes(cv2.imencode(".jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1])
@@ -127,6 +127,36 @@ def test_camera_that_died_before_the_restart_is_told_by_the_next_worker(line: Li
     line.start(camera_limits=BLIND)
     (raised,) = line.wait_for_alerts("raised")
     assert raised.query.id == "camera-blind"
+
+
+def test_alerts_of_a_silent_camera_are_answered_once_over_a_restart(line: Line) -> None:
+    """What operators do reaches ordinary alerts while no frame comes; the next worker does not do it again."""
+    line.add("red", latch=True)
+    line.add("green")
+    first = line.start(camera_limits=BLIND)
+    camera = line.camera()
+    for _ in range(3):
+        camera.send(image=picture(("red", SQUARE), ("green", (90, 60, 120, 90))))
+    for _ in range(2):
+        camera.send(image=picture(("green", (90, 60, 120, 90))))
+
+    def told(query: str) -> list[str]:
+        mine = [alert for alert in line.alerts() if alert.query.id == query]
+        return [f"{alert.state} {alert.timeline[-1].note or ''}".strip() for alert in mine]
+
+    line.until(lambda: len(told("camera-blind")) == 1)
+    by_query = {alert.query.id: alert for alert in line.alerts()}
+    publish_action(line.kafka, action(ActionKind.ACKNOWLEDGE, alert_id=by_query["red"].id))
+    line.until(lambda: told("red") == ["raised", "cleared", "acknowledged", "closed"])
+    publish_action(line.kafka, action(ActionKind.COMMENT, alert_id=by_query["green"].id, comment="seen"))
+    line.until(lambda: told("green") == ["raised", "raised comment: seen"])
+    line.stop(first)
+    second = line.start(camera_limits=BLIND)
+    publish_action(line.kafka, action(ActionKind.COMMENT, alert_id=by_query["green"].id, comment="left"))
+    line.until(lambda: "raised comment: left" in told("green"))
+    assert told("green") == ["raised", "raised comment: seen", "raised comment: left"]
+    assert told("red") == ["raised", "cleared", "acknowledged", "closed"]
+    line.stop(second)
 
 
 def test_black_frames_raise_nothing_but_the_blind_camera(line: Line) -> None:
