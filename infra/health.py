@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -22,11 +22,14 @@ from infra.settings import KafkaSettings
 Checks = Mapping[str, str | None]
 """What was looked at → what is wrong with it, in words without credentials, or None."""
 
+ENDED = "has ended though its work has not; only a restart helps"
+"""Said of a thread that runs no more."""
+
 _ASK_SECONDS = 2.0
 
 
 class Pulses:
-    """When each of a process's threads last moved. Thread-safe.
+    """When each of a process's threads last moved, and whether it still runs. Thread-safe.
 
     ``limits``: seconds without a move after which a thread counts as stuck. A thread that never moved yet is not
     judged: what it waits for at the start is a matter of readiness.
@@ -35,22 +38,38 @@ class Pulses:
     def __init__(self, limits: Mapping[str, float], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = dict(limits)
         self._clock = clock
-        self._moved: dict[str, float] = {}
+        self._moved: dict[str, tuple[float, threading.Thread]] = {}
 
     def beat(self, thread: str) -> None:
-        """The thread moves. Cheap enough for every turn of a loop."""
+        """The calling thread, known by this name, moves. Cheap enough for every turn of a loop."""
         assert thread in self._limits, f"no limit is set for {thread!r}"
-        self._moved[thread] = self._clock()
+        self._moved[thread] = self._clock(), threading.current_thread()
 
-    def checks(self, excused: Mapping[str, bool] | None = None) -> dict[str, str | None]:
-        """Each thread, and for how long it is stuck. ``excused``: those that wait for something outside, rightly."""
-        found: dict[str, str | None] = {}
-        for thread, limit in self._limits.items():
-            moved = self._moved.get(thread)
-            silent = 0.0 if moved is None else self._clock() - moved
-            stuck = silent > limit and not (excused or {}).get(thread, False)
-            found[thread] = f"has not moved for {silent:.0f} s; the limit is {limit:.0f} s" if stuck else None
-        return found
+    def of(self, thread: str) -> Callable[[], None]:
+        """What the thread, known by this name, is to call in every turn."""
+        return lambda: self.beat(thread)
+
+    def moved(self, thread: str) -> bool:
+        """Whether the thread has moved at all."""
+        return thread in self._moved
+
+    def checks(self, excused: Mapping[str, bool] | None = None, over: Collection[str] = ()) -> dict[str, str | None]:
+        """Each thread, and whether it has ended or for how long it is stuck. ``excused``: those that wait for something
+        outside, rightly; ``over``: those that may have ended."""
+        return {
+            thread: self._fault(thread, (excused or {}).get(thread, False), thread in over) for thread in self._limits
+        }
+
+    def _fault(self, thread: str, excused: bool, over: bool) -> str | None:
+        moved = self._moved.get(thread)
+        if moved is None:
+            return None
+        at, runs = moved
+        if not runs.is_alive():
+            return None if over else ENDED
+        silent, limit = self._clock() - at, self._limits[thread]
+        stuck = silent > limit and not excused
+        return f"has not moved for {silent:.0f} s; the limit is {limit:.0f} s" if stuck else None
 
 
 class BrokerProbe:

@@ -46,7 +46,9 @@ class Vitals:
     def live(self) -> dict[str, str | None]:
         """Both threads move. A recording that has ended, or that waits for Kafka so as to lose nothing, is excused."""
         waits = self._capture.state is CameraState.ENDED or self._lossless
-        checks = self.pulses.checks(excused={"capture": waits, "publishing": self._publisher.done})
+        done = self._publisher.done
+        over = {"capture", "publishing"} if done else {"capture"}  # with its capture, the camera ends
+        checks = self.pulses.checks(excused={"capture": waits, "publishing": done}, over=over)
         if self._publisher.failure is not None:
             checks["publishing"] = f"failed: {self._publisher.failure}"
         return checks

@@ -148,9 +148,10 @@ class Overload:
             self._book.learn(frames, views, pairs, max(now - opened, 1) / 1e9, saturated=opened == self._ended_ns)
         self._open_ns, self._ended_ns = 0, now
 
-    def watch(self, running: threading.Event) -> None:
-        """Looks and decides again and again while ``running``."""
+    def watch(self, running: threading.Event, moved: Callable[[], object]) -> None:
+        """Looks and decides again and again while ``running``; ``moved`` is called in every turn."""
         while running.is_set():
+            moved()
             time.sleep(WATCH_SECONDS)
             self.step()
 

@@ -28,18 +28,22 @@ class Vitals:
 
     def health(self) -> str | None:
         """What is wrong, in words, or None."""
-        return "the model is being loaded" if self._worker is None else self._worker.health()
+        if self._worker is None:
+            return "the model is being loaded"
+        threads = (f"thread {name} {fault}" for name, fault in self._worker.threads().items() if fault is not None)
+        return self._worker.health() or next(threads, None)
 
     def live(self) -> dict[str, str | None]:
-        """The poll loop and the device's thread move. What waits for Kafka to take results is excused."""
+        """Every thread of the worker runs and moves, but for what waits for something outside."""
         worker = self._worker
         if worker is None:
             return {}  # loading a model takes as long as it takes
         failed = {"worker": worker.health() if worker.started else None}
-        return failed | worker.pulses.checks(excused={"device": worker.backed_up is not None})
+        return failed | worker.threads()
 
     def ready(self) -> dict[str, str | None]:
-        """Model, broker, partitions (or standing by), queries, and that results are taken off its hands."""
+        """Model, broker, partitions (or standing by), queries, that results are taken off its hands and operators are
+        heard, and its threads."""
         worker = self._worker
         if worker is None:
             return {"model": "is being loaded"}
@@ -51,6 +55,8 @@ class Vitals:
             "partitions": self._partitions(worker),
             "queries": None if worker.queries_known else "no set of queries is known: Redis has not answered yet",
             "results": worker.backed_up,
+            "operators": worker.acknowledging,
+            **worker.threads(),
         }
 
     def _partitions(self, worker: Worker) -> str | None:

@@ -12,7 +12,6 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from consumers.grounding.actions import ActionBook, ActionReader
@@ -31,27 +30,30 @@ from consumers.grounding.ledger import Ledger, Totals
 from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.outbox import Abandoned, Outbox
 from consumers.grounding.overload import Overload
-from consumers.grounding.plan import Plan, make_plan
+from consumers.grounding.plan import Plan
+from consumers.grounding.plans import Plans
+from consumers.grounding.reporter import Reporter
 from consumers.grounding.restore import read_patiently
 from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
 from consumers.grounding.stages import observe, stage_ms
 from consumers.grounding.startup import transactional_publisher, wait_for_topics
-from infra.errors import BadFrameMessage, RegistryError
+from infra.errors import BadFrameMessage
 from infra.follower import QueryFollower
-from infra.health import Pulses
-from infra.metrics import counter, gauge, histogram
-from infra.queries import QueryRegistry, QuerySet
+from infra.health import ENDED, Pulses
+from infra.metrics import counter, histogram
+from infra.queries import QueryRegistry
 
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
 TICK_SECONDS = 0.5
 
+THREADS = ("poll loop", "feeder", "device", "query follower", "operator actions", "reporter", "overload")
+"""Whose pulse a worker's health feels; that of the deliveries is what :attr:`Worker.backed_up` says."""
+
 _BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
-_ACTIVE = gauge("simvg_worker_queries_active", "standing queries that this worker asks")
-_REFUSED = gauge("simvg_worker_queries_refused", "standing queries that the model cannot take")
 _MODEL_FAILURES = counter("simvg_worker_model_failures_total", "frames that the model failed on")
 
 
@@ -60,7 +62,6 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, engine: Engine, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._settings = settings
-        self._engine = engine
         self._clock_ns = clock_ns
         self._ledger = Ledger()
         self._skips = SkipLog()
@@ -78,6 +79,7 @@ class Worker:
         self._mailbox = Mailbox(
             settings.freshness_of, settings.queue_frames, first=self._overload.first, offered=self._overload.seen
         )
+        self.pulses = Pulses(dict.fromkeys(THREADS, settings.alive_s))
         self._given_up = threading.Event()
         self._turn = threading.Lock()
         self._outbox = Outbox(
@@ -107,7 +109,9 @@ class Worker:
         self._scorer = Scorer(engine)
         self._book = AlarmBook()
         self._actions = ActionBook()
-        self._action_reader = ActionReader(settings.kafka, self._actions, client_id=settings.worker_id)
+        self._action_reader = ActionReader(
+            settings.kafka, self._actions, client_id=settings.worker_id, moved=self.pulses.of("operator actions")
+        )
         self._eyes = Eyes(settings.limits_of)
         self._judge = Judge(
             self._book,
@@ -119,11 +123,17 @@ class Worker:
             clock_ns=clock_ns,
         )
         self._intake = Intake(settings, self._overload, clock_ns)
+        self._plans = Plans(engine)
         self._registry = QueryRegistry(settings.redis)
         cache = settings.cache_dir / f"queries-{settings.redis.prefix}.json"
-        self._follower = QueryFollower(self._registry, cache, self._on_queries)
-        self._plan = Plan(0, {})
-        self._plans: deque[Plan] = deque()
+        self._follower = QueryFollower(self._registry, cache, self._plans.offer, moved=self.pulses.of("query follower"))
+        self._reporter = Reporter(
+            self._registry,
+            settings.worker_id,
+            settings.report_ttl_s,
+            revision=lambda: self.plan.revision,
+            load=self._overload.load,
+        )
         self._recheck = threading.Event()
         self._feeding = threading.Event()
         self._grounding = threading.Event()
@@ -131,7 +141,6 @@ class Worker:
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._started = False
-        self.pulses = Pulses({"poll loop": settings.alive_s, "device": settings.alive_s})
 
     @property
     def totals(self) -> Totals:
@@ -141,7 +150,7 @@ class Worker:
     @property
     def plan(self) -> Plan:
         """The queries in use now; its ``refused`` says which the model cannot take, and why."""
-        return self._plan
+        return self._plans.now
 
     @property
     def partitions(self) -> set[int]:
@@ -162,6 +171,20 @@ class Worker:
     def backed_up(self) -> str | None:
         """Why results do not leave this worker now, in words, or None."""
         return self._outbox.trouble
+
+    @property
+    def acknowledging(self) -> str | None:
+        """Why operators' actions do not reach this worker now, in words, or None."""
+        return self._action_reader.trouble
+
+    def threads(self) -> dict[str, str | None]:
+        """Each thread and what is wrong with it, in words, or None. What waits for Kafka, or for the model to prepare
+        queries, is excused; and what has ended because it was told to."""
+        excused = {"device": self.backed_up is not None, "query follower": self._follower.offering}
+        excused["operator actions"] = self.acknowledging is not None
+        stops = self._stop.is_set()
+        delivers = stops or not self._started or not self._outbox.ended
+        return self.pulses.checks(excused, THREADS if stops else ()) | {"deliveries": None if delivers else ENDED}
 
     def health(self) -> str | None:
         """What is wrong, in words, or None."""
@@ -188,8 +211,8 @@ class Worker:
         works: dict[str, Callable[[], None]] = {
             "feeder": self._feed,
             "grounder": self._ground,
-            "reporter": self._report,
-            "overload": lambda: self._overload.watch(self._feeding),
+            "reporter": lambda: self._reporter.watch(self._feeding, self.pulses.of("reporter")),
+            "overload": lambda: self._overload.watch(self._feeding, self.pulses.of("overload")),
         }
         threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True) for name, work in works.items()
@@ -247,39 +270,15 @@ class Worker:
 
     # Queries
 
-    def _on_queries(self, queries: QuerySet) -> None:
-        plan = make_plan(queries, self._engine)
-        for query_id, reason in plan.refused.items():
-            facts = {"query": query_id, "text": plan.queries[query_id].text}
-            logger.error("query cannot be asked: %s", reason, extra=facts)
-        self._plans.append(plan)
-
     def _swap_plan(self) -> None:
         """Between two batches: takes the newest plan over and closes what it has no place for."""
-        plan = None
-        while self._plans:
-            plan = self._plan = self._plans.popleft()
+        plan = self._plans.swap()
         if plan is not None:
             self._overload.adopt(plan)
-            _ACTIVE.set(len(plan.active))
-            _REFUSED.set(len(plan.refused))
-            logger.info("queries active", extra={"revision": plan.revision, "queries": len(plan.active)})
         if plan is not None or self._recheck.is_set():
             self._recheck.clear()
             with self._turn:
-                self._judge.end(self._plan, self._commits.lease)
-
-    def _report(self) -> None:
-        """Tells the registry which revision runs here. Redis being away is the follower's to log."""
-        while self._feeding.is_set():
-            try:
-                load, ttl = self._overload.load(), self._settings.report_ttl_s
-                self._registry.report_worker(self._settings.worker_id, self._plan.revision, ttl, load)
-            except RegistryError as error:
-                logger.debug("worker could not report: %s", error)
-            revision, until = self._plan.revision, time.monotonic() + self._settings.report_ttl_s / 3
-            while self._feeding.is_set() and self._plan.revision == revision and time.monotonic() < until:
-                time.sleep(IDLE_SECONDS)
+                self._judge.end(self.plan, self._commits.lease)
 
     # Partitions
 
@@ -307,19 +306,21 @@ class Worker:
 
     def _feed(self) -> None:
         while self._feeding.is_set():
+            self.pulses.beat("feeder")
             # A frame that waits in the mailbox can still give way to a newer one; a decoded one cannot.
             if not self._wanted.wait(IDLE_SECONDS):
                 continue
             frame = self._mailbox.wait(IDLE_SECONDS, time.monotonic)
             if frame is None:
                 continue
-            reason, due = self._intake.asked(frame, self._plan)
+            reason, due = self._intake.asked(frame, self.plan)
             if reason is not None:
                 self._judge.heard(frame.camera)
                 self._fetcher.skip(frame, reason)
                 continue
             ready = Ready(frame, due, self._decoder.submit(frame), self._clock_ns())
             while True:
+                self.pulses.beat("feeder")
                 try:
                     self._ready.put(ready, timeout=IDLE_SECONDS)
                     break
@@ -362,7 +363,7 @@ class Worker:
             return None
 
     def _score(self, batch: list[tuple[Ready, Picture]]) -> None:
-        plan, asked = self._plan, []
+        plan, asked = self.plan, []
         for ready, picture in batch:
             # The plan may have changed since the frame was taken: what is gone is not asked any more.
             looks = tuple(look for look in plan.looks(ready.frame.camera) if look.query.id in ready.due)

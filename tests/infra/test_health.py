@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -42,6 +43,16 @@ def test_stuck_thread_is_named_with_its_silence() -> None:
     assert pulses.checks(excused={"loop": True}) == {"loop": None}
     pulses.beat("loop")
     assert pulses.checks() == {"loop": None}
+
+
+def test_thread_that_ended_is_told_at_once() -> None:
+    """Unless its work is over; waiting for something outside is no excuse for having ended."""
+    pulses = Pulses({"loop": 5.0}, clock=Clock())
+    thread = threading.Thread(target=pulses.beat, args=("loop",))
+    thread.start()
+    thread.join()
+    assert pulses.checks(excused={"loop": True}) == {"loop": "has ended though its work has not; only a restart helps"}
+    assert pulses.checks(over=["loop"]) == {"loop": None}
 
 
 def test_unknown_thread_is_our_own_error() -> None:

@@ -1,15 +1,23 @@
-"""When a worker counts as live and as ready, step by step, with a real broker to ask."""
+"""When a worker counts as live and as ready, step by step and with threads that end, with a real broker to ask."""
 
 from __future__ import annotations
 
+import ctypes
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+import pytest
+from prometheus_client import REGISTRY
+
+from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.vitals import STANDBY_SECONDS, Vitals
-from consumers.grounding.worker import Worker
+from consumers.grounding.worker import THREADS, Worker
 from infra.health import Pulses
 from infra.process import free_port
 from infra.settings import KafkaSettings
+from tests.consumers.grounding.conftest import Line
 
 
 class Clock:
@@ -29,6 +37,7 @@ class FakeWorker:
     started: bool = True
     queries_known: bool = True
     backed_up: str | None = None
+    acknowledging: str | None = None
     partitions: set[int] = field(default_factory=lambda: {0})
     fault: str | None = None
 
@@ -37,6 +46,9 @@ class FakeWorker:
 
     def health(self) -> str | None:
         return self.fault
+
+    def threads(self) -> dict[str, str | None]:
+        return self.pulses.checks({"device": self.backed_up is not None})
 
 
 def _vitals(clock: Clock, bootstrap: str | None = None) -> tuple[Vitals, FakeWorker]:
@@ -90,6 +102,56 @@ def test_failed_worker_is_dead() -> None:
     vitals, worker = _vitals(Clock())
     worker.fault = "worker failed: x"
     assert _wrong(vitals.live()) == {"worker"}
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is how the threads end here
+def test_thread_that_ended_is_told(line: Line) -> None:
+    """Of a real worker, one thread after the other ends without a word: live, ready and health name each. When the
+    worker is told to stop, its threads may end."""
+    line.add("red")
+    worker = line.start()
+    vitals = Vitals(line.kafka)
+    vitals.attach(worker)
+    line.until(lambda: vitals.ready()["partitions"] is None and _moved(worker) == set(THREADS))
+    assert _wrong(vitals.live()) == _wrong(vitals.ready()) == set()
+    assert vitals.health() is None
+    assert REGISTRY.get_sample_value("simvg_registry_available") == 1.0
+    ended: set[str] = set()
+    threads = {"query follower": "query-follower", "operator actions": "operator-actions", "device": "grounder"}
+    for name in ("deliveries", *THREADS[1:]):  # the first is the caller's: with that, the process ends
+        _end(threads.get(name, name), line.until)
+        ended.add(name)
+        assert _wrong(vitals.live()) == _wrong(vitals.ready()) == ended
+        assert "has ended" in (vitals.live()[name] or "")
+    assert "has ended" in (vitals.health() or "")
+    assert REGISTRY.get_sample_value("simvg_registry_available") == 0.0, "nobody asks Redis any more"
+    line.stop(worker)
+    assert _wrong(vitals.live()) == set()
+
+
+def _moved(worker: Worker) -> set[str]:
+    return {name for name in THREADS if worker.pulses.moved(name)}
+
+
+def _end(name: str, until: Callable[..., None]) -> None:
+    """Ends a running thread from outside, as no fault that it knows of could."""
+    (thread,) = (one for one in threading.enumerate() if one.name == name)
+    assert thread.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+    until(lambda: not thread.is_alive())
+
+
+def test_operators_who_are_not_heard_make_unready(kafka_without_topics: KafkaSettings, line: Line) -> None:
+    """Without its topic of actions a worker watches and is not ready: acknowledging would do nothing."""
+    vitals, worker = _vitals(Clock(), line.kafka.bootstrap)
+    reader = ActionReader(kafka_without_topics, ActionBook(), client_id="deaf")
+    reader.start()
+    line.until(lambda: reader.trouble)
+    worker.acknowledging = reader.trouble
+    reader.stop()
+    assert _wrong(vitals.ready()) == {"operators"}
+    assert "operators' actions cannot be read" in (vitals.ready()["operators"] or "")
 
 
 def test_member_without_partitions_stands_by_after_a_while() -> None:

@@ -1,0 +1,51 @@
+"""What a worker tells the registry of itself: that it runs, the revision of its queries, and its load."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from infra.errors import RegistryError
+from infra.queries import QueryRegistry
+from infra.reports import Load
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.1
+
+
+class Reporter:
+    """Reports in time, so that the registry does not forget this worker, and at once when the revision changes."""
+
+    def __init__(
+        self,
+        registry: QueryRegistry,
+        worker_id: str,
+        ttl_s: float,
+        *,
+        revision: Callable[[], int],
+        load: Callable[[], Load | None],
+    ) -> None:
+        """``ttl_s``: seconds after which the registry forgets a worker that says nothing."""
+        self._registry = registry
+        self._worker_id = worker_id
+        self._ttl_s = ttl_s
+        self._revision = revision
+        self._load = load
+
+    def watch(self, running: threading.Event, moved: Callable[[], object]) -> None:
+        """Reports again and again while ``running``; ``moved`` is called in every turn. Redis being away is the
+        follower's to log."""
+        while running.is_set():
+            moved()
+            told = self._revision()
+            try:
+                self._registry.report_worker(self._worker_id, told, self._ttl_s, self._load())
+            except RegistryError as error:
+                logger.debug("worker could not report: %s", error)
+            until = time.monotonic() + self._ttl_s / 3
+            while running.is_set() and self._revision() == told and time.monotonic() < until:
+                moved()
+                time.sleep(IDLE_SECONDS)
