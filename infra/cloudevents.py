@@ -20,14 +20,19 @@ from pydantic import ValidationError
 from infra.contracts import EVENT_TYPES, FrameHeader, MessageReference, utc_from_ns
 from infra.errors import BadFrameMessage
 from infra.topics import TopicName
+from infra.values import LAST_TIME
 
 Headers = list[tuple[str, bytes]]
 
 IMAGE_TYPES: tuple[str, ...] = get_args(FrameHeader.model_fields["content_type"].annotation)
 
+MAX_CLOCK_ERROR_S = 366 * 86_400
+"""A frame whose times are further from now than a year was stamped by no clock, but by garbage or by one that was never
+set. Clocks that are off by less are the freshness contract's to deal with."""
+
 _NO_DATA = b""
 _FORMAT = JSONFormat()
-_LAST_NS = 253_402_300_799_999_999_999  # end of the year 9999, the last that RFC 3339 can write
+_LAST_NS = int(LAST_TIME.timestamp()) * 1_000_000_000 - 1
 _RFC3339_NS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 _DIGITS = re.compile(r"[0-9]{1,21}")
 
@@ -40,14 +45,9 @@ def camera_source(camera: str) -> str:
 def frame_headers(header: FrameHeader) -> Headers:
     """Headers of a message on `frames`; its key is the camera id, its value the encoded image.
 
-    Raises BadFrameMessage (``bad_header``) for a time after the year 9999.
+    Raises BadFrameMessage (``bad_header``) for a time after the year 9998.
     """
-    for name in ("captured_ns", "published_ns", "expires_ns"):
-        value = getattr(header, name)
-        if value is not None and value > _LAST_NS:
-            raise BadFrameMessage(
-                f"{name} {value} is after the year 9999; give nanoseconds since 1970", reason="bad_header"
-            )
+    _require_times(header)
     attributes: dict[str, Any] = {
         "id": header.id,
         "type": EVENT_TYPES["frames"],
@@ -102,7 +102,7 @@ def read_frame(headers: Headers | None, key: bytes | None) -> FrameHeader:
     camera = _camera(attributes["source"], key)
     expiry = attributes.get("expirytime")
     try:
-        return FrameHeader(
+        header = FrameHeader(
             id=attributes["id"],
             camera=camera,
             sequence=_number("sequence", attributes["sequence"]),
@@ -119,6 +119,19 @@ def read_frame(headers: Headers | None, key: bytes | None) -> FrameHeader:
         raise BadFrameMessage(
             f"header {fault['loc'][0]} = {fault.get('input')!r}: {fault['msg']}", reason="bad_header"
         ) from error
+    _require_times(header)
+    return header
+
+
+def require_near(header: FrameHeader, now_ns: int) -> None:
+    """Raises BadFrameMessage (``bad_header``) for a frame whose times are more than a year away from now."""
+    for name, ns in (("captured_ns", header.captured_ns), ("published_ns", header.published_ns)):
+        if abs(ns - now_ns) > MAX_CLOCK_ERROR_S * 1_000_000_000:
+            raise BadFrameMessage(
+                f"{name} says {utc_from_ns(ns):%Y-%m-%d %H:%M} UTC, {abs(ns - now_ns) / 86_400e9:.0f} days away from now; "
+                "set the clock of the camera's machine",
+                reason="bad_header",
+            )
 
 
 def event_headers(
@@ -203,6 +216,16 @@ def _text(name: str, value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadFrameMessage(f"header {name} = {value[:80]!r} is no UTF-8 text", reason="bad_header") from error
+
+
+def _require_times(header: FrameHeader) -> None:
+    for name in ("captured_ns", "published_ns", "expires_ns"):
+        value = getattr(header, name)
+        if value is not None and value > _LAST_NS:
+            raise BadFrameMessage(
+                f"{name} {value} is after the year {LAST_TIME.year - 1}; give nanoseconds since 1970",
+                reason="bad_header",
+            )
 
 
 _OWN = ("sequence", "epoch", "capturedns", "publishedns", "width", "height")

@@ -7,7 +7,7 @@ raised, and an alert that is open when the hours end is closed with that reason.
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -32,7 +32,7 @@ class Hours(Contract):
     def covers(self, local: datetime) -> bool:
         """Whether a wall-clock time lies in these hours."""
         clock = local.timetz().replace(tzinfo=None)
-        today, yesterday = DAYS[local.weekday()], DAYS[(local - timedelta(days=1)).weekday()]
+        today, yesterday = DAYS[local.weekday()], DAYS[local.weekday() - 1]
         if self.start < self.end:
             return today in self.days and self.start <= clock < self.end
         return (today in self.days and clock >= self.start) or (yesterday in self.days and clock < self.end)

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from datetime import datetime
 
 from confluent_kafka import OFFSET_INVALID, Message, TopicPartition
 
@@ -20,7 +19,7 @@ from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
 from consumers.grounding.stalls import Stalls
 from consumers.grounding.work import Outgoing, Work
-from infra.cloudevents import frame_headers, read_frame
+from infra.cloudevents import frame_headers, read_frame, require_near
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable
 from infra.kafka import Consumer, committed_offsets, subscribe
@@ -188,7 +187,7 @@ class Fetcher:
         original = MessageReference(topic=self._topic, partition=partition, offset=offset)
         try:
             header = read_frame(_headers(headers), _bytes(key))
-            captured_at = _captured_at(header.captured_ns)
+            require_near(header, time.time_ns())
         except BadFrameMessage as error:
             self._ledger.fetched(UNKNOWN_CAMERA, (partition, offset))
             facts = {"partition": partition, "offset": offset, "reason": error.reason}
@@ -205,7 +204,9 @@ class Fetcher:
             self._put(original, lease, rejected, error.reason)
             self._ledger.rejected(UNKNOWN_CAMERA, (partition, offset), error.reason)
             return
-        place = FrameReference(**original.model_dump(), sequence=header.sequence, captured_at=captured_at)
+        place = FrameReference(
+            **original.model_dump(), sequence=header.sequence, captured_at=utc_from_ns(header.captured_ns)
+        )
         self._ledger.fetched(header.camera, (partition, offset))
         for replaced in self._mailbox.offer(Frame(header, place, value, time.time_ns(), lease)):
             self.skip(replaced, "behind")
@@ -350,13 +351,6 @@ class Fetcher:
 
 def _place(frame: Frame) -> tuple[int, int]:
     return frame.place.partition, frame.place.offset
-
-
-def _captured_at(ns: int) -> datetime:
-    try:
-        return utc_from_ns(ns)
-    except (ValueError, OverflowError, OSError) as error:
-        raise BadFrameMessage(f"capture time {ns} ns is after the year 9999", reason="bad_header") from error
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -16,11 +16,12 @@ from infra.cloudevents import (
     original_headers,
     read_frame,
     rejected_headers,
+    require_near,
 )
 from infra.contracts import EVENT_TYPES, FrameHeader, MessageReference
 from infra.errors import BadFrameMessage
 
-_LAST_NS = 253_402_300_799_999_999_999
+_LAST_NS = 253_370_764_799_999_999_999  # the end of the year 9998
 
 _cameras = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 _times = st.integers(1, _LAST_NS)
@@ -139,6 +140,33 @@ def test_time_beyond_writing_is_refused() -> None:
     """A time that RFC 3339 cannot write is refused before it is sent."""
     with pytest.raises(BadFrameMessage, match="captured_ns"):
         frame_headers(_example().model_copy(update={"captured_ns": _LAST_NS + 1}))
+
+
+def _at(**times: int) -> FrameHeader:
+    return _example().model_copy(update=times)
+
+
+@pytest.mark.parametrize("name", ["ce_capturedns", "ce_publishedns", "ce_expirytime"])
+def test_time_beyond_writing_is_no_frame(name: str) -> None:
+    """What could not be written into headers again, to keep the frame, is refused when it is read."""
+    far = b"9999-12-31T23:30:00Z" if name == "ce_expirytime" else str(_LAST_NS + 1).encode()
+    with pytest.raises(BadFrameMessage, match="is after the year 9998") as refused:
+        read_frame(_changed(name, far), b"c1")
+    assert refused.value.reason == "bad_header"
+
+
+@pytest.mark.parametrize("days", [0, 1, -1, 300, -300])
+def test_clock_that_is_off_is_no_garbage(days: int) -> None:
+    """A camera whose clock is wrong by less than a year goes on sending frames."""
+    require_near(_example(), _example().captured_ns + days * 86_400_000_000_000)
+
+
+@pytest.mark.parametrize("times", [{"captured_ns": 1}, {"captured_ns": _LAST_NS}, {"published_ns": _LAST_NS}])
+def test_times_of_no_clock_are_refused(times: dict[str, int]) -> None:
+    """A time that is years away is named as a date, with what to do."""
+    with pytest.raises(BadFrameMessage, match=r"days away from now; set the clock") as refused:
+        require_near(_at(**times), _example().captured_ns)
+    assert refused.value.reason == "bad_header"
 
 
 def test_event_headers_carry_type_and_time() -> None:

@@ -13,6 +13,7 @@ from consumers.grounding.decode import decode, image_size
 from infra.cloudevents import frame_headers
 from infra.contracts import FrameHeader
 from infra.errors import BadFrameMessage
+from infra.schedule import Schedule
 from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line, picture
 
 JPEG = picture()
@@ -63,6 +64,24 @@ def test_bad_message_is_kept_with_its_reason(
     assert says in told["ce_errormessage"].decode()
     original = (told["ce_originaltopic"], told["ce_originalpartition"], told["ce_originaloffset"])
     assert original == (place.topic.encode(), str(place.partition).encode(), str(place.offset).encode())
+
+
+def test_times_at_the_end_of_the_calendar_stop_nothing(line: Line) -> None:
+    """A frame from the end of 9999, under a query with hours in an eastern zone, is kept as a bad header; good ones
+    before and after it are judged."""
+    line.add("red", schedule=Schedule.parse("00:00-24:00 Pacific/Auckland"))
+    worker = line.start()
+    camera = line.camera()
+    camera.play("r")
+    sound, latest = dict(headers()), b"253402300799999999999"
+    for name in ("ce_capturedns", "ce_publishedns"):
+        camera.raw(JPEG, list((sound | {name: latest}).items()))
+    camera.raw(JPEG, list((sound | {"ce_expirytime": b"9999-12-31T23:59:59Z"}).items()))
+    camera.raw(JPEG, list((sound | {"ce_capturedns": b"1"}).items()))
+    camera.play("rr")
+    line.wait_for_alerts("raised")
+    line.wait_for_frames(worker, 7)
+    assert worker.totals.rejected == {"bad_header": 4}
 
 
 def test_hundred_broken_frames_leave_no_gap(line: Line) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from consumers.grounding.skips import MOST_RUNS, SkipLog
 from infra.contracts import FrameHeader, StandingQuery
 from tests.consumers.grounding.conftest import Line
@@ -52,7 +54,7 @@ def test_detections_say_what_was_skipped_before(line: Line) -> None:
     query: StandingQuery = line.add("red", rate=2.0)
     worker = line.start()
     camera = line.camera()
-    start = 1_800_000_000_000_000_000
+    start = time.time_ns()
     for number in range(9):  # 10 frames/s against a rate of 2
         camera.send("red", captured_ns=start + number * 100_000_000, published_ns=start + number * 100_000_000)
     line.wait_for_frames(worker, 9)
