@@ -158,6 +158,59 @@ def test_reader_reads_queries_and_no_more(secured_redis: SecuredRedis, monkeypat
 
 
 @pytest.mark.usefixtures("prefix")
+def test_console_writes_queries_and_keeps_what_is_its_own(
+    secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It adds, changes and removes queries, sees the workers, and has keys of its own with any command on data."""
+    settings = secured_redis.grant("console", "c1", monkeypatch)
+    worker = QueryRegistry(secured_redis.grant("worker", "w4", monkeypatch))
+    console = QueryRegistry(settings)
+    added = console.add(_query("q6"))
+    changed = console.update("q6", added.revision, {"text": "missing cap"})
+    worker.report_worker("w4", changed.revision, 30.0)
+    assert console.workers()["w4"] == changed.revision
+    console.remove("q6")
+    assert console.snapshot().queries == ()
+    client = connect(settings)
+    client.set("plant:console:sessions:s1", "mia", ex=60)
+    client.zadd("plant:console:alerts", {"a-1": 1.0})
+    client.expire("plant:console:alerts", 60)
+    assert client.zrange("plant:console:alerts", 0, -1) == [b"a-1"]
+    assert client.delete("plant:console:alerts", "plant:console:sessions:s1") == 2
+    for one in (client, console, worker):
+        one.close()
+
+
+@pytest.mark.usefixtures("prefix")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SET", "plant:workers:w1", "1"),
+        ("DEL", "plant:queries"),
+        ("SET", "plant:consoles", "1"),
+        ("GET", "other:console:sessions"),
+        ("HGETALL", "other:queries"),
+        ("EVAL", "return 1", "1", "plant:console:x"),
+        ("PUBLISH", "plant:console:x", "1"),
+        ("KEYS", "*"),
+        ("CONFIG", "GET", "*"),
+        ("ACL", "LIST"),
+        ("CLIENT", "KILL", "TYPE", "normal"),
+        ("FLUSHALL",),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_console_is_refused_what_is_not_its_own(
+    secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Workers' reports, other plants, scripts, channels, and managing the server."""
+    client = connect(secured_redis.grant("console", "c2", monkeypatch))
+    with pytest.raises(Exception, match=r"NOPERM|no permissions|has no permissions"):
+        client.execute_command(*command)
+    client.close()
+
+
+@pytest.mark.usefixtures("prefix")
 def test_operator_cannot_manage_the_server(secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators write queries and nothing else."""
     client = connect(secured_redis.grant("operator", "o2", monkeypatch))
