@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from infra.contracts import Alert, AlertState, Detections, QueryResult, Severity, SkippedFrames, StandingQuery, State
+from infra.contracts import (
+    CAMERA_BLIND,
+    Alert,
+    AlertQuery,
+    AlertState,
+    Detections,
+    MessageReference,
+    QueryResult,
+    Severity,
+    SkippedFrames,
+    StandingQuery,
+    State,
+)
 
 NEAR = timedelta(seconds=1)
 """A frame captured this far from a moment is still taken to show it."""
@@ -34,18 +46,45 @@ class Scored:
     result: QueryResult | None
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A message still on `frames`. One that tells neither its number nor its camera's numbering (`epoch`) is no frame,
+    and ``at`` is when it was published; else it is when the frame was captured."""
+
+    place: MessageReference
+    at: datetime
+    sequence: int | None = None
+    epoch: str | None = None
+
+    def __str__(self) -> str:
+        if self.sequence is None:
+            return f"a message of the camera, published at {self.at:%H:%M:%S.%f}"[:-3]
+        return f"frame {self.sequence}, captured at {self.at:%H:%M:%S.%f}"[:-3]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that was rejected: when, why, and where it lay on `frames` (None where that is not told)."""
+
+    at: datetime | None
+    why: str
+    place: MessageReference | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of a camera around a moment. ``published``: captured times of frames still on `frames`."""
+    """What is known of a camera around a moment. ``query``: the one that was asked about as it is now, None where there
+    is none now. ``alert``: the one that the question is about, if it is about one."""
 
     camera: str
     at: datetime
     asked: str
     query: StandingQuery | None
+    alert: Alert | None = None
     scored: Sequence[Scored] = ()
     skipped: Sequence[SkippedFrames] = ()
-    rejected: Sequence[tuple[datetime, str]] = ()
-    published: Sequence[tuple[int, datetime]] = ()
+    rejected: Sequence[Refused] = ()
+    published: Sequence[Published] = ()
     alerts: Sequence[Alert] = ()
 
 
@@ -62,22 +101,40 @@ class Answer:
 
 
 def scored_of(messages: Sequence[Detections], query_id: str | None) -> list[Scored]:
-    """The frames of some detections, by capture time, with their result for one query."""
-    found = [
-        Scored(
-            one.frame.sequence,
-            one.frame.captured_at,
-            next((result for result in one.results if result.query_id == query_id), None),
-        )
-        for one in messages
-    ]
+    """The frames of some detections, by capture time, with their result for one query, or for the camera itself."""
+    found = []
+    for one in messages:
+        if query_id == CAMERA_BLIND:
+            result = _sight(one)
+        else:
+            result = next((result for result in one.results if result.query_id == query_id), None)
+        found.append(Scored(one.frame.sequence, one.frame.captured_at, result))
     return sorted(found, key=lambda one: one.captured_at)
+
+
+def _sight(message: Detections) -> QueryResult | None:
+    """Whether anything at all could be judged on a frame: what the alarm `camera-blind` goes by."""
+    if not message.results:
+        return None
+    blind = all(result.state is State.UNKNOWN for result in message.results)
+    return QueryResult(
+        query_id=CAMERA_BLIND,
+        revision=1,
+        state=State.UNKNOWN if blind else State.ABSENT,
+        score=None if blind else 0.0,
+        reason=message.results[0].reason if blind else None,
+    )
 
 
 def explain(facts: Facts) -> Answer:
     """Why the query did or did not alert at the moment."""
     answer = Answer()
-    query = facts.query
+    seen = _nearest(facts)
+    if facts.asked == CAMERA_BLIND:
+        return _explain_blind(answer, facts, seen)
+    query, past = facts.query, _past(facts, seen)
+    if past is not None:
+        return _explain_past(answer, facts, past, seen)
     if query is None:
         return answer.say(f"there is no standing query {facts.asked!r} now; it may have been removed since")
     answer.say(_asks(query))
@@ -85,20 +142,88 @@ def explain(facts: Facts) -> Answer:
         return answer.say("it is paused, so no frame is asked about it")
     if not query.model_copy(update={"enabled": True}).watches(facts.camera):
         return answer.say(f"it watches {', '.join(query.cameras)}, not camera {facts.camera}")
-    seen = _nearest(facts)
     if seen is None:
         return answer.say(_why_not_scored(facts))
     answer.frames = _around(facts, seen)
     if seen.result is None:
         return answer.say(_why_not_asked(facts, query, seen))
     answer.say(_finding(query, seen, seen.result))
-    for alert in _open_at(facts):
+    if _say_open(answer, facts):
+        return answer
+    return answer.say(_why_no_alert(facts, query, seen, seen.result))
+
+
+def _past(facts: Facts, seen: Scored | None) -> AlertQuery | None:
+    """The query as it was at the moment, where that is not what it is now."""
+    if facts.alert is not None:
+        then = facts.alert.query
+    elif seen is not None and seen.result is not None:
+        asked = facts.query.text if facts.query is not None else facts.asked
+        words = {alert.query.revision: alert.query.text for alert in facts.alerts}
+        revision = seen.result.revision
+        then = AlertQuery(id=seen.result.query_id, text=words.get(revision, asked), revision=revision)
+    else:
+        return None
+    return None if facts.query is not None and facts.query.revision == then.revision else then
+
+
+def _explain_past(answer: Answer, facts: Facts, past: AlertQuery, seen: Scored | None) -> Answer:
+    """Without thresholds: what they were under a revision that is over is written nowhere but in alerts' reasons."""
+    now = "the query was removed since" if facts.query is None else f"it has revision {facts.query.revision} now"
+    answer.say(
+        f"query {past.id} “{past.text}” revision {past.revision}; {now}, and the thresholds, delays and hours of "
+        f"revision {past.revision} are not kept, but in the reasons of its alerts"
+    )
+    if seen is None:
+        answer.say(_why_not_scored(facts))
+    else:
+        answer.frames = _around(facts, seen)
+        if seen.result is None:
+            answer.say(f"frame {seen.sequence} was scored, but not for this query")
+        else:
+            answer.say(_finding(None, seen, seen.result))
+    if _say_open(answer, facts):
+        return answer
+    return answer.say(f"no alert was open; why cannot be told without the thresholds of revision {past.revision}")
+
+
+def _explain_blind(answer: Answer, facts: Facts, seen: Scored | None) -> Answer:
+    """Of the alarm that every camera has: what could be judged on its frames, or that there was none."""
+    answer.say(
+        f"alarm {CAMERA_BLIND} of camera {facts.camera}: raised when for `blind_s` of the worker's `camera_limits` "
+        "(10 s unless set) nothing can be judged on its frames, or none comes"
+    )
+    if seen is None:
+        last = max((one for one in facts.scored if one.captured_at <= facts.at), key=_captured, default=None)
+        before = "no scored frame before it is known" if last is None else f"the last scored one is {_frame(last)}"
+        answer.say(f"{_why_not_scored(facts)}; {before}")
+        answer.frames = [] if last is None else _around(facts, last)
+    else:
+        answer.frames = _around(facts, seen)
+        unknown = seen.result is None or seen.result.state is State.UNKNOWN
+        why = "no reason is kept" if seen.result is None else seen.result.reason or "no reason is kept"
+        answer.say(f"{_frame(seen)}, could {'not be judged: ' + why if unknown else 'be judged'}")
+    if _say_open(answer, facts):
+        return answer
+    if seen is None or seen.result is None or seen.result.state is State.UNKNOWN:
+        return answer.say(
+            "no alert was open: it had not lasted for the limit, or the camera has none (`blind_s: null`)"
+        )
+    return answer.say("no alert: the camera saw")
+
+
+def _say_open(answer: Answer, facts: Facts) -> bool:
+    """Names the alerts that were open at the moment; whether there is any."""
+    found = _open_at(facts)
+    for alert in found:
         answer.say(f"alert {alert.id} was open: {alert.state} since {alert.raised_at:%H:%M:%S}, {alert.reason}")
         if alert.suppressed is not None:
             answer.say(f"it was {alert.suppressed}, so nothing was to act on it")
-    if _open_at(facts):
-        return answer
-    return answer.say(_why_no_alert(facts, query, seen, seen.result))
+    if facts.alert is not None and all(alert.id != facts.alert.id for alert in found):
+        raised = f"alert {facts.alert.id} was raised at {facts.alert.raised_at:%H:%M:%S}"
+        answer.say(f"{raised}; how it was then is not kept any more")
+        return True
+    return bool(found)
 
 
 def _asks(query: StandingQuery) -> str:
@@ -111,16 +236,23 @@ def _asks(query: StandingQuery) -> str:
     )
 
 
+def _captured(frame: Scored) -> datetime:
+    return frame.captured_at
+
+
+def _frame(frame: Scored) -> str:
+    return f"frame {frame.sequence}, captured at {frame.captured_at:%H:%M:%S.%f}"[:-3]
+
+
 def _nearest(facts: Facts) -> Scored | None:
     near = [one for one in facts.scored if abs(one.captured_at - facts.at) <= NEAR]
     closest = min(near, key=lambda one: abs(one.captured_at - facts.at), default=None)
     # A frame of the camera that is nearer and was not scored is the one that the question is about.
-    other = min((abs(captured - facts.at) for _, captured in facts.published), default=None)
-    if closest is not None and other is not None and other < abs(closest.captured_at - facts.at):
-        number = next(sequence for sequence, captured in facts.published if abs(captured - facts.at) == other)
-        if all(one.sequence != number for one in facts.scored):
-            return None
-    return closest
+    other = min(facts.published, key=lambda one: abs(one.at - facts.at), default=None)
+    if closest is None or other is None or abs(other.at - facts.at) >= abs(closest.captured_at - facts.at):
+        return closest
+    was_scored = any((one.sequence, one.captured_at) == (other.sequence, other.at) for one in facts.scored)
+    return closest if was_scored else None
 
 
 def _around(facts: Facts, seen: Scored, each_side: int = 3) -> list[Scored]:
@@ -129,22 +261,27 @@ def _around(facts: Facts, seen: Scored, each_side: int = 3) -> list[Scored]:
 
 
 def _why_not_scored(facts: Facts) -> str:
-    rejected = [(at, why) for at, why in facts.rejected if abs(at - facts.at) <= NEAR]
-    published = min(facts.published, key=lambda one: abs(one[1] - facts.at), default=None)
-    if published is not None and abs(published[1] - facts.at) <= NEAR:
-        number, captured = published
-        frame = f"frame {number}, captured at {captured:%H:%M:%S.%f}"[:-3]
-        run = next((run for run in facts.skipped if run.first <= number <= run.last), None)
+    there = min(facts.published, key=lambda one: abs(one.at - facts.at), default=None)
+    if there is not None and abs(there.at - facts.at) <= NEAR:
+        run = next((run for run in facts.skipped if _in_run(there, run)), None)
         if run is not None:
-            return f"{frame}, was not scored: {SKIPPED.get(run.reason, run.reason)}"
-        if rejected:
-            return f"{frame}, was rejected: {rejected[0][1]}"
-        return f"{frame}, was published, and no worker has told of it yet: is one running, and how far is it behind?"
-    if rejected:
-        return f"a message of the camera was rejected at {rejected[0][0]:%H:%M:%S}: {rejected[0][1]}"
+            return f"{there}, was not scored: {SKIPPED.get(run.reason, run.reason)}"
+        refused = next((one for one in facts.rejected if one.place == there.place), None)
+        if refused is not None:
+            return f"{there}, was rejected: {refused.why}"
+        return f"{there}, was published, and no worker has told of it yet: is one running, and how far is it behind?"
+    # Of messages that `frames` does not keep any more only the time of their rejection is known.
+    kept = {one.place for one in facts.published}
+    for gone in facts.rejected:
+        if gone.at is not None and abs(gone.at - facts.at) <= NEAR and gone.place not in kept:
+            return f"a message of the camera was rejected at {gone.at:%H:%M:%S}: {gone.why}"
     if facts.scored or facts.published:
         return f"the camera published no frame within {NEAR.total_seconds():g} s of that time"
     return "nothing is kept of the camera around that time: it published nothing, or retention has removed it"
+
+
+def _in_run(frame: Published, run: SkippedFrames) -> bool:
+    return frame.sequence is not None and run.epoch == frame.epoch and run.first <= frame.sequence <= run.last
 
 
 def _why_not_asked(facts: Facts, query: StandingQuery, seen: Scored) -> str:
@@ -163,13 +300,16 @@ def _why_not_asked(facts: Facts, query: StandingQuery, seen: Scored) -> str:
     )
 
 
-def _finding(query: StandingQuery, seen: Scored, result: QueryResult) -> str:
-    frame = f"frame {seen.sequence}, captured at {seen.captured_at:%H:%M:%S.%f}"[:-3]
+def _finding(query: StandingQuery | None, seen: Scored, result: QueryResult) -> str:
+    """``query``: None where its thresholds at the time are not known."""
     if result.state is State.UNKNOWN or result.score is None:
-        return f"{frame}, could not be judged: {result.reason or 'no reason is kept'}"
-    place = "at or above" if result.score >= query.raise_threshold else "below"
+        return f"{_frame(seen)}, could not be judged: {result.reason or 'no reason is kept'}"
     found = f"{len(result.boxes)} place{'s' if len(result.boxes) != 1 else ''}"
-    return f"{frame}, was scored {result.score:.2f}, {place} the raise threshold {query.raise_threshold:.2f}, {found}"
+    if query is None:
+        return f"{_frame(seen)}, was scored {result.score:.2f}, {found}"
+    side = "at or above" if result.score >= query.raise_threshold else "below"
+    bound = f"{side} the raise threshold {query.raise_threshold:.2f}"
+    return f"{_frame(seen)}, was scored {result.score:.2f}, {bound}, {found}"
 
 
 def _open_at(facts: Facts) -> list[Alert]:

@@ -19,9 +19,16 @@ from consumers.alerts_cli import alert_line
 from consumers.moments import parse_moment
 from consumers.reading import read_span
 from consumers.rejected import read_rejected
-from consumers.why import Answer, Facts, Scored, explain, scored_of
+from consumers.why import Answer, Facts, Published, Refused, Scored, explain, scored_of
 from infra.cloudevents import headers_of, read_frame
-from infra.contracts import Alert, Detections, StandingQuery, utc_from_ns
+from infra.contracts import (
+    CAMERA_BLIND,
+    Alert,
+    Detections,
+    MessageReference,
+    StandingQuery,
+    utc_from_ns,
+)
 from infra.errors import BadAlertMessage, BadFrameMessage, SettingsError
 from infra.queries import QueryRegistry
 from infra.settings import KafkaSettings, RoleSettings, load
@@ -63,7 +70,7 @@ def why(
         raise SettingsError("give an alert's id, or all of --camera, --at and --query")
     else:
         moment = parse_moment(at, now=datetime.now(UTC))
-    facts = gather(settings, camera, query, moment)
+    facts = gather(settings, camera, query, moment, alert=history[0] if history else None)
     answer = explain(facts)
     if as_json:
         frames = [_frame_facts(frame) for frame in answer.frames]
@@ -73,21 +80,28 @@ def why(
     _show(Console(), facts, answer, history)
 
 
-def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime) -> Facts:
-    """Reads everything that the line keeps about a camera around a moment, and the query."""
+def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *, alert: Alert | None = None) -> Facts:
+    """Reads everything that the line keeps about a camera around a moment, and the query; ``alert``: the one in
+    question."""
     kafka = settings.kafka
     query = _query(settings, asked)
     id = query.id if query is not None else asked
+    if query is None and asked.casefold() == CAMERA_BLIND.replace("-", " "):
+        id = CAMERA_BLIND
     messages = [one for one in _detections(kafka, moment) if one.camera == camera]
-    rejected = [(one.rejected, f"{one.reason} ({one.error})") for one in read_rejected(kafka) if one.camera == camera]
     return Facts(
         camera=camera,
         at=moment,
-        asked=asked,
+        asked=id,
         query=query,
+        alert=alert,
         scored=scored_of(messages, id),
         skipped=[run for one in messages for run in one.skipped],
-        rejected=[(when, why) for when, why in rejected if when is not None],
+        rejected=[
+            Refused(one.rejected, f"{one.reason} ({one.error})", one.original)
+            for one in read_rejected(kafka)
+            if one.camera == camera
+        ],
         published=list(_published(kafka, camera, moment)),
         alerts=[one for one in _alerts(kafka) if one.camera == camera and one.query.id == id],
     )
@@ -124,17 +138,20 @@ def _detections(kafka: KafkaSettings, moment: datetime) -> Iterable[Detections]:
             yield found
 
 
-def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[tuple[int, datetime]]:
+def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[Published]:
     for message in read_span(kafka, topic_name(kafka.prefix, "frames"), since_ms=_since_ms(moment), client_id=CLIENT):
         if message.key() != camera.encode():
             continue
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"
+        place = MessageReference(topic=topic, partition=partition, offset=offset)
         try:
             header = read_frame(headers_of(message.headers()), camera.encode())
-        except BadFrameMessage:
-            continue  # it is among the rejected ones
-        captured = utc_from_ns(header.captured_ns)
-        if abs(captured - moment) <= WINDOW:
-            yield header.sequence, captured
+            found = Published(place, utc_from_ns(header.captured_ns), header.sequence, header.epoch)
+        except BadFrameMessage:  # it is among the rejected ones
+            found = Published(place, utc_from_ns(message.timestamp()[1] * 1_000_000))
+        if abs(found.at - moment) <= WINDOW:
+            yield found
 
 
 def _show(console: Console, facts: Facts, answer: Answer, history: list[Alert]) -> None:

@@ -7,12 +7,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers.why import Facts, Scored, explain
-from infra.contracts import Delay, QueryResult, SkippedFrames, StandingQuery, State
+from consumers.why import Facts, Published, Refused, Scored, explain, scored_of
+from infra.contracts import (
+    CAMERA_BLIND,
+    Alert,
+    Delay,
+    Detections,
+    MessageReference,
+    QueryResult,
+    SkippedFrames,
+    StandingQuery,
+    State,
+)
 from infra.schedule import Schedule
 from tests.consumers.test_alerts import make_alert
 
 AT = datetime(2026, 11, 23, 13, 37, 10, tzinfo=UTC)
+LATER = AT + timedelta(seconds=20)
 QUERY = StandingQuery(id="q", text="missing bolt", raise_threshold=0.8, created=AT, changed=AT - timedelta(days=1))
 
 
@@ -22,6 +33,14 @@ def scored(number: int, score: float | None, seconds: float = 0.0, state: State 
         query_id="q", revision=1, state=state, score=score, reason="frame is black" if score is None else None
     )
     return Scored(number, AT + timedelta(seconds=seconds), result)
+
+
+def published(number: int, seconds: float = 0.0, epoch: str = "e") -> Published:
+    return Published(place(number), AT + timedelta(seconds=seconds), number, epoch)
+
+
+def place(offset: int) -> MessageReference:
+    return MessageReference(topic="frames", partition=0, offset=offset)
 
 
 def told(query: StandingQuery | None = QUERY, **facts: object) -> str:
@@ -45,7 +64,7 @@ def changed(**changes: object) -> StandingQuery:
 )
 def test_the_query_itself_may_be_why(query: StandingQuery | None, says: str) -> None:
     """Without looking at any frame."""
-    assert says in told(query, scored=[scored(1, 0.97)])
+    assert says in told(query)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +72,48 @@ def test_the_query_itself_may_be_why(query: StandingQuery | None, says: str) -> 
     [
         ({}, "nothing is kept of the camera around that time"),
         ({"scored": [scored(1, 0.9, -20)]}, "the camera published no frame within 1 s"),
-        ({"published": [(7, AT)]}, "frame 7, captured at 13:37:10.000, was published, and no worker has told of it"),
         (
-            {"published": [(7, AT)], "skipped": [SkippedFrames(reason="behind", epoch="e", first=6, last=9)]},
+            {"published": [published(7)]},
+            "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
+        ),
+        (
+            {"published": [published(7)], "skipped": [SkippedFrames(reason="behind", epoch="e", first=6, last=9)]},
             "frame 7, captured at 13:37:10.000, was not scored: the worker was behind",
         ),
         (
-            {"published": [(7, AT)], "rejected": [(AT, "corrupt_image (cut off)")]},
+            {"published": [published(7)], "skipped": [SkippedFrames(reason="behind", epoch="d", first=6, last=9)]},
+            "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
+        ),
+        (
+            {"published": [published(7)], "rejected": [Refused(LATER, "corrupt_image (cut off)", place(7))]},
             "frame 7, captured at 13:37:10.000, was rejected: corrupt_image (cut off)",
         ),
-        ({"rejected": [(AT, "missing_headers (none)")]}, "a message of the camera was rejected at 13:37:10"),
+        (
+            {"published": [published(7)], "rejected": [Refused(AT, "corrupt_image (cut off)", place(3))]},
+            "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
+        ),
+        (
+            {"published": [Published(place(7), AT)], "rejected": [Refused(LATER, "bad_header (none)", place(7))]},
+            "a message of the camera, published at 13:37:10.000, was rejected: bad_header (none)",
+        ),
+        (
+            {"rejected": [Refused(AT, "missing_headers (none)", place(7))]},
+            "a message of the camera was rejected at 13:37:10",
+        ),
         ({"scored": [Scored(7, AT, None)]}, "the worker did not have it active"),
     ],
-    ids=["nothing", "camera away", "not seen yet", "skipped", "rejected", "no frame at all", "not active"],
+    ids=[
+        "nothing",
+        "camera away",
+        "not seen yet",
+        "skipped",
+        "skipped of another numbering",
+        "rejected later",
+        "another rejected then",
+        "no frame at all",
+        "rejected and gone",
+        "not active",
+    ],
 )
 def test_the_frame_may_be_why(facts: dict[str, object], says: str) -> None:
     """It was never published, skipped, rejected, or not asked about."""
@@ -74,7 +122,7 @@ def test_the_frame_may_be_why(facts: dict[str, object], says: str) -> None:
 
 def test_a_nearer_frame_that_was_skipped_is_the_one_in_question() -> None:
     """A scored frame half a second away does not hide that the very frame was skipped."""
-    facts = {"published": [(6, AT - timedelta(seconds=0.5)), (7, AT)], "scored": [scored(6, 0.1, -0.5)]}
+    facts = {"published": [published(6, -0.5), published(7)], "scored": [scored(6, 0.1, -0.5)]}
     skipped = [SkippedFrames(reason="rate", epoch="e", first=7, last=7)]
     assert "frame 7" in told(**facts, skipped=skipped) and "by its rate" in told(**facts, skipped=skipped)
 
@@ -82,7 +130,7 @@ def test_a_nearer_frame_that_was_skipped_is_the_one_in_question() -> None:
 def test_a_look_that_was_left_out_for_overload_says_so() -> None:
     """A frame on which nothing was asked, and one on which the query alone was left out; a critical query never is."""
     skipped = [SkippedFrames(reason="overload", epoch="e", first=7, last=7)]
-    assert "the worker was overloaded" in told(published=[(7, AT)], skipped=skipped)
+    assert "the worker was overloaded" in told(published=[published(7)], skipped=skipped)
     between = [scored(6, 0.1, -0.2), Scored(7, AT, None), scored(8, 0.1, 0.2)]
     assert "before and after it: the worker was overloaded" in told(scored=between)
     assert "did not have it active" in told(scored=between[:2])
@@ -126,3 +174,78 @@ def test_an_open_alert_is_the_answer() -> None:
     frames = [scored(1, 0.97)]
     assert f"alert {alert.id} was open: raised since 13:37:09, {alert.reason}" in told(scored=frames, alerts=[alert])
     assert "no alert" in told(scored=frames, alerts=[make_alert(11)])
+
+
+def statements(alert: Alert, **facts: object) -> list[str]:
+    """All that is said of an alert, asked at the moment when it was raised."""
+    given: dict[str, object] = {"camera": "line-1", "at": alert.raised_at, "asked": alert.query.id, "query": None}
+    return explain(Facts(**(given | {"alert": alert, "alerts": [alert]} | facts))).statements  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("query", "now"),
+    [(None, "the query was removed since"), (changed(revision=4, raise_threshold=0.99), "it has revision 4 now")],
+    ids=["removed", "edited"],
+)
+def test_alert_of_another_revision_is_not_told_by_thresholds_of_today(query: StandingQuery | None, now: str) -> None:
+    """What the line does not keep it says so; the alert's own reason is the answer."""
+    alert = make_alert(10)
+    said = statements(alert, query=query, scored=[scored(1, 0.97)])
+    assert said == [
+        f"query q “missing bolt” revision 1; {now}, and the thresholds, delays and hours of revision 1 are not kept, "
+        "but in the reasons of its alerts",
+        "frame 1, captured at 13:37:10.000, was scored 0.97, 0 places",
+        f"alert {alert.id} was open: raised since 13:37:10, {alert.reason}",
+    ]
+
+
+def test_moment_under_another_revision_is_not_told_by_thresholds_of_today() -> None:
+    """Also where no alert is asked about, and none was open."""
+    assert "cannot be told without the thresholds of revision 1" in told(changed(revision=2), scored=[scored(1, 0.3)])
+    assert "cannot be told without the thresholds of revision 1" in told(None, scored=[scored(1, 0.3)])
+
+
+def blind_alert(reason: str) -> Alert:
+    about = {"id": CAMERA_BLIND, "text": "camera blind", "revision": 1}
+    return Alert.model_validate(make_alert(10).model_dump() | {"query": about, "reason": reason})
+
+
+def detections(number: int, seconds: float, *results: QueryResult) -> Detections:
+    frame = make_alert(1).frame.model_copy(update={"sequence": number, "captured_at": AT + timedelta(seconds=seconds)})
+    return Detections(camera="line-1", frame=frame, model="m", query_set_revision=1, results=results, stage_ms={})
+
+
+def test_alert_of_a_blind_camera_is_told_by_its_frames() -> None:
+    """The alarm that every camera has is no query that could have been removed."""
+    black, fine = scored(1, None).result, scored(1, 0.3).result
+    assert black is not None and fine is not None
+    frames = scored_of([detections(8, -0.5, black, fine), detections(9, 0.0, black, black)], CAMERA_BLIND)
+    alert = blind_alert("camera sees nothing: frame is black")
+    first, *said = statements(alert, scored=frames)
+    assert first.startswith("alarm camera-blind of camera line-1: raised when for `blind_s`")
+    assert said == [
+        "frame 9, captured at 13:37:10.000, could not be judged: frame is black",
+        f"alert {alert.id} was open: raised since 13:37:10, camera sees nothing: frame is black",
+    ]
+    assert told(None, asked=CAMERA_BLIND, scored=frames[:1]) == "no alert: the camera saw"
+
+
+def test_alert_of_a_silent_camera_names_its_last_frame() -> None:
+    """No frame at that time is the very reason."""
+    black = scored(1, None).result
+    assert black is not None
+    alert = blind_alert("no frame for 10 s (limit 10 s)")
+    said = statements(alert, scored=scored_of([detections(8, -10.0, black)], CAMERA_BLIND))
+    assert said[1:] == [
+        "the camera published no frame within 1 s of that time; the last scored one is frame 8, captured at "
+        "13:37:00.000",
+        f"alert {alert.id} was open: raised since 13:37:10, no frame for 10 s (limit 10 s)",
+    ]
+
+
+def test_alert_whose_beginning_is_gone_says_so() -> None:
+    """Retention may have left its last transition only, which was not there at that moment."""
+    closed = make_alert(10).model_copy(update={"timeline": make_alert(20).timeline})
+    assert statements(closed, query=QUERY, scored=[scored(1, 0.97)])[-1] == (
+        f"alert {closed.id} was raised at 13:37:10; how it was then is not kept any more"
+    )

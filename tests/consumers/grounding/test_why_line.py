@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from consumers.why_cli import why
 from infra.errors import BadAlertMessage, SettingsError
 from tests.consumers.grounding.conftest import Line
+from tests.consumers.grounding.test_operators_and_blindness import BLIND
 
 
 def command(line: Line, *arguments: str) -> str:
@@ -48,6 +49,20 @@ def test_the_running_line_is_asked(line: Line) -> None:
     line.until(
         lambda: "was rejected: not_an_image" in command(line, "--camera", "line-1", "--at", later, "--query", "q-red")
     )
+
+
+def test_alerts_of_a_removed_query_and_of_a_silent_camera_are_told(line: Line) -> None:
+    """The registry knows neither any more; what the line wrote down does."""
+    query = line.add("red")
+    line.start(camera_limits=BLIND)
+    line.camera().play("..rrr")
+    by_query = {alert.query.id: alert for alert in line.wait_for_alerts("raised", "raised")}
+    red, blind = by_query["red"], by_query["camera-blind"]
+    shown = command(line, blind.id)
+    assert "the last scored one is frame 4" in shown and f"alert {blind.id} was open" in shown
+    line.registry.remove("red", query.revision)
+    shown = command(line, red.id)
+    assert "the query was removed since" in shown and f"alert {red.id} was open" in shown and "0.97" in shown
 
 
 def test_half_a_question_is_refused(line: Line) -> None:
