@@ -5,6 +5,7 @@ Shapes: B frames, S texts, Q answers per text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,9 @@ Floats = NDArray[np.float32]
 
 PRESENT, ABSENT, UNKNOWN = "present", "absent", "unknown"
 
+NO_NUMBER = "the model gave no number (NaN or infinity)"
+"""Why a text is unknown whose scores or boxes are no numbers; as any number they would pass for "absent"."""
+
 # As in the published metrics, added to the union.
 _EPSILON = 1e-6
 
@@ -23,7 +27,7 @@ _EPSILON = 1e-6
 class Answer(NamedTuple):
     """What is said about one text in one frame; no boxes = not there."""
 
-    score: float  # probability that anything fits
+    score: float  # probability that anything fits; NaN where the model gave no numbers
     boxes_xyxy_px: Floats  # (n, 4) corners in the original frame, best first
     scores: Floats  # (n,)
 
@@ -44,7 +48,9 @@ class Grounding:
 
     @classmethod
     def of(cls, answer: Answer) -> Grounding:
-        """Present where an answer has boxes."""
+        """Present where an answer has boxes, unknown where it is no number."""
+        if math.isnan(answer.score):
+            return cls(UNKNOWN, None, reason=NO_NUMBER)
         boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
         return cls(PRESENT if boxes else ABSENT, answer.score, boxes, tuple(answer.scores.tolist()))
 
@@ -66,14 +72,21 @@ def assemble(
         max_iou: overlap above which the worse box of a text is dropped; None keeps all.
 
     Returns:
-        [frame][text]. Boxes are clipped to the frame; a box without area is dropped.
+        [frame][text]. Boxes are clipped to the frame; a box without area is dropped. A text of whose scores or boxes
+        any is not finite has the score NaN and no boxes.
     """
+    broken = ~(np.isfinite(scores).all(axis=-1) & np.isfinite(boxes_cxcywh).all(axis=(-1, -2)))
+    if broken.any():
+        scores, boxes_cxcywh = (
+            np.where(broken[..., None], 0, scores),
+            np.where(broken[..., None, None], 0, boxes_cxcywh),
+        )
     size = np.array([[w, h, w, h] for h, w in sizes], np.float32).reshape(-1, 1, 1, 4)
     centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
     pixels = np.minimum(np.maximum(np.concatenate([centre - half, centre + half], axis=-1) * size, 0), size)
     solid = np.all(pixels[..., 2:] > pixels[..., :2], axis=-1)
     kept = solid & (scores >= floor)
-    best = scores.max(axis=-1, initial=0.0)
+    best = np.where(broken, np.nan, scores.max(axis=-1, initial=0.0))
     found = kept.any(axis=-1)
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     answers = [[Answer(top, *none) for top in row] for row in best.tolist()]

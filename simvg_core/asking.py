@@ -104,7 +104,7 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
     Raises:
         ConfigurationError: the model has nothing to look at before (`warmth`).
     """
-    warm = warmth(model, texts, frames.image) >= gate
+    warm = ~(warmth(model, texts, frames.image) < gate)  # NaN is asked: it must not pass for cold
     shape = (*warm.shape, model.config.num_queries)
     closed = closed_logit(model.config) / 2
     logits = frames.image.new_tensor([closed, -closed], dtype=torch.float32).repeat(*shape, 1)

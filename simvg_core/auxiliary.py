@@ -124,8 +124,8 @@ class DenseTruth(NamedTuple):
 
     def values(self, labels: Sequence[dict[str, Any]], name: str, none: float) -> Tensor:
         """A label of each cell's owner, (B, P) or (B, P, n); `none` where there is no instance at all."""
-        rows = [label[name].to(self.owner.device) for label in labels]
-        padded = pad_sequence(rows, batch_first=True, padding_value=none)
+        rows = [label[name] for label in labels]
+        padded = pad_sequence(rows, batch_first=True, padding_value=none).to(self.owner.device)
         if padded.shape[1] == 0:
             padded = F.pad(padded.transpose(1, -1), (0, 1), value=none).transpose(1, -1)
         owner = self.owner if padded.ndim == 2 else self.owner[..., None].expand(-1, -1, padded.shape[2])

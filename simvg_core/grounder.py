@@ -234,7 +234,8 @@ class Grounder:
                 outputs = self.model.ground_frames(pixels, ready.texts, gate=self.gate if many else None)
             else:
                 outputs = self._run_joint(pixels, *ready)
-        return self.processor.post_process_grounding(outputs, sizes, thresholds)
+        # One frame that the model cannot put into numbers must not take the others with it.
+        return self.processor.post_process_grounding(outputs, sizes, thresholds, check=False)
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

@@ -30,8 +30,9 @@ class Targets(NamedTuple):
         counts = torch.tensor([len(sample) for sample in boxes], dtype=torch.long)
         if len(boxes) == 0 or int(counts.max()) == 0:
             return cls(torch.zeros(len(boxes), 0, 4, device=device), counts)
-        floats = [sample.reshape(-1, 4).to(device, torch.float32) for sample in boxes]
-        return cls(pad_sequence(floats, batch_first=True), counts)
+        floats = [sample.reshape(-1, 4).float() for sample in boxes]
+        # padded where they are: a thousand copies to a GPU would take longer than its part of the step
+        return cls(pad_sequence(floats, batch_first=True).to(device), counts)
 
 
 class Matches(NamedTuple):

@@ -214,7 +214,8 @@ class EdgeGrounder:
     def _ask_warm(self, seen: Arrays, texts: EdgeTexts, gate: Graph) -> tuple[Floats, Floats]:
         """The same, frame by frame and each with the texts that are warm in it; the others get the gate's score and
         boxes without area."""
-        warm = gate({"image": seen["image"], **texts.heads})["warmth"] >= self.config.gate_threshold
+        warmth = gate({"image": seen["image"], **texts.heads})["warmth"]
+        warm = ~(warmth < self.config.gate_threshold)  # NaN is asked: it must not pass for cold
         answers = texts.heads["queries"].shape[1]
         scores = np.full((*warm.shape, answers), self.config.gate_score, np.float32)
         boxes = np.zeros((*warm.shape, answers, 4), np.float32)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import mapbox_earcut
 import numpy as np
 from numpy.typing import NDArray
 
@@ -159,6 +158,8 @@ def slab(outline: Array, holes: Sequence[Array], height: float, bevel: float) ->
 
     It is open below and in its ``holes`` (outlines as of ``ring``): what is seen in a hole is a shape of its own.
     """
+    import mapbox_earcut  # what asks about pictures, as training does, renders none
+
     centre = outline.mean(0)
     shrink = 1 - bevel / np.maximum(np.linalg.norm(outline - centre, axis=1, keepdims=True), 1e-9)
     inner = centre + (outline - centre) * shrink

@@ -215,9 +215,12 @@ def model_inputs(batch: Batch, config: SimVGConfig, device: torch.device, answer
         "image_index": _on(batch.image_index, device),
     }
     if answers:
-        inputs["labels"] = [{"boxes": _on(boxes, device)} for boxes in batch.boxes]
+        # they go to the device all at once, where they are padded
+        inputs["labels"] = [{"boxes": torch.from_numpy(boxes)} for boxes in batch.boxes]
         if batch.dense:
-            inputs["dense_labels"] = [{name: _on(one, device) for name, one in dense.items()} for dense in batch.dense]
+            inputs["dense_labels"] = [
+                {name: torch.from_numpy(one) for name, one in dense.items()} for dense in batch.dense
+            ]
     return inputs
 
 

