@@ -128,8 +128,8 @@ def require_near(header: FrameHeader, now_ns: int) -> None:
     for name, ns in (("captured_ns", header.captured_ns), ("published_ns", header.published_ns)):
         if abs(ns - now_ns) > MAX_CLOCK_ERROR_S * 1_000_000_000:
             raise BadFrameMessage(
-                f"{name} says {utc_from_ns(ns):%Y-%m-%d %H:%M} UTC, {abs(ns - now_ns) / 86_400e9:.0f} days away from now; "
-                "set the clock of the camera's machine",
+                f"{name} says {utc_from_ns(ns):%Y-%m-%d %H:%M} UTC, {abs(ns - now_ns) / 86_400e9:.0f} days away from "
+                "now; set the clock of the camera's machine",
                 reason="bad_header",
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,19 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 5
 """Frames in a row that the model fails on before the fault is taken to be the model's, not the frames'."""
+
+
+NO_NUMBER = "the model gave no number (NaN or infinity)"
+
+
+def in_numbers(finding: Finding) -> Finding:
+    """The finding; unknown where its score or boxes are no numbers, whatever engine they came from."""
+    numbers = [*finding.box_scores, *(side for box in finding.boxes for side in box)]
+    if finding.score is not None:
+        numbers.append(finding.score)
+    if all(map(math.isfinite, numbers)):
+        return finding
+    return Finding(State.UNKNOWN, None, reason=NO_NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,8 @@ class Scorer:
                 texts.append(sorted(words))
         frames, views, pairs = self.asked
         self.asked = (frames + len(batch), views + len(pixels), pairs + sum(map(len, texts)))
-        found = self._engine.ground(pixels, texts) if pixels else []
+        answered = self._engine.ground(pixels, texts) if pixels else []
+        found = [{text: in_numbers(finding) for text, finding in row.items()} for row in answered]
         answers = []
         for number, question in enumerate(batch):
             if problems[number] is not None:

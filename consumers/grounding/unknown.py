@@ -16,8 +16,10 @@ SAID = {
     "frozen": "is frozen",
     "stale": "is stale",
     "too_small": "is too small",
+    "no_number": "gave no number",
 }
-"""Short name of a reason → words that stand in its sentence; see `simvg_core.quality` and :mod:`.vision`."""
+"""Short name of a reason → words that stand in its sentence; see `simvg_core.quality`, `simvg_core.answers`,
+:mod:`.vision` and :mod:`.scoring`."""
 
 OTHER = "other"
 

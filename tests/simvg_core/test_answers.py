@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simvg_core.answers import assemble, overlaps
+from simvg_core.answers import NO_NUMBER, Grounding, assemble, overlaps
 
 
 def _greedy(boxes: np.ndarray, scores: np.ndarray, max_iou: float | None) -> list[int]:
@@ -21,6 +21,20 @@ def test_no_texts_and_no_frames() -> None:
     floor = np.zeros((1, 0, 1), np.float32)
     assert assemble(np.zeros((2, 0, 3), np.float32), np.zeros((2, 0, 3, 4)), [(9, 9)] * 2, floor, 0.3) == [[], []]
     assert assemble(np.zeros((0, 0, 3), np.float32), np.zeros((0, 0, 3, 4)), [], floor, None) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["score", "box"])
+def test_answer_that_is_no_number_is_unknown_alone(value: float, where: str) -> None:
+    """One number of one text that is none makes that text unknown in that frame, not absent, and no other."""
+    scores = np.full((2, 3, 2), 0.9, np.float32)
+    boxes = np.full((2, 3, 2, 4), 0.5, np.float32)
+    (scores if where == "score" else boxes[..., 3])[1, 2, 0] = value
+    answers = assemble(scores, boxes, [(10, 10)] * 2, np.full((1, 3, 1), 0.5, np.float32), None)
+    states = [[Grounding.of(answer).state for answer in row] for row in answers]
+    assert states == [["present"] * 3, ["present", "present", "unknown"]]
+    unknown = Grounding.of(answers[1][2])
+    assert (unknown.score, unknown.boxes_xyxy_px, unknown.reason) == (None, (), NO_NUMBER)
 
 
 @pytest.mark.parametrize("max_iou", [None, 0.0, 0.3], ids=["all kept", "none may touch", "some overlap"])

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from simvg_core.answers import NO_NUMBER
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, QueryIndexError, TextError
 from simvg_core.execution import Execution
@@ -65,6 +66,25 @@ def test_frames_resized_on_the_device_get_the_same_answers():
         assert one.state == other.state
         np.testing.assert_allclose(one.scores, other.scores, atol=2e-3)
         np.testing.assert_allclose(one.boxes_xyxy_px, other.boxes_xyxy_px, atol=1.5)
+
+
+@pytest.mark.parametrize("attention", ["standing", "joint"])
+def test_frame_that_gives_no_numbers_is_unknown_alone(attention):
+    """What the model cannot put into numbers is no "absent", and the other frames of the batch have their answers."""
+    model, texts = grounder(attention), ["missing bolt", "red cap"]
+    frames = [picture(seed=i) for i in range(2)]
+    wanted = model.ground(frames[:1], texts)[0]
+    prepared = model.processor.frames
+
+    def spoilt(given):
+        inputs = prepared(given)
+        inputs.pixel_values[1] = float("nan")
+        return inputs
+
+    model.processor.frames = spoilt
+    first, second = model.ground(frames, texts)
+    assert all(close(one, other) for one, other in zip(first, wanted, strict=True))
+    assert {(one.state, one.score, one.reason) for one in second} == {("unknown", None, NO_NUMBER)}
 
 
 def test_boxes_lie_in_the_frame_best_first():

@@ -8,12 +8,16 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from consumers.grounding.decode import decode, image_size
+from consumers.grounding.findings import Finding
+from consumers.grounding.scoring import MAX_FAILURES, NO_NUMBER
 from infra.cloudevents import frame_headers
-from infra.contracts import FrameHeader
+from infra.contracts import FrameHeader, State
 from infra.errors import BadFrameMessage
 from infra.schedule import Schedule
+from tests.consumers.grounding.colour import ColourEngine
 from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line, picture
 
 JPEG = picture()
@@ -141,9 +145,41 @@ def test_corrupted_images_decode_or_are_refused() -> None:
     assert {"decoded", "empty", "not_an_image"} <= outcomes
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        Finding(State.ABSENT, float("nan")),
+        Finding(State.PRESENT, float("inf"), ((0.1, 0.1, 0.2, 0.2),), (0.9,)),
+        Finding(State.PRESENT, 0.9, ((0.1, 0.1, float("nan"), 0.2),), (0.9,)),
+        Finding(State.PRESENT, 0.9, ((0.1, 0.1, 0.2, 0.2),), (float("-inf"),)),
+    ],
+    ids=["score", "endless", "box", "box-score"],
+)
+def test_answers_that_are_no_numbers_are_unknown(line: Line, given: Finding) -> None:
+    """However many frames in a row a model gives NaN or infinity for: they are unknown and counted, not absent, and the
+    worker judges the frames after them."""
+
+    class Overflowing(ColourEngine):
+        def _find(self, view, text):  # type: ignore[no-untyped-def] # as the base class
+            return given if view.min() > 180 else super()._find(view, text)
+
+    line.add("red")
+    camera = line.camera(f"bright-{line.kafka.prefix}")
+    worker = line.start(Overflowing())
+    for _ in range(MAX_FAILURES + 1):
+        camera.send(image=bytes(cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 200, np.uint8))[1]))
+    camera.play("rrr")
+    line.wait_for_alerts("raised")
+    line.wait_for_frames(worker, MAX_FAILURES + 4)
+    assert worker.totals.rejected == {}
+    unknown = [result for told in line.detections() for result in told.results if result.state is State.UNKNOWN]
+    assert {(one.score, one.reason) for one in unknown} == {(None, NO_NUMBER)}
+    labels = {"camera": camera.id, "reason": "no_number"}
+    assert REGISTRY.get_sample_value("simvg_worker_frames_unknown_total", labels) == MAX_FAILURES + 1
+
+
 def test_frame_the_model_fails_on_is_rejected_alone(line: Line, until: Callable[..., None]) -> None:
     """A frame that the model fails on is kept with the error; the other frames of its batch are scored."""
-    from tests.consumers.grounding.colour import ColourEngine
 
     class Choking(ColourEngine):
         def _find(self, view, text):  # type: ignore[no-untyped-def] # as the base class

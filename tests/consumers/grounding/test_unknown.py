@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from consumers.grounding.findings import Finding
+from consumers.grounding.scoring import in_numbers
 from consumers.grounding.unknown import OTHER, SAID, count, expect, kind
 from consumers.grounding.vision import VisionLimits, look
 from infra.contracts import QueryResult, State
+from simvg_core.answers import NO_NUMBER
 from simvg_core.quality import QualityLimits, frame_problem
 from tests.simvg_core.test_quality import Pixels, scene, spoilt
 
@@ -41,6 +44,7 @@ SENTENCES: dict[str, Callable[[], str | None]] = {
     "too_small": lambda: _spoilt(lambda f: f[:8]),
     "frozen": lambda: _seen(*range(10)),
     "stale": lambda: _seen(1, late_s=60),
+    "no_number": lambda: in_numbers(Finding(State.ABSENT, float("nan"))).reason,
 }
 
 
@@ -50,6 +54,11 @@ def test_every_reason_has_its_name(name: str) -> None:
     said = SENTENCES[name]()
     assert said is not None
     assert kind(said) == name
+
+
+def test_a_model_that_says_so_itself_gave_no_number() -> None:
+    """The model's own sentence has the short name of the worker's, which says it of any other engine."""
+    assert kind(NO_NUMBER) == "no_number"
 
 
 def test_reason_that_is_not_known_is_other() -> None:
