@@ -1,6 +1,6 @@
 """What became of every frame.
 
-At any moment: fetched = scored + skipped (by reason) + rejected (by reason) + in flight.
+At any moment, of all cameras and of each: fetched = scored + skipped (by reason) + rejected (by reason) + in flight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SKIPPED = counter("simvg_worker_frames_skipped_total", "frames that were not sc
 _REJECTED = counter(
     "simvg_worker_frames_rejected_total", "messages put on frames-rejected, and why", ("camera", "reason")
 )
-_IN_FLIGHT = gauge("simvg_worker_frames_in_flight", "frames read whose fate is open")
+_IN_FLIGHT = gauge("simvg_worker_frames_in_flight", "frames read whose fate is open", ("camera",))
 
 
 @dataclass(frozen=True)
@@ -55,30 +55,32 @@ class Ledger:
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._open: Counter[tuple[int, int]] = Counter()  # a place is read again after a hand-over to and fro
+        self._in_flight: Counter[str] = Counter()
 
     def fetched(self, camera: str, place: tuple[int, int]) -> None:
         """A message was read; ``place`` is its partition and offset, ``camera`` may be ``unknown``."""
         with self._lock:
             self._open[place] += 1
+            self._in_flight[camera] += 1
             self._fetched[camera] += 1
         _FETCHED.labels(camera).inc()
-        _IN_FLIGHT.inc()
+        _IN_FLIGHT.labels(camera).inc()
 
     def scored(self, camera: str, place: tuple[int, int]) -> None:
         """The model looked at the frame and its results are on their way."""
-        with self._ending(place):
+        with self._ending(camera, place):
             self._scored[camera] += 1
         _SCORED.labels(camera).inc()
 
     def skipped(self, camera: str, place: tuple[int, int], reason: SkipReason) -> None:
         """The frame is not scored."""
-        with self._ending(place):
+        with self._ending(camera, place):
             self._skipped[camera, reason] += 1
         _SKIPPED.labels(camera, reason).inc()
 
     def rejected(self, camera: str, place: tuple[int, int], reason: str) -> None:
         """The message is no frame, or its image cannot be read."""
-        with self._ending(place):
+        with self._ending(camera, place):
             self._rejected[camera, reason] += 1
         _REJECTED.labels(camera, reason).inc()
 
@@ -88,7 +90,7 @@ class Ledger:
             return {camera: (count, self._skipped[camera, reason]) for camera, count in self._fetched.items()}
 
     def totals(self, camera: str | None = None) -> Totals:
-        """The counts of one camera, or of all; in flight is known for all only."""
+        """The counts of one camera, or of all."""
         with self._lock:
             mine = (lambda name: True) if camera is None else (lambda name: name == camera)
             skipped: Counter[str] = Counter()
@@ -102,15 +104,16 @@ class Ledger:
                 sum(count for name, count in self._scored.items() if mine(name)),
                 dict(+skipped),
                 dict(+rejected),
-                self._open.total() if camera is None else 0,
+                sum(count for name, count in self._in_flight.items() if mine(name)),
             )
 
     @contextmanager
-    def _ending(self, place: tuple[int, int]) -> Iterator[None]:
+    def _ending(self, camera: str, place: tuple[int, int]) -> Iterator[None]:
         with self._lock:
             assert self._open[place] > 0, f"frame at {place} ends twice"
             self._open[place] -= 1
+            self._in_flight[camera] -= 1
             if not self._open[place]:
                 del self._open[place]
             yield
-        _IN_FLIGHT.dec()
+        _IN_FLIGHT.labels(camera).dec()

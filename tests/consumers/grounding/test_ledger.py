@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import urllib.request
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
+from consumers.grounding.findings import Finding
+from consumers.grounding.frames import Pixels
 from consumers.grounding.ledger import Ledger, Totals
+from infra.telemetry import start_metrics
 from tests.consumers.grounding.colour import ColourEngine
 from tests.consumers.grounding.conftest import Line
+
+FATES = ("scored", "skipped", "rejected", "in_flight")
 
 fates = st.sampled_from(["open", "scored", "behind", "expired", "corrupt_image"])
 
@@ -32,8 +42,9 @@ def test_every_frame_has_one_fate(frames: list[tuple[str, str]]) -> None:
             ledger.rejected(camera, (0, number), fate)
         elif fate != "open":
             ledger.skipped(camera, (0, number), fate)  # type: ignore[arg-type] # one of the reasons
-        assert ledger.totals().balanced
+        assert ledger.totals().balanced and ledger.totals("a").balanced and ledger.totals("b").balanced
     assert ledger.totals().in_flight == sum(fate == "open" for _, fate in frames)
+    assert ledger.totals("a").in_flight == sum(found == ("a", "open") for found in frames)
     assert ledger.totals("a").fetched == sum(camera == "a" for camera, _ in frames)
 
 
@@ -46,10 +57,65 @@ def test_no_frame_ends_twice() -> None:
         ledger.skipped("a", (0, 1), "behind")
 
 
+def _scraped(port: int) -> dict[str, dict[str, float]]:
+    """Per camera, what /metrics tells of the frames that a worker has read."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found: dict[str, dict[str, float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        name = sample.name.removeprefix("simvg_worker_frames_").removesuffix("_total")
+        if sample.name.startswith("simvg_worker_frames_") and name in (*FATES, "fetched"):
+            counts = found.setdefault(sample.labels["camera"], dict.fromkeys((*FATES, "fetched"), 0.0))
+            counts[name] += sample.value
+    return found
+
+
+def _balanced(counts: dict[str, float]) -> bool:
+    return counts["fetched"] == sum(counts[fate] for fate in FATES)
+
+
+class HeldEngine(ColourEngine):
+    """Answers when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+        self.held.set()
+        self.go.wait(60)
+        return super().ground(views, texts)
+
+
+def test_scraped_sums_match_for_each_camera(line: Line) -> None:
+    """With frames in the model's hands and without: what one camera sent is not made up for by another's."""
+    line.add("red", cameras=("s-1", "s-2"))
+    engine = HeldEngine()
+    worker = line.start(engine, batch_size=2, time_budget=None)
+    sent = {"s-1": 5, "s-2": 2, "s-3": 3}  # nobody watches the last
+    for name, count in sent.items():
+        camera = line.camera(name)
+        for _ in range(count):
+            camera.send("red")
+    line.camera("s-1", "e2").send(image=b"no picture")
+    with start_metrics(0) as metrics:
+        line.until(lambda: worker.totals.fetched == sum(sent.values()) + 1 and engine.held.is_set())
+        for held in (True, False):
+            line.until(lambda: all(_balanced(counts) for counts in _scraped(metrics.port).values()))
+            counts = {name: _scraped(metrics.port)[name] for name in sent}
+            assert [counts[name]["fetched"] for name in sent] == [6, 2, 3]
+            assert held == (sum(one["in_flight"] for one in counts.values()) > 0)
+            engine.go.set()
+            line.wait_for_frames(worker, sum(sent.values()) + 1)
+    assert counts["s-1"]["rejected"] == 1
+    assert [counts[name]["scored"] for name in sent] == [5, 2, 0]
+    assert [counts[name]["skipped"] for name in sent] == [0, 0, 3]
+
+
 def test_sums_match_at_any_moment_under_load(line: Line) -> None:
     """While frames stream in faster than they are scored, every look at the counts finds them balanced."""
     line.add("red")
-    worker = line.start(ColourEngine(seconds_per_batch=0.02), freshness="latest", batch_size=2)
+    worker = line.start(ColourEngine(seconds_per_batch=0.02), freshness="latest", batch_size=2, time_budget=None)
     cameras = [line.camera(f"c-{number}") for number in range(4)]
     sent = 0
     for _ in range(40):
