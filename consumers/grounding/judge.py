@@ -18,6 +18,7 @@ from consumers.grounding.alarm import AlarmState, Sighting, Step, close, pass_ti
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
+from consumers.grounding.episode import RAISED_AGAIN
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
@@ -53,9 +54,16 @@ SILENT_S = 60.0
 
 DEFAULT_LIMITS = CameraLimits()
 
-_ALERTS = counter("simvg_worker_alerts_total", "transitions of alerts, committed", ("camera", "state", "mode"))
+_ALERTS = counter(
+    "simvg_worker_alerts_total",
+    "transitions of alerts, committed; state raised_again: told again by its interval, updated: all that leaves the "
+    "state as it was, such as another object, a shelf, a comment",
+    ("camera", "state", "mode"),
+)
 _LATENCY = histogram(
-    "simvg_worker_alert_latency_seconds", "from the capture of the raising frame to its committed alert", ("camera",)
+    "simvg_worker_alert_latency_seconds",
+    "from the capture of the raising frame to its committed alert, once per alert; not of silent cameras",
+    ("camera",),
 )
 _VISIBLE = histogram("simvg_worker_alert_commit_seconds", "from the decision on an alert to its commit")
 
@@ -274,18 +282,18 @@ class Judge:
             urgent=bool(live),
             ended=tuple(alert.id for alert in live if alert.state is AlertState.CLOSED),
             size=sum(len(one.value or b"") for one in evidence),
-            committed=lambda: self._tell(alerts, decided_ns),
+            committed=lambda: self._tell(alerts, decided_ns, on_frame=offset is not None),
         )
         self._outbox.put(work)
 
-    def _tell(self, alerts: Iterable[tuple[Alert, str]], decided_ns: int) -> None:
-        """Alerts that are committed now."""
+    def _tell(self, alerts: Iterable[tuple[Alert, str]], decided_ns: int, *, on_frame: bool) -> None:
+        """Alerts that are committed now; ``on_frame``: a frame brought them, not time alone."""
         now_ns = self._clock_ns()
         for alert, mode in alerts:
-            _ALERTS.labels(alert.camera, alert.state, mode).inc()
+            _ALERTS.labels(alert.camera, _what_happened(alert), mode).inc()
             if mode == "live":
                 _VISIBLE.observe((now_ns - decided_ns) / 1e9)
-            if alert.state is AlertState.RAISED and mode == "live":
+            if on_frame and alert.number == 1 and mode == "live":
                 _LATENCY.labels(alert.camera).observe(max(0.0, now_ns / 1e9 - alert.frame.captured_at.timestamp()))
             facts = {"camera": alert.camera, "query": alert.query.id, "alert": alert.id, "mode": mode}
             logger.info("alert %s: %s", alert.state, alert.reason, extra=facts)
@@ -293,7 +301,8 @@ class Judge:
     def _late(self, alert: Alert, picture: Picture) -> Alert:
         """Says in the reason of a raised alert how late it was decided, if it was."""
         late = (self._clock_ns() - picture.frame.header.captured_ns) / 1e9
-        if alert.state is not AlertState.RAISED or late <= LATE_SECONDS:
+        raised_here = alert.state is AlertState.RAISED and alert.frame == picture.frame.place
+        if not raised_here or late <= LATE_SECONDS:
             return alert
         return alert.model_copy(update={"reason": f"{alert.reason}; decided {late:.0f} s after capture"})
 
@@ -320,6 +329,14 @@ class Judge:
             for part, jpeg in pictures.items()
             if jpeg is not None
         ]
+
+
+def _what_happened(alert: Alert) -> str:
+    """The state that the alert has come to with its last transition, or what else that was."""
+    if alert.timeline[-1].note == RAISED_AGAIN:
+        return "raised_again"
+    stayed = len(alert.timeline) > 1 and alert.timeline[-2].state is alert.state
+    return "updated" if stayed else alert.state
 
 
 def _with_evidence(alert: Alert, places: Mapping[str, MessageReference]) -> Alert:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from consumers.grounding.actions import ActionBook
 from consumers.grounding.book import AlarmBook
@@ -59,12 +60,13 @@ class Desk:
         if work.committed is not None:
             work.committed()
 
-    def frame(self, score: float) -> None:
-        """A frame of camera c1, captured now."""
-        at = utc_from_ns(self.now_ns)
+    def frame(self, score: float, late_s: int = 0) -> None:
+        """A frame of camera c1, captured now or so long ago."""
+        captured_ns = self.now_ns - late_s * SECOND
+        at = utc_from_ns(captured_ns)
         header = FrameHeader(
-            id=f"c1/e1/{self.number}", camera="c1", sequence=self.number, epoch="e1", captured_ns=self.now_ns,
-            published_ns=self.now_ns, width=4, height=4,
+            id=f"c1/e1/{self.number}", camera="c1", sequence=self.number, epoch="e1", captured_ns=captured_ns,
+            published_ns=captured_ns, width=4, height=4,
         )  # fmt: skip
         place = FrameReference(topic="frames", partition=0, offset=self.number, sequence=self.number, captured_at=at)
         picture = Picture(Frame(header, place, b"", self.now_ns), np.zeros((4, 4, 3), np.uint8), 0.0)
@@ -162,3 +164,59 @@ def test_alarm_of_an_edited_query_is_left_to_its_end() -> None:
     desk.judge.end(Plan(2, {"q": make_query(revision=2)}), lambda _: 1)
     desk.wait(20)
     assert desk.told() == ["raised", "closed"]
+
+
+def counted(camera: str = "c1") -> dict[str, float]:
+    """How many transitions of each kind, and how many latencies, are told to Prometheus."""
+    found = {"latencies": REGISTRY.get_sample_value("simvg_worker_alert_latency_seconds_count", {"camera": camera})}
+    for state in ("raised", "raised_again", "updated", "acknowledged", "cleared", "closed"):
+        labels = {"camera": camera, "state": state, "mode": "live"}
+        found[state] = REGISTRY.get_sample_value("simvg_worker_alerts_total", labels)
+    return {name: value or 0.0 for name, value in found.items()}
+
+
+def test_latency_is_counted_once_per_alert() -> None:
+    """Neither a comment, nor a shelf, nor an alert that is told again is a late alert, nor a raised one."""
+    before = counted()
+    desk = Desk(make_query(realarm_interval=30.0))
+    desk.wait(1)
+    desk.frame(0.9)
+    desk.act(ActionKind.COMMENT, alert_id=desk.alerts[0].id, comment="seen")
+    until = utc_from_ns(desk.now_ns) + timedelta(seconds=8)
+    desk.act(ActionKind.SHELVE, alert_id=desk.alerts[0].id, until=until)
+    for _ in range(20):
+        desk.wait(2)
+        desk.frame(0.9)
+    desk.act(ActionKind.ACKNOWLEDGE, query_id="q", camera="c1")
+    for score in (0.9, 0.1):
+        desk.wait(2)
+        desk.frame(score)
+    assert desk.told()[:2] == ["raised", "raised comment: seen"]
+    now = counted()
+    assert {name: now[name] - before[name] for name in now} == {
+        "latencies": 1, "raised": 1, "raised_again": 1, "updated": 3, "acknowledged": 1, "cleared": 1, "closed": 1
+    }  # fmt: skip
+
+
+def test_silence_is_an_alert_without_a_latency() -> None:
+    """How long a camera has said nothing is not how late its alert came."""
+    before = counted()
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.wait(20)
+    now = counted()
+    assert [str(alert.state) for alert in desk.alerts] == ["raised"]
+    assert (now["raised"] - before["raised"], now["latencies"] - before["latencies"]) == (1, 0)
+
+
+def test_only_what_is_raised_on_a_late_frame_is_decided_late() -> None:
+    """What operators say of an alert on a late frame was not decided late."""
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.9, late_s=60)
+    desk.act(ActionKind.COMMENT, alert_id=desk.alerts[0].id, comment="seen")
+    desk.now_ns += 100 * SECOND
+    desk.frame(0.9, late_s=60)
+    assert [alert.reason.partition("; ")[2] for alert in desk.alerts] == ["decided 60 s after capture", ""]
+    assert desk.alerts[1].reason == "comment: seen by mia"

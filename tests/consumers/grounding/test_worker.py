@@ -6,6 +6,7 @@ import time
 
 import cv2
 import numpy as np
+from prometheus_client import REGISTRY
 
 from infra.contracts import MessageReference
 from tests.consumers.grounding.colour import ColourEngine
@@ -121,12 +122,20 @@ def test_query_the_model_refuses_does_not_stop_the_others(line: Line) -> None:
 
 
 def test_shadow_query_is_scored_and_raises_nothing(line: Line) -> None:
-    """A query in shadow mode is in the detections and sends no alert."""
+    """A query in shadow mode is in the detections and sends no alert; what it would have sent is counted."""
+    states = ("raised", "cleared", "closed")
+
+    def counted() -> list[float]:
+        labels = ({"camera": "line-1", "state": state, "mode": "shadow"} for state in states)
+        return [REGISTRY.get_sample_value("simvg_worker_alerts_total", one) or 0.0 for one in labels]
+
+    before = counted()
     line.add("red", mode="shadow")
     worker = line.start()
     line.camera().play("rrrr...")
     line.wait_for_frames(worker, 7)
     line.until(lambda: len(line.detections()) == 7)
+    line.until(lambda: counted() == [count + 1 for count in before])
     assert line.alerts() == [] and line.messages("evidence") == []
 
 
