@@ -7,7 +7,7 @@ Labels are ``camera``, ``stage``, ``reason`` and few others; never an unbounded 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,9 +33,15 @@ METRICS: dict[str, MetricInfo] = {}
 """Every metric declared by the modules imported so far, by name."""
 
 
-def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:
-    """A count that only grows; ``name`` ends in ``_total``."""
-    return _declare(name, "counter", help, labels, Counter(name, help, labels), "_total")
+def counter(name: str, help: str, labels: Sequence[str] = (), begin: Iterable[str] = ()) -> Counter:
+    """A count that only grows; ``name`` ends in ``_total``.
+
+    ``begin``: values of the one label whose counts begin at 0, so that the first that happens is seen as one more.
+    """
+    found = _declare(name, "counter", help, labels, Counter(name, help, labels), "_total")
+    for value in begin:
+        found.labels(value)
+    return found
 
 
 def gauge(name: str, help: str, labels: Sequence[str] = ()) -> Gauge:

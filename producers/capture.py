@@ -83,6 +83,8 @@ class Capture:
         self._reconnect = reconnect or Reconnect()
         self._seen = False
         self.fault: str | None = None
+        for count in (metrics.RECONNECTS, metrics.OPEN_FAILURES):
+            count.labels(camera)  # from 0, so that the first is seen as one more
         self._enter(CameraState.CONNECTING)
 
     @property

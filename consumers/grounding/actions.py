@@ -32,7 +32,7 @@ RETRY_SECONDS = 2.0
 CATCH_UP_SECONDS = 10.0
 LOOK_SECONDS = 0.02
 
-_READ = counter("simvg_worker_operator_actions_total", "operators' actions read", ("kind",))
+_READ = counter("simvg_worker_operator_actions_total", "operators' actions read", ("kind",), begin=ActionKind)
 _KEPT = gauge("simvg_worker_operator_actions_kept", "different operators' actions that this worker knows")
 _UNREADABLE = counter(
     "simvg_worker_operator_actions_unreadable_total", "messages on operator-actions that are none; they are skipped"

@@ -21,9 +21,9 @@ from confluent_kafka import TopicPartition
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.offsets import Mark
-from consumers.grounding.work import Outgoing, Work, finishes, reduced, to_reduce
+from consumers.grounding.work import Outgoing, Work, finishes, reduced, tell_reduced, to_reduce
 from infra.contracts import MessageReference
-from infra.errors import BrokerError, BrokerUnavailable, ProducerFenced, TransactionAborted
+from infra.errors import BrokerUnavailable, ProducerFenced, TransactionAborted
 from infra.metrics import counter, gauge, histogram
 from infra.topics import topic_name
 from infra.transactions import Sent, TransactionalPublisher
@@ -44,9 +44,6 @@ HELD_UP_SECONDS = 5.0
 _TRANSACTIONS = counter("simvg_worker_transactions_total", "transactions, committed or aborted", ("outcome",))
 _COMMIT = histogram("simvg_worker_commit_seconds", "from the beginning of a transaction to its commit")
 _DELIVERED = counter("simvg_worker_messages_committed_total", "messages in committed transactions", ("topic",))
-_REDUCED = counter(
-    "simvg_worker_messages_reduced_total", "messages cut down because the broker refused them as they were", ("topic",)
-)
 _FENCED = counter(
     "simvg_worker_fenced_total",
     "times that the broker took this worker for dead, or its producer failed for good, and it went on with a new one",
@@ -305,7 +302,7 @@ class Outbox:
                 self._publisher.discard()
             for slot in to_reduce(refused):
                 cuts[slot] += 1
-                self._tell(*refused[slot])
+                tell_reduced(*refused[slot])
             raise
         for message, _ in sent.values():
             _DELIVERED.labels(message.topic).inc()
@@ -329,13 +326,6 @@ class Outbox:
             sent[slot] = message, one
             topic = topic_name(self._prefix, message.topic)
             self._publisher.send(one, topic, key=message.key, value=message.value, headers=message.headers)
-
-    def _tell(self, message: Outgoing, error: BrokerError) -> None:
-        _REDUCED.labels(message.topic).inc()
-        less = reduced(message)
-        then = "left out" if less is None else f"cut down to {len(less.value or b'')} bytes"
-        key, size = message.key.decode(errors="replace"), len(message.value or b"")
-        logger.error("message is %s: %s", then, error, extra={"topic": message.topic, "key": key, "bytes": size})
 
     def _note_evidence(self, works: list[Work], sent: Mapping[_Slot, tuple[Outgoing, Sent]]) -> None:
         """Remembers where each alert's picture lies, for as long as this worker has the alert."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.work import WRITTEN
 from infra.errors import BrokerError, BrokerUnavailable, TopicMissing
 from infra.kafka import wait_for_broker
 from infra.metrics import gauge
@@ -16,7 +17,7 @@ from infra.transactions import TransactionalPublisher
 
 logger = logging.getLogger(__name__)
 
-NEEDED: Sequence[TopicName] = ("frames", "detections", "alerts", "evidence", "alarm-state", "frames-rejected")
+NEEDED: Sequence[TopicName] = ("frames", *WRITTEN)
 IDLE_SECONDS = 0.1
 BROKER_SECONDS = 5.0
 TOPIC_SECONDS = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -10,7 +11,20 @@ from typing import Any, TypeVar
 from infra.cloudevents import Headers, event_headers, rejected_headers
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, MessageTooLarge
+from infra.metrics import counter
 from infra.topics import TopicName
+
+logger = logging.getLogger(__name__)
+
+WRITTEN: tuple[TopicName, ...] = ("detections", "alerts", "evidence", "alarm-state", "frames-rejected")
+"""What a worker writes."""
+
+_REDUCED = counter(
+    "simvg_worker_messages_reduced_total",
+    "messages cut down or left out because the broker refused them as they were",
+    ("topic",),
+    begin=WRITTEN,
+)
 
 SlotT = TypeVar("SlotT")
 
@@ -121,6 +135,15 @@ def reduced(message: Outgoing) -> Outgoing | None:
         return None
     value = json.dumps(_shortened(content), separators=(",", ":")).encode()
     return replace(message, value=value) if len(value) < len(message.value) else None
+
+
+def tell_reduced(message: Outgoing, error: BrokerError) -> None:
+    """Counts and logs a message that the broker refused, which goes out with less in it, or not at all."""
+    _REDUCED.labels(message.topic).inc()
+    less = reduced(message)
+    then = "left out" if less is None else f"cut down to {len(less.value or b'')} bytes"
+    key, size = message.key.decode(errors="replace"), len(message.value or b"")
+    logger.error("message is %s: %s", then, error, extra={"topic": message.topic, "key": key, "bytes": size})
 
 
 def _shortened(content: Any) -> Any:
