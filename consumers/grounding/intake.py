@@ -7,7 +7,7 @@ from collections.abc import Callable
 from consumers.grounding.frames import Frame
 from consumers.grounding.ledger import SkipReason
 from consumers.grounding.overload import Overload
-from consumers.grounding.pacing import Pacer
+from consumers.grounding.pacing import LookPacer
 from consumers.grounding.plan import Plan
 from consumers.grounding.settings import WorkerSettings
 
@@ -19,7 +19,7 @@ class Intake:
         self._settings = settings
         self._overload = overload
         self._clock_ns = clock_ns
-        self._pacer = Pacer()
+        self._pacer = LookPacer(settings.rate)
 
     def asked(self, frame: Frame, plan: Plan) -> tuple[SkipReason | None, frozenset[str]]:
         """Which queries the frame is to be scored for, or why it is not."""
@@ -28,13 +28,7 @@ class Intake:
             return "no_query", frozenset()
         if self.expired(frame):
             return "expired", frozenset()
-        captured_ns = frame.header.captured_ns
-        if not self._pacer.due((frame.camera,), self._settings.rate, captured_ns):
-            return "rate", frozenset()
-        # Queries of one rate look at the same frames: their views are passed once, and the cost is what was predicted.
-        rates = {look.query.rate for look in looks}
-        now = {rate for rate in rates if self._pacer.due((frame.camera, f"{rate}"), rate, captured_ns)}
-        due = frozenset(look.query.id for look in looks if look.query.rate in now)
+        due = self._pacer.due(frame.camera, looks, frame.header.captured_ns)
         kept = self._overload.keep(frame, plan, due)
         return (None, kept) if kept else ("overload" if due else "rate", kept)
 

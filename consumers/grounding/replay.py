@@ -21,7 +21,7 @@ from consumers.grounding.evidence import jpeg
 from consumers.grounding.findings import Engine
 from consumers.grounding.frames import Frame, Picture, Pixels
 from consumers.grounding.judge import Judge
-from consumers.grounding.pacing import Pacer
+from consumers.grounding.pacing import LookPacer
 from consumers.grounding.plan import Plan
 from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.vision import Sight
@@ -78,7 +78,9 @@ class Replay:
         *,
         limits: Callable[[str], CameraLimits] = lambda camera: CameraLimits(),
         max_pixels: int = 33_177_600,
+        rate: float | None = None,
     ) -> None:
+        """``rate``: frames per second and camera at most, as the worker's setting."""
         self._plan = plan
         self._limits, self._max_pixels = limits, max_pixels
         self._scorer = Scorer(engine)
@@ -92,7 +94,7 @@ class Replay:
             limits=limits,
             clock_ns=lambda: self._now_ns,
         )
-        self._pacer = Pacer()
+        self._pacer = LookPacer(rate)
         self._sights: dict[str, Sight] = {}
         self.tally = Tally()
 
@@ -111,13 +113,11 @@ class Replay:
 
     def _question(self, frame: Frame) -> tuple[Picture, Question] | None:
         header = frame.header
-        looks = tuple(
-            look
-            for look in self._plan.looks(frame.camera)
-            if self._pacer.due((frame.camera, look.query.id), look.query.rate, header.captured_ns)
-        )
+        asked = self._plan.looks(frame.camera)
+        due = self._pacer.due(frame.camera, asked, header.captured_ns)
+        looks = tuple(look for look in asked if look.query.id in due)
         if not looks:
-            self.tally.skip("no_query" if not self._plan.looks(frame.camera) else "rate")
+            self.tally.skip("rate" if asked else "no_query")
             return None
         try:
             pixels = decode(frame.image, width=header.width, height=header.height, max_pixels=self._max_pixels)

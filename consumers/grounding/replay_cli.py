@@ -44,7 +44,7 @@ def replay(
         float | None, typer.Option("--threshold", help="Raise threshold instead of the query's.")
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Another model's folder.")] = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Compare with the alerts that were raised.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Compare with the alerts of then; no video has any.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Also put the alerts on the topic alerts-replay.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per alert transition.")] = False,
     kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
@@ -58,6 +58,11 @@ def replay(
 
     Examples: simvg replay --camera line-1 --from 5m --diff · simvg replay --camera line-1 --video a.mp4 --text "stain"
     """
+    if video is not None and diff:
+        raise SettingsError(
+            "--diff compares kept frames with the alerts that they raised, and a --video file raised none; "
+            "leave one of the two away"
+        )
     flags = {"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix, "redis.url": redis, "model": model}
     settings = load(WorkerSettings, flags=flags, file=config)
     now = datetime.now(UTC)
@@ -82,7 +87,7 @@ def replay(
     console = Console(stderr=as_json)
     for id, why in plan.refused.items():
         console.print(f"[red]{escape(id)} cannot be asked:[/] {escape(why)}", highlight=False)
-    run = Replay(engine, plan, limits=settings.limits_of, max_pixels=settings.max_pixels)
+    run = Replay(engine, plan, limits=settings.limits_of, max_pixels=settings.max_pixels, rate=settings.rate)
     frames = (
         video_frames(video, camera, start_ns=time.time_ns())
         if video is not None

@@ -37,6 +37,20 @@ def test_slowest_rate_looks_again() -> None:
     assert due == [0, 1000, 2000, 3000]
 
 
+@given(st.lists(st.integers(1, 3 * SECOND), min_size=1, max_size=60), st.floats(0.2, 20), st.data())
+def test_who_begins_later_takes_the_same_frames(gaps: list[int], rate: float, data: st.DataObject) -> None:
+    """A restarted worker, or a replay of a part, looks at the frames that were looked at, but for its first span."""
+    times = [sum(gaps[: n + 1]) for n in range(len(gaps))]
+    begin = data.draw(st.integers(0, len(times) - 1))
+    first, second = Pacer(), Pacer()
+    whole = [now for now in times if first.due(("c",), rate, now)]
+    part = [now for now in times[begin:] if second.due(("c",), rate, now)]
+    span = round(1e9 / rate)
+    assert [n for n in part if n // span > times[begin] // span] == [
+        n for n in whole if n // span > times[begin] // span
+    ]
+
+
 @given(st.lists(st.integers(1, 3 * SECOND), max_size=60), st.floats(0.2, 20))
 def test_never_over_the_rate(gaps: list[int], rate: float) -> None:
     """In any stretch there are at most rate × seconds + 2 frames due."""

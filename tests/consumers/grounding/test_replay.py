@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +22,7 @@ from consumers.grounding.replay import Replay, retained_frames, video_frames
 from consumers.grounding.replay_cli import replay
 from consumers.grounding.replay_diff import Episode, compare, episodes
 from consumers.moments import parse_moment
-from infra.contracts import Alert, AlertState, StandingQuery
+from infra.contracts import Alert, AlertState, Delay, StandingQuery
 from infra.errors import CameraError, QueryNotFound, SettingsError
 from infra.queries import QuerySet
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
@@ -97,6 +99,25 @@ def test_a_replay_raises_what_was_raised(line: Line) -> None:
     assert facts == [(one.id, one.state, one.score, one.boxes, one.timeline[-1].at) for one in then]
     assert (run.tally.frames, run.tally.scored) == (24, 24)
     assert {one.verdict for one in compare(episodes(then), episodes(again))} == {"same"}
+
+
+def test_a_replay_scores_the_frames_that_rates_let_through(line: Line) -> None:
+    """The worker's rate and the queries' hold in a replay as they did: what flickers gives the same alerts."""
+    at_once = {"on_delay": Delay(value=1), "off_delay": Delay(value=1), "episodes": "query"}
+    line.add("red", rate=3.0, **at_once)
+    line.add("red", id="red-slow", rate=1.5, **at_once)
+    worker = line.start(rate=4.0)
+    camera, began, chance = line.camera(), time.time_ns(), random.Random(5)
+    for number in range(60):
+        camera.send(*(["red"] if chance.random() < 0.5 else []), captured_ns=began + number * 100_000_000)
+    line.wait_for_frames(worker, 60)
+    line.stop(worker)
+    engine = ColourEngine()
+    run = Replay(engine, make_plan(line.registry.snapshot(), engine), rate=4.0)
+    again = list(run.run(retained_frames(line.kafka, "line-1", start_ns=began, end_ns=2 * began, tally=run.tally)))
+    assert {(one.id, one.state, one.frame) for one in again} == {(a.id, a.state, a.frame) for a in transitions(line)}
+    assert len({one.id for one in again if one.query.id == "red-slow"}) > 1
+    assert (run.tally.scored, run.tally.skipped) == (worker.totals.scored, worker.totals.skipped)
 
 
 def test_only_the_span_and_the_camera_are_replayed(line: Line) -> None:
@@ -181,17 +202,23 @@ def test_the_command_compares(line: Line, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(line.messages("alerts-replay")) == 6
     code, shown = command(line, "--camera", "line-1", "--from", "5m", "--diff", "--threshold", "0.999")
     assert code == 1 and "2 only then" in shown
+    monkeypatch.setenv("SIMVG_RATE", "0.01")
+    code, shown = command(line, "--camera", "line-1", "--from", "5m")
+    monkeypatch.delenv("SIMVG_RATE")
+    assert re.search("24 frames: [12] scored, 2[23] rate", shown)
     code, shown = command(line, "--camera", "line-1", "--from", "5m", "--text", "green", "--json")
     assert code == 0 and shown == ""
     code, shown = command(line, "--camera", "line-1", "--from", "5m", "--query", "q-red", "--json")
     assert [json.loads(text)["state"] for text in shown.splitlines()] == ["raised", "cleared", "closed"] * 2
 
 
-def test_a_query_that_is_not_there_is_named(line: Line) -> None:
-    """A wrong id, or a camera that no query watches, is an error with the remedy."""
+def test_a_question_without_an_answer_is_refused(line: Line) -> None:
+    """A wrong id, a camera that no query watches, nothing to compare with: an error with the remedy."""
     with pytest.raises(QueryNotFound, match="'q-none'"):
         command(line, "--camera", "line-1", "--query", "q-none")
     with pytest.raises(QueryNotFound, match="no standing query watches camera 'line-1'"):
         command(line, "--camera", "line-1")
+    with pytest.raises(SettingsError, match="a --video file raised none; leave one of the two away"):
+        command(line, "--camera", "line-1", "--video", "a.mp4", "--diff")
     with pytest.raises(SettingsError, match="is not before"):
         command(line, "--camera", "line-1", "--from", "1m", "--to", "2m")
