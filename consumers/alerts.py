@@ -11,8 +11,9 @@ from confluent_kafka import Message
 from pydantic import ValidationError
 
 from consumers.reading import read_to_end
+from infra.cloudevents import headers_of
 from infra.contracts import EVENT_TYPES, Alert, MessageReference
-from infra.errors import BadAlertMessage
+from infra.errors import BadAlertMessage, ContractError
 from infra.kafka import follow
 from infra.metrics import counter
 from infra.settings import KafkaSettings
@@ -79,8 +80,8 @@ def read_alerts(
 
 def _read(message: Message) -> Alert | UnreadableAlert:
     try:
-        return parse_alert(message.value(), message.headers())
-    except BadAlertMessage as error:
+        return parse_alert(message.value(), headers_of(message))
+    except ContractError as error:
         _UNREADABLE.inc()
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"

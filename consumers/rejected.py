@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from consumers.reading import read_to_end
 from infra.cloudevents import Headers, headers_of, original_headers
 from infra.contracts import MessageReference
-from infra.errors import BadRejectedMessage
+from infra.errors import BadFrameMessage, BadRejectedMessage
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
@@ -109,7 +109,10 @@ def send_again(kafka: KafkaSettings, chosen: list[Rejected]) -> list[tuple[Rejec
 def _read(message: Message) -> Rejected:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"
-    headers = headers_of(message.headers())
+    try:
+        headers = headers_of(message)
+    except BadFrameMessage:  # nothing of ours: it is shown with what can be read
+        headers = []
     told = {name: value.decode(errors="replace") for name, value in headers if name.startswith("ce_")}
     key: object = message.key() or b""
     return Rejected(

@@ -146,7 +146,7 @@ def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[
         assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"
         place = MessageReference(topic=topic, partition=partition, offset=offset)
         try:
-            header = read_frame(headers_of(message.headers()), camera.encode())
+            header = read_frame(headers_of(message), camera.encode())
             found = Published(place, utc_from_ns(header.captured_ns), header.sequence, header.epoch)
         except BadFrameMessage:  # it is among the rejected ones
             found = Published(place, utc_from_ns(message.timestamp()[1] * 1_000_000))

@@ -6,10 +6,11 @@ attributes. Extension names may hold only lower-case letters and digits, hence `
 
 from __future__ import annotations
 
+import operator
 import re
 import time as clock
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
 from cloudevents.core.exceptions import BaseCloudEventException
@@ -29,6 +30,10 @@ IMAGE_TYPES: tuple[str, ...] = get_args(FrameHeader.model_fields["content_type"]
 MAX_CLOCK_ERROR_S = 366 * 86_400
 """A frame whose times are further from now than a year was stamped by no clock, but by garbage or by one that was never
 set. Clocks that are off by less are the freshness contract's to deal with."""
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16_000
+"""A frame has about a dozen headers of some 400 bytes together; the rest is room for what others add, e.g. tracing."""
 
 _NO_DATA = b""
 _FORMAT = JSONFormat()
@@ -70,10 +75,12 @@ def read_frame(headers: Headers | None, key: bytes | None) -> FrameHeader:
     """What the headers of a message on `frames` say.
 
     Raises:
-        BadFrameMessage: with ``reason`` ``missing_headers`` (no CloudEvents headers at all), ``missing_header`` (one is
-            lacking), ``unknown_version``, ``unknown_type``, ``unknown_content_type``, ``bad_header`` (a value that
-            cannot be read) or ``key_mismatch`` (the key is not the camera).
+        BadFrameMessage: with ``reason`` ``headers_too_large`` (too many, or too many bytes), ``missing_headers`` (no
+            CloudEvents headers at all), ``missing_header`` (one is lacking), ``unknown_version``, ``unknown_type``,
+            ``unknown_content_type``, ``bad_header`` (a value that cannot be read, or is too long) or ``key_mismatch``
+            (the key is not the camera).
     """
+    _require_small(headers or [])
     # Other headers (tracing, for example) are none of our business.
     named = {name.lower(): value for name, value in headers or [] if value is not None}
     raw = {name: value for name, value in named.items() if name.startswith("ce_") or name == "content-type"}
@@ -117,7 +124,7 @@ def read_frame(headers: Headers | None, key: bytes | None) -> FrameHeader:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise BadFrameMessage(
-            f"header {fault['loc'][0]} = {fault.get('input')!r}: {fault['msg']}", reason="bad_header"
+            f"header {fault['loc'][0]} = {fault.get('input')!r:.80}: {fault['msg']}", reason="bad_header"
         ) from error
     _require_times(header)
     return header
@@ -148,8 +155,27 @@ def event_headers(
     return _binary(attributes)
 
 
-def headers_of(found: object) -> Headers:
-    """Headers as the Kafka client gives them (a list of pairs, or None) → ours; a header without a value is empty."""
+# For a name that is no text the client sets an error and still gives a list, with null pointers in it. Python's own
+# shortcut for `message.headers()` does not look for the error and would go on to a crash; a call by name does.
+_checked_headers = operator.methodcaller("headers")
+
+
+class WithHeaders(Protocol):
+    """A message of the Kafka client."""
+
+    def headers(self) -> object: ...
+
+
+def headers_of(message: WithHeaders) -> Headers:
+    """Headers of a message of the Kafka client (a list of pairs, or None) → ours; one without a value is empty.
+
+    Raises BadFrameMessage (``bad_header``): a name is no UTF-8 text. The client must not be asked for the headers of
+    such a message again: it would answer with pointers to nothing.
+    """
+    try:
+        found = _checked_headers(message)
+    except (SystemError, UnicodeDecodeError) as error:
+        raise BadFrameMessage("message has a header whose name is no UTF-8 text", reason="bad_header") from error
     pairs: list[tuple[str, str | bytes | None]] = found if isinstance(found, list) else []
     return [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs]
 
@@ -166,7 +192,8 @@ def rejected_headers(
     """Headers of a message on `frames-rejected`; its value is the original's, byte for byte.
 
     The original's own ``headers`` follow under names that begin with ``original-``, so that it can be sent again as it
-    was; headers of more than 64 kB together are left out, which ``original-headers-left-out`` says in bytes.
+    was; headers of more than 64 kB together, as they lie here, are left out, which ``original-headers-left-out`` says
+    in bytes.
 
     ``reason``: the short label that is also counted; ``error``: what was wrong, with its class if it is an exception.
     The id is made of the original's place, so a frame that is refused twice is recognised.
@@ -197,11 +224,12 @@ def original_headers(headers: Headers) -> Headers:
 _ORIGINAL = "original-"
 _LEFT_OUT = "headers-left-out"
 _MOST_HEADER_BYTES = 64_000
+_LENGTHS = 10  # bytes that the lengths of a header's name and value take at most
 
 
 def _kept_headers(headers: Headers) -> Headers:
     size = sum(len(name) + len(value or b"") for name, value in headers)
-    if size > _MOST_HEADER_BYTES:
+    if size + len(headers) * (len(_ORIGINAL) + _LENGTHS) > _MOST_HEADER_BYTES:
         return [(_ORIGINAL + _LEFT_OUT, str(size).encode())]
     return [(_ORIGINAL + name, value) for name, value in headers]
 
@@ -216,6 +244,16 @@ def _text(name: str, value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadFrameMessage(f"header {name} = {value[:80]!r} is no UTF-8 text", reason="bad_header") from error
+
+
+def _require_small(headers: Headers) -> None:
+    size = sum(len(name) + len(value or b"") for name, value in headers)
+    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise BadFrameMessage(
+            f"message has {len(headers)} headers of {size} bytes together; a frame has at most {MAX_HEADERS} of "
+            f"{MAX_HEADER_BYTES} bytes",
+            reason="headers_too_large",
+        )
 
 
 def _require_times(header: FrameHeader) -> None:
@@ -249,7 +287,8 @@ def _camera(source: str, key: bytes | None) -> str:
     camera = source.removeprefix("/cameras/")
     if key is None or key != camera.encode():
         raise BadFrameMessage(
-            f"key {key!r} of the message is not the camera of its source {source!r}; frames are keyed by camera id",
+            f"key {key!r:.80} of the message is not the camera of its source {source!r:.80}; frames are keyed by "
+            "camera id",
             reason="key_mismatch",
         )
     return camera

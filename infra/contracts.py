@@ -56,10 +56,13 @@ class MessageReference(Contract):
 class FrameHeader(Contract):
     """What the headers of a message on `frames` say of the image in its value."""
 
-    id: str = Field(description="CloudEvents id, unique per camera: `{camera}/{epoch}/{sequence}`")
+    id: str = Field(max_length=200, description="CloudEvents id, unique per camera: `{camera}/{epoch}/{sequence}`")
     camera: Identifier
     sequence: int = Field(ge=0)
-    epoch: str = Field(description="identity of the camera process's numbering; changes when a sequence restarts at 0")
+    epoch: str = Field(
+        max_length=100,
+        description="identity of the camera process's numbering; changes when a sequence restarts at 0",
+    )
     captured_ns: int = Field(gt=0, description="capture time by the source's clock, ns since the epoch, UTC")
     published_ns: int = Field(gt=0, description="hand-over to Kafka by the publisher's clock, ns since the epoch, UTC")
     width: int = Field(gt=0)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import Message
 
 from consumers.actions import parse_action
+from infra.cloudevents import headers_of
 from infra.contracts import CAMERA_BLIND, ActionKind, OperatorAction
-from infra.errors import BadOperatorAction, BrokerError
+from infra.errors import BrokerError, ContractError
 from infra.kafka import follow, last_offsets
 from infra.metrics import counter, gauge
 from infra.settings import KafkaSettings
@@ -162,9 +163,9 @@ class ActionReader:
         if message.value() is None:
             return  # a tombstone: compaction has nothing more to say of this alert
         try:
-            action = parse_action(message.value(), message.headers())
+            action = parse_action(message.value(), headers_of(message))
             self._book.add(action)
-        except BadOperatorAction as error:
+        except ContractError as error:
             _UNREADABLE.inc()
             logger.warning("message is no operator's action and is skipped: %s", error, extra=_place(message))
             return

@@ -19,7 +19,7 @@ from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
 from consumers.grounding.stalls import Stalls
 from consumers.grounding.work import Outgoing, Work
-from infra.cloudevents import frame_headers, read_frame, require_near
+from infra.cloudevents import Headers, frame_headers, headers_of, read_frame, require_near
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable
 from infra.kafka import Consumer, committed_offsets, subscribe
@@ -183,10 +183,12 @@ class Fetcher:
         if not self._commits.start(partition, offset):
             return
         lease = self._commits.lease(partition)
-        key, value, headers = message.key(), message.value() or b"", message.headers()
+        key, value = message.key(), message.value() or b""
+        headers: Headers = []
         original = MessageReference(topic=self._topic, partition=partition, offset=offset)
         try:
-            header = read_frame(_headers(headers), _bytes(key))
+            headers = headers_of(message)
+            header = read_frame(headers, _bytes(key))
             require_near(header, time.time_ns())
         except BadFrameMessage as error:
             self._ledger.fetched(UNKNOWN_CAMERA, (partition, offset))
@@ -199,7 +201,7 @@ class Fetcher:
                 reason=error.reason,
                 error=error,
                 kind=None,
-                headers=_headers(headers) or [],
+                headers=headers,
             )
             self._put(original, lease, rejected, error.reason)
             self._ledger.rejected(UNKNOWN_CAMERA, (partition, offset), error.reason)
@@ -355,8 +357,3 @@ def _place(frame: Frame) -> tuple[int, int]:
 
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
-
-
-def _headers(headers: object) -> list[tuple[str, bytes]] | None:
-    """Headers as the client gives them: a list of pairs, or none at all."""
-    return headers if isinstance(headers, list) else None

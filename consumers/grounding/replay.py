@@ -173,7 +173,7 @@ def retained_frames(kafka: KafkaSettings, camera: str, *, start_ns: int, end_ns:
 
 def _frame(message: Message) -> Frame:
     key: object = message.key()
-    header = read_frame(headers_of(message.headers()), key if isinstance(key, bytes) else None)
+    header = read_frame(headers_of(message), key if isinstance(key, bytes) else None)
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None, "a consumed message has a place"
     place = FrameReference(

@@ -123,6 +123,32 @@ def test_unreadable_frame_says_why(headers: Headers | None, key: bytes | None, r
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("headers", "reason", "message"),
+    [
+        (_changed("ce_id", b"x" * 1_000_000), "headers_too_large", "a frame has at most 100 of 16000 bytes"),
+        (_changed("ce_epoch", b"x" * 15_000), "bad_header", "epoch = 'xxx"),
+        (_changed("ce_id", b"x" * 201), "bad_header", "at most 200 characters"),
+        ([*frame_headers(_example()), *[("x", b"")] * 100], "headers_too_large", "has 113 headers"),
+        ([*frame_headers(_example()), ("x" * 16_000, b"")], "headers_too_large", "a frame has at most 100 of 16000"),
+    ],
+    ids=["long-id", "long-epoch", "id-over-its-limit", "many", "long-name"],
+)
+def test_headers_without_end_are_refused_in_few_words(headers: Headers, reason: str, message: str) -> None:
+    """Number and length of headers are bounded, and what is said of them too."""
+    with pytest.raises(BadFrameMessage) as refused:
+        read_frame(headers, b"c1")
+    assert refused.value.reason == reason
+    assert message in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_key_without_end_is_refused_in_few_words() -> None:
+    """A key may be as long as a message; what is said of it may not."""
+    with pytest.raises(BadFrameMessage, match="is not the camera") as refused:
+        read_frame(frame_headers(_example()), b"k" * 1_000_000)
+    assert len(str(refused.value)) < 300
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([n for n, _ in frame_headers(_example())]), st.binary(max_size=30))), st.binary()
 )
@@ -205,3 +231,6 @@ def test_rejected_headers_keep_the_originals() -> None:
     huge = rejected_headers(place, reason="bad_header", error="x", source="/workers", headers=[("a", bytes(70_000))])
     assert original_headers(huge) == []
     assert dict(huge)["original-headers-left-out"] == b"70001"
+    many = rejected_headers(place, reason="bad_header", error="x", source="/workers", headers=[("a", b"")] * 4000)
+    assert original_headers(many) == []
+    assert dict(many)["original-headers-left-out"] == b"4000"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import confluent_kafka
 import cv2
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from infra.cloudevents import frame_headers
 from infra.contracts import FrameHeader, State
 from infra.errors import BadFrameMessage
 from infra.schedule import Schedule
+from infra.settings import KafkaSettings
+from infra.topics import topic_name
 from tests.consumers.grounding.colour import ColourEngine
 from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line, picture
 
@@ -86,6 +91,43 @@ def test_times_at_the_end_of_the_calendar_stop_nothing(line: Line) -> None:
     line.wait_for_alerts("raised")
     line.wait_for_frames(worker, 7)
     assert worker.totals.rejected == {"bad_header": 4}
+
+
+def nameless(kafka: KafkaSettings) -> None:
+    """Sends a frame with a header whose name is no text, as a client in C can and one in Python cannot."""
+    libraries = list(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka-*"))
+    if not libraries:
+        pytest.skip("librdkafka is not where the Linux wheel has it")
+    lib, said = ctypes.CDLL(str(libraries[0])), ctypes.create_string_buffer(512)
+    for make in (lib.rd_kafka_conf_new, lib.rd_kafka_new, lib.rd_kafka_headers_new):
+        make.restype = ctypes.c_void_p
+    conf = ctypes.c_void_p(lib.rd_kafka_conf_new())
+    assert lib.rd_kafka_conf_set(conf, b"bootstrap.servers", kafka.bootstrap.encode(), said, 512) == 0, said.value
+    producer = ctypes.c_void_p(lib.rd_kafka_new(0, conf, said, 512))
+    given = ctypes.c_void_p(lib.rd_kafka_headers_new(1))
+    lib.rd_kafka_header_add(given, b"\xff\xfe", ctypes.c_ssize_t(2), b"value", ctypes.c_ssize_t(5))
+    topic, value, flags, with_headers = 1, 4, 7, 10  # rd_kafka_vtype_t; flag 2 copies the value
+    facts = (topic, topic_name(kafka.prefix, "frames").encode(), value, JPEG, ctypes.c_size_t(len(JPEG)))
+    assert lib.rd_kafka_producev(producer, *facts, flags, 2, with_headers, given, 0) == 0
+    assert lib.rd_kafka_flush(producer, 30_000) == 0
+    lib.rd_kafka_destroy(producer)
+
+
+def test_headers_without_end_or_name_stop_nothing(line: Line) -> None:
+    """A megabyte of id, thousands of headers, a name that is no text: kept with the reason, and the worker goes on."""
+    line.add("red")
+    worker = line.start()
+    camera = line.camera()
+    camera.play("r")
+    camera.raw(JPEG, list((dict(headers()) | {"ce_id": b"x" * 1_000_000}).items()))
+    camera.raw(JPEG, [*headers(), *[(f"h{n}", b"") for n in range(3000)]])
+    camera.raw(JPEG, list((dict(headers()) | {"ce_epoch": b"e" * 101}).items()))
+    nameless(line.kafka)
+    camera.play("rr")
+    line.wait_for_alerts("raised")
+    line.wait_for_frames(worker, 7)
+    assert worker.totals.rejected == {"headers_too_large": 2, "bad_header": 2}
+    assert [kept for _, _, kept, _ in line.messages("frames-rejected")] == [JPEG] * 4
 
 
 def test_hundred_broken_frames_leave_no_gap(line: Line) -> None:
