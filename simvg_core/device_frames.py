@@ -43,11 +43,11 @@ class DeviceFrames:
         return ((out - self._mean) / self._std).flip(1)
 
     def _uploaded(self, frames: list[Frame]) -> Tensor:
-        stacked = torch.from_numpy(np.stack(frames))
-        if self.device.type == "cuda":
-            # from pinned memory the copy runs beside what the GPU does
-            return stacked.pin_memory().to(self.device, non_blocking=True)
-        return stacked.to(self.device)
+        # from pinned memory the copy to a GPU runs beside what it does
+        stacked = torch.empty((len(frames), *frames[0].shape), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        for row, frame in zip(stacked.numpy(), frames, strict=True):
+            np.copyto(row, frame)
+        return stacked.to(self.device, non_blocking=True)
 
     def _resized(self, frames: Tensor) -> Tensor:
         """(b, H, W, 3) uint8 → (b, 3, S, S) float32 grey levels, whole numbers."""

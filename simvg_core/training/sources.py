@@ -53,8 +53,9 @@ class LineSource:
         grammar = Grammar(max_targets=settings.max_targets, color_there=settings.color_there)
         self.make: Callable[[Any], Batch] = _Make(
             [
-                BatchMaker(one, config, settings.augmentation, grammar, settings.queries, settings.seed)
-                for one in self.sets
+                # a set that is named twice is shown and asked about in two ways
+                BatchMaker(one, config, settings.augmentation, grammar, settings.queries, settings.seed + 1000 * place)
+                for place, one in enumerate(self.sets)
             ]
         )
 
