@@ -32,6 +32,11 @@ TOPIC_NAMES: tuple[TopicName, ...] = get_args(TopicName)
 MAX_MESSAGE_BYTES = 4_000_000
 """Largest message the broker takes on topics that carry images; a 4K JPEG of high quality stays under it."""
 
+MAX_REJECTED_BYTES = 4_194_304
+"""The same of `frames-rejected`: the largest frame there is, with what was wrong with it and the headers it came with
+(see :func:`infra.cloudevents.rejected_headers`) around it. Also the broker's own limit, in infra/kafka and
+docker-compose.yml."""
+
 _MINUTE, _DAY = 60_000, 86_400_000
 _ADMIN_TIMEOUT_S = 15.0
 _SPREAD_S = 1.0  # a topic that was created this long ago is known to every broker
@@ -61,7 +66,7 @@ class TopicState:
 
 
 def _delete(
-    *, ms: int, bytes_per_partition: int, segment_bytes: int = 64_000_000, images: bool = False
+    *, ms: int, bytes_per_partition: int, segment_bytes: int = 64_000_000, message_bytes: int | None = None
 ) -> dict[str, str]:
     config = {
         "cleanup.policy": "delete",
@@ -69,7 +74,7 @@ def _delete(
         "retention.bytes": str(bytes_per_partition),
         "segment.bytes": str(segment_bytes),
     }
-    return config | ({"max.message.bytes": str(MAX_MESSAGE_BYTES)} if images else {})
+    return config if message_bytes is None else config | {"max.message.bytes": str(message_bytes)}
 
 
 def _compact(*, and_delete_after_ms: int | None) -> dict[str, str]:
@@ -90,14 +95,15 @@ TOPICS: dict[TopicName, TopicSpec] = dict(
             "frames",
             "encoded images, keyed by camera",
             # Closed segments are what retention deletes: roll them every minute so that "10 minutes" is meant.
-            _delete(ms=10 * _MINUTE, bytes_per_partition=1_000_000_000, images=True) | {"segment.ms": str(_MINUTE)},
+            _delete(ms=10 * _MINUTE, bytes_per_partition=1_000_000_000, message_bytes=MAX_MESSAGE_BYTES)
+            | {"segment.ms": str(_MINUTE)},
         ),
         _spec("detections", "what was found on each frame", _delete(ms=3 * _DAY, bytes_per_partition=1_000_000_000)),
         _spec("alerts", "transitions of alerts, keyed by alert id", _compact(and_delete_after_ms=28 * _DAY)),
         _spec(
             "evidence",
             "the frame and the crop of each alert",
-            _delete(ms=28 * _DAY, bytes_per_partition=2_000_000_000, images=True),
+            _delete(ms=28 * _DAY, bytes_per_partition=2_000_000_000, message_bytes=MAX_MESSAGE_BYTES),
         ),
         _spec(
             "operator-actions",
@@ -109,7 +115,7 @@ TOPICS: dict[TopicName, TopicSpec] = dict(
         _spec(
             "frames-rejected",
             "messages that could not be read as frames, as they were",
-            _delete(ms=7 * _DAY, bytes_per_partition=200_000_000, images=True),
+            _delete(ms=7 * _DAY, bytes_per_partition=200_000_000, message_bytes=MAX_REJECTED_BYTES),
         ),
         _spec(
             "alerts-replay",
@@ -290,6 +296,7 @@ def delete_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
+    "MAX_REJECTED_BYTES",
     "TOPICS",
     "TOPIC_NAMES",
     "BrokerError",

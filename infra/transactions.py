@@ -16,7 +16,7 @@ from infra.contracts import MessageReference
 from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, ProducerFenced, TransactionAborted
 from infra.kafka_client import AWAY, DENIED, client_config, translate
 from infra.settings import KafkaSettings
-from infra.topics import MAX_MESSAGE_BYTES
+from infra.topics import MAX_MESSAGE_BYTES, MAX_REJECTED_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ class TransactionalPublisher:
         self._config = client_config(kafka, client_id=client_id) | {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(timeout_s * 1000),
-            "message.max.bytes": max_message_bytes + 64_000,
+            # Room for key, headers and record framing, of which a rejected frame has most.
+            "message.max.bytes": max(max_message_bytes, MAX_REJECTED_BYTES) + 64_000,
             "queue.buffering.max.kbytes": 512_000,
             # The next transaction may begin before the markers of the last one are written; the broker then asks to
             # come back, and the default of 100 ms would be most of a commit's time.

@@ -14,6 +14,7 @@ import yaml
 from consumers.grounding.settings import WorkerSettings
 from infra.kafka_libs import KAFKA_DIR, POM
 from infra.settings import DEFAULT_KAFKA_PORT, DEFAULT_REDIS_PORT, RoleSettings, dotted_names, environment_name
+from infra.topics import MAX_REJECTED_BYTES, TOPICS
 from producers.settings import CameraSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,6 +45,13 @@ def test_broker_is_tuned_as_the_local_one() -> None:
     named = {key.removeprefix("KAFKA_").replace("_", ".").lower(): value for key, value in environment.items()}
     composed = {key: value for key, value in named.items() if not key.startswith((*_OWN, "heap.opts"))}
     assert composed == local
+
+
+def test_broker_takes_the_largest_message_of_any_topic() -> None:
+    """What the topics allow, the broker and its replicas allow too."""
+    limits = [int(spec.config.get("max.message.bytes", 0)) for spec in TOPICS.values()]
+    assert max(limits) == MAX_REJECTED_BYTES
+    assert {_properties()[f"{name}.max.bytes"] for name in ("message", "replica.fetch")} == {str(MAX_REJECTED_BYTES)}
 
 
 def test_broker_is_of_the_same_version() -> None:

@@ -21,7 +21,7 @@ from infra.contracts import FrameHeader, State
 from infra.errors import BadFrameMessage
 from infra.schedule import Schedule
 from infra.settings import KafkaSettings
-from infra.topics import topic_name
+from infra.topics import MAX_MESSAGE_BYTES, topic_name
 from tests.consumers.grounding.colour import ColourEngine
 from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line, picture
 
@@ -128,6 +128,22 @@ def test_headers_without_end_or_name_stop_nothing(line: Line) -> None:
     line.wait_for_frames(worker, 7)
     assert worker.totals.rejected == {"headers_too_large": 2, "bad_header": 2}
     assert [kept for _, _, kept, _ in line.messages("frames-rejected")] == [JPEG] * 4
+
+
+def test_largest_frame_there_is_keeps_its_bytes(line: Line) -> None:
+    """What just fits on `frames` fits on `frames-rejected` too, with its headers and the reason around it."""
+    line.add("red")
+    worker = line.start()
+    note = ("note", b"n" * 60_000)
+    value = JPEG + bytes(MAX_MESSAGE_BYTES - len(note[1]) - len(JPEG) - 500)
+    line.camera().raw(value, [*headers(), note])
+    with pytest.raises(AssertionError, match="too large"):
+        line.camera("line-2").raw(value + bytes(1_000), [*headers(), note])
+    line.wait_for_frames(worker, 1)
+    line.until(lambda: line.messages("frames-rejected"))
+    ((_, _, kept, told),) = line.messages("frames-rejected")
+    assert kept == value
+    assert told["original-note"] == note[1]
 
 
 def test_hundred_broken_frames_leave_no_gap(line: Line) -> None:
