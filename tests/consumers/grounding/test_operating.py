@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.grounding.alarm import MAX_LATCHED, AlarmState, Phase, Sighting, act, close, step
+from consumers.grounding.alarm import MAX_LATCHED, AlarmState, Phase, Sighting, act, step
 from infra.contracts import (
     Action,
     ActionKind,
@@ -269,11 +269,14 @@ drawn_actions = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.int
 @settings(deadline=None, max_examples=60)
 @given(marks, queries, drawn_actions)
 def test_every_alert_has_one_life(marks: str, query: StandingQuery, drawn: list[tuple[int, int, int]]) -> None:
-    """Whatever comes: an alert begins raised, is never touched after its close, and is closed once the query goes."""
+    """Whatever comes: an alert begins raised, is never touched after its close, and is closed by the alarm itself once
+    the condition is gone for long enough and somebody has seen it."""
     if not marks:
         return
-    alerts, state = play(marks, query, scripted(drawn, marks, query))
-    alerts += close(state, at=at(len(marks)), reason="the query was removed").alerts
+    calm = ("-" if query.expect == "absent" else "1") * 5
+    seen = action(ActionKind.ACKNOWLEDGE, len(marks) + len(calm), query_id="q")
+    alerts, state = play(marks + calm * 2, query, [*scripted(drawn, marks, query), seen])
+    assert state.alerts == ()
     lives: dict[str, list[Alert]] = {}
     for alert in alerts:
         lives.setdefault(alert.id, []).append(alert)
