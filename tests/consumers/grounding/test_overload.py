@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from prometheus_client import REGISTRY
 
+from benchmarks.overload import MAX_TIMES
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
 from infra.contracts import Severity
@@ -21,6 +23,11 @@ from tests.consumers.grounding.conftest import Line, TestCamera
 FPS = 5
 VIEW_SECONDS = 0.009
 """With 33 views of one camera and 32 of another at 5 frames/s: 2.9 seconds of work per second."""
+
+ON_DELAY = 3
+BATCH = 2
+WAIT = math.ceil(BATCH * 33 * VIEW_SECONDS * FPS)
+"""Frames that come while a batch in which nothing is left out is with the model: so long a frame may have to wait."""
 
 
 class SlowEngine(ColourEngine):
@@ -37,9 +44,11 @@ def running(cameras: Sequence[TestCamera], colours: list[str]) -> Iterator[None]
     stop = threading.Event()
 
     def publish() -> None:
-        while not stop.wait(1 / FPS):
+        next_at = time.monotonic()
+        while not stop.wait(max(0.0, next_at - time.monotonic())):
             for camera in cameras:
                 camera.send(*colours)
+            next_at += 1 / FPS  # whatever sending takes
 
     thread = threading.Thread(target=publish)
     thread.start()
@@ -66,20 +75,25 @@ def test_critical_queries_keep_their_looks_and_the_loss_is_reported(line: Line) 
     line.add("red", id="stop", severity="critical", cameras=("line-1",))
     line.add("green", id="look", severity="low", tiles=(8, 4))
     colours: list[str] = []
+
+    def told_of(camera: str) -> set[str]:
+        return {run.reason for found in line.detections() if found.camera == camera for run in found.skipped}
+
     cameras = [line.camera("line-1"), line.camera("line-2")]
-    worker = line.start(SlowEngine(), freshness="latest", batch_size=2, report_ttl_s=1.5)
+    worker = line.start(SlowEngine(), freshness="latest", batch_size=BATCH, report_ttl_s=1.5)
     with running(cameras, colours):
-        line.until(lambda: (load := load_of(line)) is not None and load.sampling, 60)
+        line.until(lambda: (load := load_of(line)) and load.sampling and load.cost > 2 * load.budget, 60)
         begun = time.time()
         colours.append("red")
         line.until(line.alerts, 60)
         load = load_of(line)
+        line.until(lambda: "overload" in told_of("line-2"), 60)
     line.until(lambda: worker.totals.in_flight == 0)
-    assert load is not None and load.cost > 2 * load.budget and set(load.sampling) == {Severity.LOW}
+    assert load is not None and set(load.sampling) == {Severity.LOW}
     assert load.cameras.keys() == {"line-1", "line-2"}
     (raised,) = line.alerts()
     assert raised.query.id == "stop" and str(raised.state) == "raised"
-    assert raised.frame.sequence - raised.onset.sequence <= 3 * FPS
+    assert raised.frame.sequence - raised.onset.sequence <= MAX_TIMES * (ON_DELAY - 1) + WAIT
     asked = Counter[str]()
     for found in line.detections():
         if found.frame.captured_at.timestamp() > begun and found.camera == "line-1":
@@ -87,7 +101,6 @@ def test_critical_queries_keep_their_looks_and_the_loss_is_reported(line: Line) 
     assert asked["stop"] > 2 * asked["look"]
     assert shed("line-1", "look") > 0 and shed("line-2", "look") > 0
     assert shed("line-1", "stop") == 0
-    told = {run.reason for found in line.detections() if found.camera == "line-2" for run in found.skipped}
     totals = worker.totals
-    assert totals.skipped["overload"] > 0 and "overload" in told
+    assert totals.skipped["overload"] > 0
     assert totals.balanced and totals.fetched == sum(camera.sequence for camera in cameras)
