@@ -12,8 +12,11 @@ __all__ = ["line"]
 
 @pytest.mark.timeout(300)
 def test_broken_inputs_are_counted_and_kept(line: Line) -> None:  # the fixture of that name
-    """No crash, no stuck partition: each input has one fate, refused ones are kept, good ones are judged."""
+    """No crash, no stuck partition, no thread that ended: each input has one fate, refused frames are kept, readable
+    actions and good queries hold, good frames are judged."""
     outcome = run_fuzz(line, 400, seed=1)
     assert outcome.fault is None, outcome
     assert outcome.rejected > 100
-    assert outcome.scored > outcome.good_sent
+    assert outcome.scored > outcome.good_sent and outcome.unknown > 0
+    assert outcome.actions_read > 0 and outcome.actions_refused > 0
+    assert outcome.queries_used > 0 and outcome.queries_refused > 0
