@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
-from consumers.grounding.worker import Worker
+from consumers.grounding.worker import DELIVERIES, THREADS, Worker
 from infra.health import BrokerProbe
+from infra.metrics import gauge
 from infra.settings import KafkaSettings
 
 STANDBY_SECONDS = 15.0
 """A member of the group that holds no partition after this time is taken to stand by: others hold them all."""
+
+_THREAD_UP = gauge(
+    "simvg_worker_thread_up",
+    "1 while a thread of the worker runs and moves, or waits for Kafka, else 0; see /livez",
+    ("thread",),
+)
 
 
 class Vitals:
@@ -25,6 +33,12 @@ class Vitals:
     def attach(self, worker: Worker) -> None:
         """The worker, once its model is loaded."""
         self._worker = worker
+
+        def up(thread: str) -> float:
+            return float(worker.threads()[thread] is None)
+
+        for name in (*THREADS, DELIVERIES):
+            _THREAD_UP.labels(name).set_function(partial(up, name))
 
     def health(self) -> str | None:
         """What is wrong, in words, or None."""

@@ -52,6 +52,7 @@ TICK_SECONDS = 0.5
 
 THREADS = ("poll loop", "feeder", "device", "query follower", "operator actions", "reporter", "overload")
 """Whose pulse a worker's health feels; that of the deliveries is what :attr:`Worker.backed_up` says."""
+DELIVERIES = "deliveries"
 
 _BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 _MODEL_FAILURES = counter("simvg_worker_model_failures_total", "frames that the model failed on")
@@ -184,7 +185,7 @@ class Worker:
         excused["operator actions"] = self.acknowledging is not None
         stops = self._stop.is_set()
         delivers = stops or not self._started or not self._outbox.ended
-        return self.pulses.checks(excused, THREADS if stops else ()) | {"deliveries": None if delivers else ENDED}
+        return self.pulses.checks(excused, THREADS if stops else ()) | {DELIVERIES: None if delivers else ENDED}
 
     def health(self) -> str | None:
         """What is wrong, in words, or None."""

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.vitals import STANDBY_SECONDS, Vitals
-from consumers.grounding.worker import THREADS, Worker
+from consumers.grounding.worker import DELIVERIES, THREADS, Worker
 from infra.health import Pulses
 from infra.process import free_port
 from infra.settings import KafkaSettings
@@ -48,7 +48,8 @@ class FakeWorker:
         return self.fault
 
     def threads(self) -> dict[str, str | None]:
-        return self.pulses.checks({"device": self.backed_up is not None})
+        checks = self.pulses.checks({"device": self.backed_up is not None})
+        return dict.fromkeys((*THREADS, DELIVERIES)) | checks
 
 
 def _vitals(clock: Clock, bootstrap: str | None = None) -> tuple[Vitals, FakeWorker]:
@@ -119,11 +120,12 @@ def test_thread_that_ended_is_told(line: Line) -> None:
     assert REGISTRY.get_sample_value("simvg_registry_available") == 1.0
     ended: set[str] = set()
     threads = {"query follower": "query-follower", "operator actions": "operator-actions", "device": "grounder"}
-    for name in ("deliveries", *THREADS[1:]):  # the first is the caller's: with that, the process ends
+    for name in (DELIVERIES, *THREADS[1:]):  # the first is the caller's: with that, the process ends
         _end(threads.get(name, name), line.until)
         ended.add(name)
         assert _wrong(vitals.live()) == _wrong(vitals.ready()) == ended
         assert "has ended" in (vitals.live()[name] or "")
+        assert {name for name in (*THREADS, DELIVERIES) if _up(name) != 1.0} == ended
     assert "has ended" in (vitals.health() or "")
     assert REGISTRY.get_sample_value("simvg_registry_available") == 0.0, "nobody asks Redis any more"
     line.stop(worker)
@@ -132,6 +134,10 @@ def test_thread_that_ended_is_told(line: Line) -> None:
 
 def _moved(worker: Worker) -> set[str]:
     return {name for name in THREADS if worker.pulses.moved(name)}
+
+
+def _up(thread: str) -> float | None:
+    return REGISTRY.get_sample_value("simvg_worker_thread_up", {"thread": thread})
 
 
 def _end(name: str, until: Callable[..., None]) -> None:
