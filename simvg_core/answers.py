@@ -75,12 +75,10 @@ def assemble(
         [frame][text]. Boxes are clipped to the frame; a box without area is dropped. A text of whose scores or boxes
         any is not finite has the score NaN and no boxes.
     """
-    broken = ~(np.isfinite(scores).all(axis=-1) & np.isfinite(boxes_cxcywh).all(axis=(-1, -2)))
+    broken = np.asarray(~(np.isfinite(scores).all(axis=-1) & np.isfinite(boxes_cxcywh).all(axis=(-1, -2))))
     if broken.any():
-        scores, boxes_cxcywh = (
-            np.where(broken[..., None], 0, scores),
-            np.where(broken[..., None, None], 0, boxes_cxcywh),
-        )
+        scores = np.where(broken[..., None], 0, scores)
+        boxes_cxcywh = np.where(broken[..., None, None], 0, boxes_cxcywh)
     size = np.array([[w, h, w, h] for h, w in sizes], np.float32).reshape(-1, 1, 1, 4)
     centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
     pixels = np.minimum(np.maximum(np.concatenate([centre - half, centre + half], axis=-1) * size, 0), size)
