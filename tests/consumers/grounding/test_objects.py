@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from consumers.demo.plan import demo_queries
 from consumers.demo.truth import ClipTruth, Target, read_clip_truth
 from consumers.grounding.alarm import AlarmState, Sighting, step
-from infra.contracts import Alert, Box, Delay, FrameReference, StandingQuery, State, utc_from_ns
+from consumers.grounding.tracks import MAX_STEP
+from infra.contracts import Alert, AlertState, Box, Delay, FrameReference, StandingQuery, State, utc_from_ns
 
 START_NS = 1_764_000_000_000_000_000
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,12 +29,19 @@ Frames = list[list[tuple[float, Box]]]
 
 def run(frames: Frames, *, fps: float, query: StandingQuery = QUERY, skip: frozenset[int] = frozenset()) -> list[Alert]:
     """All transitions for these frames; the frames in ``skip`` never reach the alarm."""
+    return run_at([number / fps for number in range(len(frames))], frames, query=query, skip=skip)
+
+
+def run_at(
+    seconds: Sequence[float], frames: Frames, *, query: StandingQuery, skip: frozenset[int] = frozenset()
+) -> list[Alert]:
+    """As :func:`run`, for frames captured at these seconds."""
     state: AlarmState | None = None
     alerts: list[Alert] = []
     for number, boxes in enumerate(frames):
         if number in skip:
             continue
-        captured = START_NS + round(number * 1e9 / fps)
+        captured = START_NS + round(seconds[number] * 1e9)
         place = FrameReference(
             topic="frames", partition=0, offset=number, sequence=number, captured_at=utc_from_ns(captured)
         )
@@ -157,6 +167,48 @@ def test_one_alert_per_query_where_that_is_asked() -> None:
     query = QUERY.model_copy(update={"episodes": "query"})
     alerts = run(belt([(0.0, 0.5), (-0.5, 0.5)], 0.04, 60), fps=10, query=query)
     assert [str(alert.state) for alert in alerts] == ["raised", "cleared", "closed"]
+
+
+PLATES, APART, LONGEST_GAP = 4, 0.5, 0.4
+gaps = st.lists(st.floats(0.05, LONGEST_GAP), min_size=20, max_size=60)
+off_delays = st.builds(Delay, value=st.integers(2, 4)) | st.builds(
+    lambda value: Delay(value=value, unit="seconds"), st.floats(0.5, 2.0)
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(gaps, st.floats(0.1, 0.7), off_delays, st.data())
+def test_plate_that_is_seen_within_the_off_delay_raises_once(
+    gaps: list[float], speed: float, off_delay: Delay, data: st.DataObject
+) -> None:
+    """Frames at odd times and boxes that are missed now and then, but not for the off-delay nor for further than an
+    object is followed between two looks: no plate is two alerts, and none is open once the belt is empty."""
+    seconds = [sum(gaps[:number]) for number in range(len(gaps) + 1)]
+    rows: Frames = []
+    places: list[dict[int, Box]] = []
+    seen: dict[int, tuple[int, float]] = {}
+    for number, now in enumerate(seconds):
+        boxes = {plate: box_at(speed * now - APART * plate) for plate in range(PLATES)}
+        places.append({plate: box for plate, box in boxes.items() if box is not None})
+        rows.append([])
+        for plate, box in places[-1].items():
+            before, at = seen.get(plate, (number, now))
+            unseen = number - before if off_delay.unit == "frames" else now - at
+            way = (now + LONGEST_GAP - at) * speed
+            if unseen >= off_delay.value or way > MAX_STEP or data.draw(st.integers(0, 3)) > 0:
+                seen[plate] = number, now
+                rows[-1].append((0.95, box))
+    empty = [seconds[-1] + 0.3 * number for number in range(1, 11)]
+    query = QUERY.model_copy(update={"on_delay": Delay(value=2), "off_delay": off_delay})
+    alerts = run_at([*seconds, *empty], [*rows, *([] for _ in empty)], query=query)
+    plates = [
+        plate
+        for alert in raised(alerts)
+        for plate, box in places[alert.frame.sequence].items()
+        if box == alert.boxes[0]
+    ]
+    assert len(plates) == len(raised(alerts)) == len(set(plates))
+    assert {alert.id for alert in alerts if alert.state is AlertState.CLOSED} == {alert.id for alert in alerts}
 
 
 CLIPS = ["demo.json", *(f"pass_{n}.json" for n in range(1, 5))]
