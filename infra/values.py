@@ -13,8 +13,9 @@ LAST_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Every time lies from the first to before the last: a day more or less, or the wall clock of any time zone, can still
 be written as a date."""
 
-MIN_RATE = 0.001
-"""Frames per second; who looks less often than every quarter of an hour or so does not watch."""
+MIN_RATE, MAX_RATE = 0.001, 1000
+"""Frames per second; who looks less often than every quarter of an hour or so does not watch, and no camera sends more
+than the most."""
 
 IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
@@ -44,9 +45,9 @@ def _utc(value: datetime) -> datetime:
 
 
 def _rate(value: float) -> float:
-    if not MIN_RATE <= value < float("inf"):
+    if not MIN_RATE <= value <= MAX_RATE:
         raise ValueError(
-            f"rate {value:g} frames per second is none: give {MIN_RATE:g} or more (1 in {1 / MIN_RATE:.0f} s), "
+            f"rate {value:g} frames per second is none: give {MIN_RATE:g} (1 in {1 / MIN_RATE:.0f} s) to {MAX_RATE}, "
             "or no rate for all frames; a query that is not wanted is paused"
         )
     return value
@@ -54,7 +55,7 @@ def _rate(value: float) -> float:
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
-Rate = Annotated[float, AfterValidator(_rate), Field(json_schema_extra={"minimum": MIN_RATE})]
+Rate = Annotated[float, AfterValidator(_rate), Field(json_schema_extra={"minimum": MIN_RATE, "maximum": MAX_RATE})]
 """Frames per second of capture time."""
 Polygon = tuple[tuple[float, float], ...]
 Time = Annotated[

@@ -90,7 +90,7 @@ _BAD_QUERIES: Changes = (
     *({"changed": at} for at in _ABSURD_TIMES),
     *({"on_delay": {"value": value, "unit": "frames"}} for value in (INFINITE, NAN, -1, 1.5)),
     *({"off_delay": {"value": value, "unit": "seconds"}} for value in (INFINITE, NAN, -1)),
-    *({"rate": value} for value in (1e-320, 0, -1, INFINITE, NAN)),
+    *({"rate": value} for value in (1e-320, 0, -1, 1e300, INFINITE, NAN)),
     *({"raise_threshold": value} for value in (0, 1, NAN, INFINITE)),
     *({"realarm_interval": value} for value in (0, NAN, INFINITE)),
     *({"object_size": value} for value in (0, NAN, 2)),
@@ -108,7 +108,7 @@ _BAD_QUERIES: Changes = (
 _GOOD_QUERIES: Changes = (
     {},
     {"rate": 0.001},
-    {"rate": 1e300},
+    {"rate": 1000},
     {"on_delay": {"value": 1e300, "unit": "seconds"}},
     {"on_delay": {"value": 1e300, "unit": "frames"}, "realarm_interval": 1e300},
     {"object_size": 1e-300, "raise_threshold": 0.02, "clear_threshold": 1e-300},

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.grounding.pacing import Pacer
-from infra.values import MIN_RATE
+from infra.values import MAX_RATE, MIN_RATE
 
 SECOND = 1_000_000_000
 
@@ -28,6 +28,12 @@ def test_clock_set_back_does_not_blind() -> None:
     pacer = Pacer()
     assert pacer.due(("c",), 1.0, 7200 * SECOND)
     assert pacer.due(("c",), 1.0, 3600 * SECOND)
+
+
+def test_fastest_rate_takes_every_frame() -> None:
+    """The highest rate that a query may have leaves out no frame of any camera."""
+    pacer = Pacer()
+    assert all(pacer.due(("c",), MAX_RATE, n * SECOND // 1000) for n in range(50))
 
 
 def test_slowest_rate_looks_again() -> None:

@@ -30,7 +30,7 @@ def test_flags_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.Mo
         ({"device": "gpu"}, "device.*'gpu'"),
         ({"batch_size": 0}, "batch_size.* = 0"),
         ({"worker_id": "a b"}, "'a b' is no valid id"),
-        ({"rate": 0}, "rate 0 frames per second is none: give 0.001 or more"),
+        ({"rate": 0}, "rate 0 frames per second is none: give 0.001 .* to 1000"),
     ],
     ids=["unknown", "freshness", "device", "batch", "id", "rate"],
 )
