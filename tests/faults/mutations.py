@@ -126,7 +126,7 @@ class Mutator:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(f"fuzz {seed}")
-        png = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
+        png = cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes()
         seen = picture(("red", SQUARE))
         self._images = [picture(), seen, seen, BRIGHT, png, png[:40], b"GIF89a\x01\x00\x01\x00", b""]
 
