@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from simvg_core.attention import attend
+from simvg_core.checks import check_pixels
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import ImageError, TextError
+from simvg_core.errors import TextError
 from simvg_core.patches import Embedded, build_patches
 
 Arguments = ParamSpec("Arguments")
@@ -140,12 +141,7 @@ class MultiwayEncoder(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Embedded:
         """Normalised RGB (B, 3, H, W) → tokens (B, P, D) with positions."""
-        expected = (3, self.image_size, self.image_size)
-        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != expected:
-            raise ImageError(
-                f"pixel_values has shape {tuple(pixels.shape)}; this model takes (images, 3, {self.image_size}, "
-                f"{self.image_size}). Resize with SimVGProcessor, or build the model with another image_size."
-            )
+        check_pixels(pixels, self.image_size)
         embedded: Embedded = self.patches(pixels)
         return embedded._replace(tokens=embedded.tokens + self.image_positions.weight[FIRST_POSITION + 1 :])
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from simvg_core.checks import checked_mask
 from simvg_core.encoder import Encoded, MultiwayEncoder, Spans, key_mask
 from simvg_core.errors import ConfigurationError, InputError, TextError
 from simvg_core.grouping import Grouping
@@ -99,7 +100,7 @@ def explain(
         raise InputError(f"{len(pixel_values)} images but {len(input_ids)} texts; pass the image of each text.")
     if len(input_ids) == 0:
         raise TextError("input_ids holds no text; pass at least one.")
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    mask = checked_mask(input_ids, attention_mask, model.config.vocab_size)
     config, encoder = model.config, model.encoder
     branch = config.answer_branch
     with torch.inference_mode(False), torch.enable_grad():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,17 @@ from transformers.utils.generic import ModelOutput
 from simvg_core import asking, initialisation, standing
 from simvg_core.auxiliary import AuxiliaryHeads, dense_loss, existence_loss, heat_map_loss, pointer_loss, turn_loss
 from simvg_core.branches import Answers, DecoderBranch, QueryGenerator, TokenBranch
+from simvg_core.checks import check_labels, checked_grouping, checked_mask
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
-from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
+from simvg_core.errors import ConfigurationError, ImageError, InputError
 from simvg_core.explain import explain as explain_answer
 from simvg_core.gate_head import GateHead
 from simvg_core.grouping import Grouping
 from simvg_core.losses import branch_losses, set_loss
 from simvg_core.matching import Targets
 from simvg_core.positions import grid_positions, valid_cells
+from simvg_core.pretrained import checked
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.words import TEXTS_AT_ONCE
 
@@ -76,6 +78,16 @@ class SimVGForGrounding(PreTrainedModel):
         initialisation.plan(self, config)
         self.post_init()  # type: ignore[no-untyped-call]
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """The model of a folder, in evaluation mode; arguments as in transformers.
+
+        Raises:
+            CheckpointError: weights are missing, truncated, or do not fit config.json (`pretrained.checked`).
+        """
+        model: Self = checked(super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+        return model
+
     def _init_weights(self, module: nn.Module) -> None:
         initialisation.initialise(module, self.config)
 
@@ -106,10 +118,13 @@ class SimVGForGrounding(PreTrainedModel):
                 `loss_weights` names.
 
         Raises:
-            ImageError, TextError, InputError: shapes that do not fit each other or the model.
+            ImageError, TextError, InputError: tensors of a wrong kind, shapes that do not fit each other or the model,
+                ids that are no words of it (looked at on the CPU only).
         """
-        attention_mask = self._checked_mask(input_ids, attention_mask)
-        grouping = self._grouping(pixel_values, input_ids, image_index, labels)
+        attention_mask = checked_mask(input_ids, attention_mask, self.config.vocab_size)
+        grouping = checked_grouping(len(pixel_values), len(input_ids), image_index)
+        if labels is not None:
+            check_labels(labels, len(input_ids))
         branches = self._branches(branches, labels is not None)
         if self.config.attention == "standing":
             encoded = standing.encode(self.encoder, pixel_values, input_ids, attention_mask, grouping)
@@ -207,7 +222,7 @@ class SimVGForGrounding(PreTrainedModel):
 
         Raises:
             ConfigurationError: the model is not in standing attention.
-            TextError: a text without any token.
+            TextError: a text without any token, or ids that are no words of the model.
         """
         if self.config.attention != "standing":
             raise ConfigurationError(
@@ -218,7 +233,7 @@ class SimVGForGrounding(PreTrainedModel):
 
     @torch.no_grad()
     def _compile_texts(self, input_ids: Tensor, attention_mask: Tensor | None) -> CompiledTexts:
-        mask = self._checked_mask(input_ids, attention_mask)
+        mask = checked_mask(input_ids, attention_mask, self.config.vocab_size)
         input_ids, mask = input_ids.to(self.device), mask.to(self.device)
         if len(input_ids):
             longest = int(mask.bool().any(dim=0).nonzero().max()) + 1
@@ -267,40 +282,6 @@ class SimVGForGrounding(PreTrainedModel):
         return out
 
     # -- checks ------------------------------------------------------------------------------------------------
-
-    def _checked_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        if attention_mask is None:
-            return torch.ones_like(input_ids)
-        if attention_mask.shape != input_ids.shape:
-            raise TextError(
-                f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids "
-                f"{tuple(input_ids.shape)}."
-            )
-        if empty := (~attention_mask.bool().any(dim=1)).nonzero().flatten().tolist():
-            raise TextError(f"text {empty[0]} has no real token (attention_mask is all 0); give it at least one word.")
-        return attention_mask
-
-    def _grouping(
-        self,
-        pixel_values: Tensor,
-        input_ids: Tensor,
-        image_index: Tensor | None,
-        labels: Sequence[dict[str, Any]] | None,
-    ) -> Grouping:
-        images, texts = len(pixel_values), len(input_ids)
-        if images == 0:
-            raise ImageError("pixel_values holds no image; pass at least one.")
-        if texts == 0:
-            raise TextError("input_ids holds no text; pass at least one.")
-        if labels is not None and len(labels) != texts:
-            raise InputError(f"{len(labels)} labels for {texts} texts; pass one dict per text, empty boxes for none.")
-        if image_index is None:
-            if images != texts:
-                raise InputError(f"{images} images but {texts} texts; pass image_index to say which belongs to which.")
-            return Grouping.regular(images, 1)
-        if len(image_index) != texts:
-            raise InputError(f"image_index has {len(image_index)} entries for {texts} texts.")
-        return Grouping.of(image_index, images)
 
     def _branches(self, wanted: Sequence[str] | None, with_loss: bool) -> list[str]:
         if wanted is None:

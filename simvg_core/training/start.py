@@ -64,12 +64,13 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[
     """Fills a model from a model folder, or from a file of official SimVG or BEiT-3 weights; tells what came of it.
 
     From BEiT-3 weights only the encoder is filled, and so it is from a model folder when `part` is "encoder": then its
-    picture may have another size, and positions are resized. A model folder may lack layers that this run's model has
-    besides: they keep their start values and are told as "new". Object tokens of another number begin as the mean of
-    those.
+    picture may have another size, and positions are resized. A model folder must be whole, but may lack layers that
+    this run's model has besides: they keep their start values and are told as "new". Object tokens of another number
+    begin as the mean of those.
 
     Raises:
-        CheckpointError: nothing readable there, or made for another model.
+        CheckpointError: nothing readable there, a folder that lacks weights of its own config.json, or made for
+            another model.
     """
     if path.is_dir():
         return _load_folder(model, path, part)
@@ -84,8 +85,8 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[
 
 
 def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, Any]:
+    start = SimVGForGrounding.from_pretrained(path)
     try:
-        start = SimVGForGrounding.from_pretrained(path)
         given, expected = start.state_dict(), model.state_dict()
         # A gate is fitted to the answers of a finished model; of one that is trained on it knows nothing.
         given = {name: value for name, value in given.items() if not name.startswith(_GATE)}

@@ -80,6 +80,59 @@ def test_labels_and_masks_must_fit():
         model.compile_queries(IDS)
 
 
+BOXES = {"boxes": torch.zeros(0, 4)}
+PIXELS = torch.zeros(1, 3, 96, 96)
+KINDS = {
+    "bytes as pixels": ({"pixel_values": PIXELS.byte()}, ImageError, "pixel_values is a uint8 tensor; pass normalised"),
+    "array as pixels": ({"pixel_values": PIXELS.numpy()}, ImageError, "pixel_values is a ndarray; pass normalised"),
+    "numbers as ids": ({"input_ids": IDS.float()}, TextError, "input_ids is a float32 tensor; pass token ids"),
+    "list as ids": ({"input_ids": IDS.tolist()}, TextError, "input_ids is a list; pass token ids"),
+    "a word too many": (
+        {"input_ids": torch.tensor([[0, 200, 2]])},
+        TextError,
+        "input_ids holds 200; this model has words 0 … 199. Use the tokenizer of its own folder",
+    ),
+    "no word": ({"input_ids": torch.tensor([[0, -3, 2]])}, TextError, "input_ids holds -3; this model has words"),
+    "labels without boxes": (
+        {"labels": [{"box": torch.zeros(1, 4)}]},
+        InputError,
+        r"label 0 has no tensor of boxes \(keys \['box'\]\); pass .*\(n, 4\)",
+    ),
+    "boxes as a list": (
+        {"labels": [{"boxes": [0, 0, 1, 1]}]},
+        InputError,
+        r"label 0 has no tensor of boxes \(boxes as a list\)",
+    ),
+    "labels that are none": ({"labels": [torch.zeros(1, 4)]}, InputError, r"label 0 .*\(a float32 tensor\)"),
+    "boxes of five": ({"labels": [{"boxes": torch.zeros(2, 5)}]}, InputError, r"boxes of label 0 have shape \(2, 5\)"),
+    "numbers as index": (
+        {"image_index": torch.zeros(1)},
+        InputError,
+        "image_index is a float32 tensor; pass the image of each text",
+    ),
+}
+
+
+@pytest.mark.parametrize("attention", ["joint", "standing"])
+@pytest.mark.parametrize(("inputs", "error", "message"), KINDS.values(), ids=KINDS)
+def test_tensors_of_a_wrong_kind_are_named(inputs, error, message, attention):
+    """What was given and what to give, not what torch says deep inside."""
+    model = SimVGForGrounding(SimVGConfig.tiny(attention=attention))
+    with pytest.raises(error, match=message):
+        model(**{"pixel_values": PIXELS, "input_ids": IDS, "labels": [BOXES]} | inputs)
+
+
+def test_other_doors_of_the_model_refuse_the_same():
+    """Compiling, explaining and the frame pass."""
+    model = SimVGForGrounding(SimVGConfig.tiny(attention="standing")).eval()
+    with pytest.raises(TextError, match="input_ids holds 200"):
+        model.compile_queries(torch.tensor([[0, 200, 2]]))
+    with pytest.raises(TextError, match="input_ids holds 200"):
+        model.explain(PIXELS, torch.tensor([[0, 200, 2]]))
+    with pytest.raises(ImageError, match="pixel_values is a uint8 tensor"):
+        model.ground_frames(PIXELS.byte(), model.compile_queries(IDS))
+
+
 def test_one_branch_can_run_alone():
     """Asking for the token branch leaves the decoder out, with the same answers."""
     model = SimVGForGrounding(SimVGConfig.tiny()).eval()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
@@ -105,6 +106,26 @@ def test_a_start_of_another_size_is_refused(tmp_path: Path) -> None:
     SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="does not fit the model of this run"):
         load_start(SimVGForGrounding(SimVGConfig.tiny(num_queries=2)), tmp_path)
+
+
+@pytest.mark.parametrize("part", ["all", "encoder"])
+def test_a_start_that_lacks_weights_is_refused(part: str, tmp_path: Path) -> None:
+    """A layer that is missing in the file is no new layer of this run: it would be trained from random numbers."""
+    SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("encoder.layers.1.")}
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"do not fit its config\.json: .*missing_keys.*encoder\.layers\.1\."):
+        load_start(SimVGForGrounding(SimVGConfig.tiny()), tmp_path, part)
+
+
+def test_a_truncated_start_is_refused(tmp_path: Path) -> None:
+    """With the folder and the remedy."""
+    SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"the weights in .* cannot be read .*copy the folder again"):
+        load_start(SimVGForGrounding(SimVGConfig.tiny()), tmp_path)
 
 
 def test_published_models_need_their_tokenizer() -> None:

@@ -1,0 +1,40 @@
+"""Model folders are read whole or not at all: transformers would fill gaps with random numbers and go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simvg_core.errors import CheckpointError, SimVGError
+
+
+def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *args: Any, **kwargs: Any) -> Any:
+    """What transformers' `from_pretrained` gives for `source`, once every weight of the model is known to be in it.
+
+    Args:
+        load: transformers' method, bound to the class; `args` and `kwargs` are passed on.
+
+    Raises:
+        CheckpointError: the weights are missing, truncated, of another size than config.json says, or too few or many.
+    """
+    with_info = kwargs.pop("output_loading_info", False)
+    other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
+    if source is not None and Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
+        raise CheckpointError(f"{source} has no model.safetensors; copy or train the weights.")
+    try:
+        # sizes are told with the other names below, not in an error of their own
+        model, info = load(source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+    except (SimVGError, MemoryError):
+        raise
+    except Exception as error:  # transformers raises many kinds for a broken or foreign file
+        raise CheckpointError(
+            f"the weights in {source} cannot be read ({error}); copy the folder again, or train it anew."
+        ) from error
+    named = {name: sorted(map(str, keys)) for name, keys in info.items() if name.endswith("keys") and keys}
+    if other_shapes:
+        named.pop("mismatched_keys", None)
+    if named:
+        raise CheckpointError(f"the weights in {source} do not fit its config.json: {named}. Train or copy it anew.")
+    return (model, info) if with_info else model
