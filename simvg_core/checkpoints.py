@@ -24,13 +24,13 @@ from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import FIRST_POSITION
-from simvg_core.errors import CheckpointError
+from simvg_core.errors import CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
 
 EMA = "ema_state_dict"
 ENCODER_PREFIX = "vis_enc."
-LISTED = 20  # keys that a message names before it only counts
+LISTED = 20  # keys that a message names before it only counts; `MismatchError.keys` names them all
 HEADS_BY_WIDTH = {768: 12, 1024: 16}
 
 
@@ -43,6 +43,11 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     interpolated: list[str] = field(default_factory=list)
+
+    def wrong(self) -> dict[str, list[str]]:
+        """What does not fit, all of it, by kind."""
+        kinds = {"missing": self.missing, "unexpected": self.unexpected, "other shape": self.mismatched}
+        return {kind: list(names) for kind, names in kinds.items() if names}
 
 
 def read_tensors(path: str | Path, weights: str | None = None) -> dict[str, Tensor]:
@@ -63,7 +68,7 @@ def read_tensors(path: str | Path, weights: str | None = None) -> dict[str, Tens
         raise CheckpointError(f'weights {weights!r} is not known; use "ema" or "plain".')
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; give the path of a checkpoint.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if weights == "ema" and not content.get(EMA):
         raise CheckpointError(f"{path} holds no running average ({EMA}); take its plain weights.")
     for wrapper in (EMA, "state_dict", "model", "module"):
@@ -84,7 +89,16 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
         raise CheckpointError(f"{path} is not a readable safetensors file ({error}); download it again.") from error
 
 
-def _read_torch(path: Path) -> Mapping[str, Any]:
+def read_torch(path: Path, *, remedy: str | None = None, device: torch.device | None = None) -> Mapping[str, Any]:
+    """The dictionary in a torch file, read with `weights_only`.
+
+    Args:
+        remedy: what to do about a file that is refused; None = as fits a published one.
+        device: read its tensors there; None = mapped, on the CPU.
+
+    Raises:
+        CheckpointError: truncated, holding code or other objects, or no dictionary.
+    """
     # Training checkpoints keep their best scores as numpy numbers; these types hold a value and nothing else.
     plain: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
@@ -96,19 +110,22 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
             warnings.catch_warnings(action="ignore"),  # of the pickle protocol; what matters is raised
             torch.serialization.safe_globals([*plain, scalar, (scalar, "numpy.core.multiarray.scalar")]),
         ):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except MemoryError:
+            place = "cpu" if device is None else device
+            content = torch.load(path, map_location=place, weights_only=True, mmap=zipped and device is None)
+    except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # torch raises a dozen kinds for a broken file, KeyError and struct.error among them
         if isinstance(error, pickle.UnpicklingError) and (zipped or pickled):
             raise CheckpointError(
-                f"{path} holds more than tensors and plain containers, and is not opened ({_refused(error)}). Save its "
-                "state_dict as safetensors where it comes from."
+                f"{path} holds more than tensors and plain containers, and is not opened ({_refused(error)}); "
+                f"{remedy or 'save its state_dict as safetensors where it comes from'}."
             ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120] if zipped or pickled else _start_of(path)
-        raise CheckpointError(f"{path} is truncated or not a torch file ({reason}); download it again.") from error
+        again = remedy or "download it again"
+        raise CheckpointError(f"{path} is truncated or not a torch file ({reason}); {again}.") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors.")
+        kind, other = type(content).__name__, remedy or "give another file"
+        raise CheckpointError(f"{path} holds a {kind}, not a dictionary of tensors; {other}.")
     return content
 
 
@@ -238,7 +255,8 @@ def load_official(
     device takes over the tensors themselves, so that nothing is held twice.
 
     Raises:
-        CheckpointError: with `strict`, when a key is missing, unexpected or of another shape; it names them all.
+        MismatchError: with `strict`, when a key is missing, unexpected or of another shape; its message names the first
+            of each kind, its `keys` all.
     """
     report = LoadReport()
     own = model.state_dict()
@@ -275,9 +293,10 @@ def load_official(
     report.missing = sorted(set(report.missing))
     report.unexpected = sorted(key for key in tensors if key not in used and key not in UNUSED_OFFICIAL_KEYS)
     if strict and (report.missing or report.unexpected or report.mismatched):
-        raise CheckpointError(
+        raise MismatchError(
             f"the checkpoint does not fit the model. Missing: {_listed(report.missing)}. Unexpected: "
-            f"{_listed(report.unexpected)}. Other shape: {_listed(report.mismatched)}. Check its size and config."
+            f"{_listed(report.unexpected)}. Other shape: {_listed(report.mismatched)}. Check its size and config.",
+            report.wrong(),
         )
     model.load_state_dict(new, strict=False, assign=take_over)
     return report
@@ -295,7 +314,8 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
     Keys of BEiT-3's own tasks are reported as unexpected and ignored.
 
     Raises:
-        CheckpointError: an encoder weight is missing or of another width, so that the size must be wrong.
+        CheckpointError: no BEiT-3 checkpoint.
+        MismatchError: an encoder weight is missing or of another width, so that the size must be wrong.
     """
     config = model.config
     renamed = {f"{ENCODER_PREFIX}{key}": value for key, value in tensors.items() if key.startswith("beit3.")}
@@ -314,9 +334,10 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
         interpolated.append(patch_key)
     report = load_official(model, renamed, strict=False, encoder_only=True)
     if report.missing or report.mismatched:
-        raise CheckpointError(
+        raise MismatchError(
             f"the BEiT-3 checkpoint does not fit the encoder. Missing: {_listed(report.missing)}. Other shape: "
-            f"{_listed(report.mismatched)}. Check the model size."
+            f"{_listed(report.mismatched)}. Check the model size.",
+            report.wrong(),
         )
     report.unexpected += sorted(key for key in tensors if not key.startswith("beit3."))
     report.interpolated = interpolated

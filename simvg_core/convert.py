@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from simvg_core.checkpoints import (
     ENCODER_PREFIX,
+    LISTED,
     LoadReport,
     config_from_official,
     config_from_tensors,
@@ -23,7 +25,7 @@ from simvg_core.checkpoints import (
     read_tensors,
 )
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError
+from simvg_core.errors import CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.text import XLMRobertaPieces, read_sentencepiece
 
@@ -61,7 +63,8 @@ def convert_official(
             where the token branch still has its start values (a checkpoint of the first training stage).
 
     Raises:
-        CheckpointError: the file, its keys, the tokenizer or `out` do not fit; it names them.
+        CheckpointError: the file, its keys, the tokenizer or `out` do not fit; it names them, and where there are many
+            keys the file OUT-keys.json does.
     """
     _check_out(out)
     tensors = read_tensors(checkpoint, weights)
@@ -78,7 +81,8 @@ def convert_official(
     pieces = _pieces(tokenizer, config, notes)
     with torch.device("meta"):
         model = SimVGForGrounding(config)
-    report = load_official(model, tensors)
+    with _keys_told(out):
+        report = load_official(model, tensors)
     _write(model, pieces, out)
     return Conversion(out, config, report, notes)
 
@@ -110,7 +114,8 @@ def convert_beit3(
     notes = ["Only the encoder has learned anything: train the heads before use."]
     pieces = _pieces(tokenizer, config, notes)
     model = SimVGForGrounding(config)
-    report = load_beit3(model, tensors)
+    with _keys_told(out):
+        report = load_beit3(model, tensors)
     _write(model, pieces, out)
     return Conversion(out, config, report, notes)
 
@@ -201,6 +206,23 @@ def _pieces(tokenizer: Path | None, config: SimVGConfig, notes: list[str]) -> XL
             "read. Check that it is the tokenizer the weights were trained with."
         )
     return pieces
+
+
+@contextmanager
+def _keys_told(out: Path) -> Iterator[None]:
+    """A message too short for all the keys that do not fit is completed by a file beside `out`."""
+    try:
+        yield
+    except MismatchError as error:
+        if max(map(len, error.keys.values())) <= LISTED:
+            raise
+        file = out.with_name(f"{out.name}-keys.json")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(error.keys, indent=1) + "\n")
+        except OSError:
+            raise error from None
+        raise MismatchError(f"{error} {file} names all keys.", error.keys) from error
 
 
 def _check_out(out: Path) -> None:

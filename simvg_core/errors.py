@@ -7,6 +7,7 @@ SimVGError
 │   ├── TextError           a text that is empty after cleaning, or too long
 │   └── QueryIndexError     a standing query that does not exist
 ├── CheckpointError         a weights file that is broken, unsafe, or made for another model
+│   └── MismatchError       its keys or shapes are not the model's; names each
 └── RenderError             the renderer cannot start, was given more than it holds, or a process of it failed
 
 Each message names the bad value and what to do about it.
@@ -41,6 +42,14 @@ class QueryIndexError(InputError, IndexError):
 
 class CheckpointError(SimVGError):
     """A weights file that is broken, unsafe, or made for another model."""
+
+
+class MismatchError(CheckpointError):
+    """A weights file whose keys or shapes are not the model's. `keys`: all of them, by what is wrong."""
+
+    def __init__(self, message: str, keys: dict[str, list[str]]) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class RenderError(SimVGError):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simvg_core.checkpoints import read_torch
 from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -32,6 +33,7 @@ from simvg_core.training.sources import LineSource, Source
 from simvg_core.training.start import load_start, model_config, read_tokenizer
 
 CHECKPOINT = "checkpoint.pt"
+_PARTS = ("model", "ema", "optimizer", "progress")
 
 # A scaled fp16 step that overflows is left out and the scale halved; so many in a row are no accident.
 MAX_OVERFLOWS = 50
@@ -53,6 +55,15 @@ class Progress:
     seconds: float = 0.0
     round_tasks: list[tuple[int, list[str]]] | None = None  # what is left of the current round
     best: float = -1.0
+
+    @classmethod
+    def of(cls, saved: dict[str, Any]) -> Progress:
+        """From `asdict`. Raises TypeError where that made no progress."""
+        progress = cls(**saved)
+        for name in ("step", "epoch"):
+            if not isinstance(value := saved.get(name), int):
+                raise TypeError(f"{name} is {value!r}")
+        return progress
 
 
 class Trainer:
@@ -327,19 +338,24 @@ class Trainer:
         path = self.folder / CHECKPOINT
         if not path.is_file():
             raise CheckpointError(f"{path} does not exist; start the run without --resume.")
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} does not fit this run's settings ({error}).") from error
+        anew = f"to begin anew, remove {self.folder} and leave out --resume"
+        state = read_torch(path, remedy=anew, device=self.device)
+        if lacking := [part for part in _PARTS if not isinstance(state.get(part), dict)]:
+            raise CheckpointError(f"{path} is no checkpoint of a training run: it has no {', '.join(lacking)}; {anew}.")
         saved = state.get("step_size", self.step_size)
         if saved != self.step_size:
             raise CheckpointError(
                 f"{path} was trained with {saved} pictures per step, this run has {self.step_size} (processes × "
                 "batch_size × accumulation); keep the product, or start anew with start_from: its model folder."
             )
-        if state.get("scaler"):
-            self.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state.get("scaler"):
+                self.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress.of(state["progress"])
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} does not fit this run's settings ({error}); resume with those it was begun with, or {anew}."
+            ) from error

@@ -17,7 +17,7 @@ from simvg_core.checkpoints import (
     read_tensors,
 )
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError
+from simvg_core.errors import CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
 
@@ -111,6 +111,15 @@ def test_missing_unexpected_and_misshapen_keys_are_named(model, tensors):
         load_official(model, changed)
     for part in ("head.query_embed.weight", "head.new", r"head.input_cls_proj.bias: (5,) instead of (32,)"):
         assert part in str(caught.value)
+
+
+def test_an_error_names_every_key_however_many(model, tensors):
+    """The message names twenty of a kind and counts the rest, `keys` holds them all."""
+    few = {key: value for key, value in tensors.items() if key.startswith("head.")}
+    with pytest.raises(MismatchError, match=r"Missing: .* and \d+ more\. Unexpected: none") as caught:
+        load_official(model, few)
+    absent = {key for group in official_sources(model.config).values() for key in group} - few.keys()
+    assert caught.value.keys == {"missing": sorted(absent)} and len(absent) > 20
 
 
 def test_another_grid_is_refused(tensors):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import simvg
 from simvg_core.checkpoints import config_from_tensors, load_official, read_tensors
@@ -242,6 +242,21 @@ def test_what_does_not_fit_is_refused(case, refused, command):
     code, text = command(*arguments)
     assert code == 2
     assert message in text
+    assert not out.exists()
+
+
+def test_a_file_names_the_keys_that_a_message_has_no_room_for(command, tmp_path):
+    """Of a checkpoint without its decoder a hundred keys are missing: the message names twenty, the file every one."""
+    tensors = load_file(REC)
+    kept = {key: value for key, value in tensors.items() if not key.startswith("head.transformer.")}
+    save_file(kept | {"head.new": torch.zeros(1)}, tmp_path / "part.safetensors")
+    out = tmp_path / "models" / "out"
+    code, text = command("official", tmp_path / "part.safetensors", "--config", REC_SETTINGS, "--out", out)
+    assert code == 2
+    assert "and" in text and "more" in text and "Unexpected: head.new" in text
+    assert "out-keys.json names all keys." in text
+    listed = json.loads((tmp_path / "models" / "out-keys.json").read_text())
+    assert listed == {"missing": sorted(tensors.keys() - kept.keys()), "unexpected": ["head.new"]}
     assert not out.exists()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from simvg_core.errors import CheckpointError
 from simvg_core.training.settings import JitterSettings, SetSettings, TrainSettings, read_settings
-from simvg_core.training.train import CHECKPOINT
+from simvg_core.training.train import CHECKPOINT, Trainer
 from tests.simvg_core.training.runs import losses, write
 
 # A process that imports torch takes seconds on an idle machine, and minutes on a crowded one.
@@ -48,7 +54,7 @@ def settings(request: pytest.FixtureRequest, toy_settings: dict[str, Any], worde
 def test_a_run_killed_outright_goes_on_with_the_losses_of_an_undisturbed_one(
     settings: TrainSettings, tmp_path: Path
 ) -> None:
-    """To the last bit, dropout and jitter included."""
+    """To the last bit, dropout and jitter included, and with the same averaged weights."""
     config = write(settings, tmp_path / "run.yaml")
     child = subprocess.run(
         [sys.executable, "-c", CHILD, config, tmp_path / "losses"], capture_output=True, text=True, check=False
@@ -61,3 +67,95 @@ def test_a_run_killed_outright_goes_on_with_the_losses_of_an_undisturbed_one(
     whole = losses(read_settings(config, output=str(tmp_path / "whole")))
     assert sorted(killed) == [1, 2, 3, 4, 5] and sorted(resumed) == [5, 6, 7]
     assert killed | resumed == whole and killed[5] == resumed[5]
+    assert settings.ema > 0
+    averaged, undisturbed = (
+        load_file(folder / "model/model.safetensors") for folder in (Path(settings.output), tmp_path / "whole")
+    )
+    assert averaged.keys() == undisturbed.keys()
+    assert all(torch.equal(value, undisturbed[name]) for name, value in averaged.items())
+
+
+@pytest.fixture
+def begun(toy_settings: dict[str, Any]) -> TrainSettings:
+    """A run with a checkpoint."""
+    settings = TrainSettings(**toy_settings | {"max_steps": 1})
+    losses(settings)
+    return settings
+
+
+class Evil:
+    """Runs a command when unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, ("true",))
+
+
+def _emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _with_code(path: Path) -> None:
+    torch.save(torch.load(path) | {"scaler": Evil()}, path)
+
+
+def _a_list(path: Path) -> None:
+    torch.save([1, 2], path)
+
+
+def _weights_only(path: Path) -> None:
+    torch.save({"model": torch.load(path)["model"]}, path)
+
+
+def _no_weights(path: Path) -> None:
+    torch.save(torch.load(path) | {"model": {"encoder.object_tokens": 3}}, path)
+
+
+def _no_optimizer(path: Path) -> None:
+    torch.save(torch.load(path) | {"optimizer": {"state": 1, "param_groups": 2}}, path)
+
+
+def _other_progress(path: Path) -> None:
+    torch.save(torch.load(path) | {"progress": {"stride": 3}}, path)
+
+
+def _no_progress(path: Path) -> None:
+    torch.save(torch.load(path) | {"progress": {"step": "three"}}, path)
+
+
+BROKEN = {
+    "empty": (_emptied, r"is truncated or not a torch file \(it is empty\)"),
+    "truncated": (_cut, r"is truncated or not a torch file \(its end is missing\)"),
+    "code": (_with_code, "holds more than tensors and plain containers, and is not opened"),
+    "a list": (_a_list, "holds a list, not a dictionary"),
+    "weights only": (_weights_only, "is no checkpoint of a training run: it has no ema, optimizer, progress"),
+    "no weights": (_no_weights, "does not fit this run's settings"),
+    "no optimizer": (_no_optimizer, "does not fit this run's settings"),
+    "other progress": (_other_progress, r"(?s)does not fit this run's settings .*stride"),
+    "no progress": (_no_progress, r"(?s)does not fit this run's settings .*'three'"),
+}
+
+
+@pytest.mark.parametrize(("harm", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_checkpoint_is_refused_with_the_remedy(
+    harm: Callable[[Path], None], message: str, begun: TrainSettings
+) -> None:
+    """The file, what is wrong with it, and how to begin anew; nothing in it is run."""
+    path = Path(begun.output) / CHECKPOINT
+    harm(path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Trainer(begun, resume=True)
+    assert str(path) in str(caught.value)
+    assert "leave out --resume" in str(caught.value)
+
+
+def test_a_checkpoint_of_another_model_is_refused(begun: TrainSettings) -> None:
+    """Its settings are the remedy."""
+    other = replace(begun, model=begun.model | {"num_hidden_layers": 2})
+    with pytest.raises(
+        CheckpointError, match=r"(?s)does not fit this run's settings .*resume with those it was begun with"
+    ):
+        Trainer(other, resume=True)
