@@ -19,16 +19,26 @@ class Map(StrEnum):
     GRADIENT = "gradient"
     ATTENTION = "attention"
     POINTER = "pointer"
+    SHEET = "sheet"
 
 
 def explain(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     image: Annotated[Path, typer.Argument(help="Picture file.")],
     text: Annotated[str, typer.Argument(help="What to look for.")],
-    out: Annotated[Path, typer.Option("--out", help="Picture to write, .png or .jpg.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Picture to write, .png or .jpg; default: IMAGE's name with -why.png, in this folder."
+        ),
+    ] = None,
     map_: Annotated[
         Map,
-        typer.Option("--map", help="What moved the score, what was attended to, or where a pointer head looked."),
+        typer.Option(
+            "--map",
+            help="What moved the score, what was attended to, where a pointer head looked; sheet: all of these on one "
+            "page, the attention of each layer too, with a table word × layer.",
+        ),
     ] = Map.GRADIENT,
     layer: Annotated[
         int | None,
@@ -37,10 +47,11 @@ def explain(
 ) -> None:
     """Show which region and which words made an answer: a map over the picture and a bar per word.
 
-    Example: simvg explain models/line-small frame.jpg "missing bolt" --out why.png --map pointer
+    Example: simvg explain models/line-small frame.jpg "missing bolt" --out why.png --map sheet
     """
-    from simvg_core.explain_picture import draw, explained
+    from simvg_core.explain_picture import draw, explained, word_table
 
+    out = out or Path(f"{image.stem}-why.png")
     why = explained(model, image, text, map_.value, layer)
     draw(why, out)
     answer = why.answer
@@ -50,8 +61,12 @@ def explain(
         f"best box {where} px",
         highlight=False,
     )
-    table = Table("word", "weight", title=f"words, {why.name}", title_justify="left")
-    for word, weight in why.words:
-        table.add_row(word, f"{weight:.3f}")
+    heads, rows = word_table(why)
+    title = "weight of each word, layer by layer and joined" if len(heads) > 1 else "weight of each word"
+    table = Table("word", title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head.removeprefix("layer ") if len(heads) > 1 else head, justify="right")
+    for word, weights in rows:
+        table.add_row(word, *(f"{weight:.2f}" for weight in weights))
     console.print(table)
     console.print(f"picture written to {out}", highlight=False, markup=False)

@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simvg_core.errors import ImageError, InputError
-from simvg_core.explain import explain
+from simvg_core.explain import Explanation, explain
 from simvg_core.grounder import Grounder
 from simvg_core.images import Frame
 from simvg_core.processing import calibrated
 from simvg_core.words import Pieces, clean_text
 
+SHEET = "sheet"
+"""Every map at once, instead of one of `MAPS`."""
+
 # Patches below this share of the strongest one stay as they are; the strongest is covered this much.
 FAINT, COVER = 0.15, 0.6
 _BAR, _MARGIN, _WIDTH = 22, 8, 480
+# Of a sheet: width of a picture, pictures side by side.
+_TILE, _COLUMNS = 320, 4
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _BOX, _INK, _PAPER, _FILL = (60, 220, 60), (40, 40, 40), (250, 250, 250), (70, 130, 230)
 
@@ -35,25 +40,38 @@ class Explained(NamedTuple):
     box_xyxy_px: NDArray[np.float32]  # (4,)
 
 
+class Seen(NamedTuple):
+    """One map and the words that belong to it."""
+
+    name: str
+    map: NDArray[np.float32]  # (G, G), at least 0
+    words: list[tuple[str, float]]  # in the order of the text; the weights sum to 1
+
+
 @dataclass(frozen=True)
 class Why:
     """What is drawn."""
 
     frame_bgr: Frame  # (H, W, 3)
     text: str
-    name: str  # of the map
-    map: NDArray[np.float32]  # (G, G), at least 0
-    words: list[tuple[str, float]]  # in the order of the text; the weights sum to 1
+    maps: list[Seen]  # at least one
     answer: Explained
 
 
 def explained(model: Path, image: Path, text: str, name: str, layer: int | None = None) -> Why:
     """Runs a model folder on a picture file and explains its best answer.
 
+    Args:
+        name: one of `MAPS`, or `SHEET`: the attention of each layer and joined, the gradient, and the pointer where the
+            model has one.
+        layer: as in `Explanation.map`.
+
     Raises:
         ImageError: the file is no picture. TextError, InputError: the text, map or layer does not fit the model.
         CheckpointError: the folder is no model.
     """
+    if name == SHEET and layer is not None:
+        raise InputError(f'layer {layer} of map "{SHEET}": a sheet shows every layer; leave the layer out.')
     frame: Any = cv2.imread(str(image), cv2.IMREAD_COLOR) if image.is_file() else None
     if frame is None:
         raise ImageError(f"{image} is not a picture that OpenCV reads; give a JPEG or PNG file.")
@@ -61,10 +79,12 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
     processor, config = grounder.processor, grounder.config
     batch, inputs = processor.texts([text]), processor.frames([frame])
     found = explain(grounder.model, inputs.pixel_values, batch.input_ids, batch.attention_mask)
-    grid = found.map(name, layer)[0].numpy()
-    tokens = found.words_gradient[0]  # a pointer looks at patches only: its words are those that moved the score
-    if name == "attention":
-        tokens = found.words[0] if layer is None else found.word_layers[layer, 0]
+    chosen: list[tuple[str, int | None]] = [(name, layer)]
+    if name == SHEET:
+        chosen = [("attention", number) for number in range(len(found.image_layers))]
+        chosen += [("attention", None), ("gradient", None)]
+        chosen += [] if found.pointer is None else [("pointer", None)]
+    maps = [_seen(found, text, processor.text.pieces, *one) for one in chosen]
     height, width = inputs.sizes[0]
     x, y, w, h = found.boxes_cxcywh[0].tolist()
     corners = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2], np.float32).clip(0, 1)
@@ -75,8 +95,16 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
         config.score_threshold,
         corners * np.array([width, height, width, height], np.float32),
     )
-    title = name if layer is None else f"{name}, layer {layer}"
-    return Why(frame, text, title, grid, weights_of_words(text, processor.text.pieces, tokens), answer)
+    return Why(frame, text, maps, answer)
+
+
+def _seen(found: Explanation, text: str, pieces: Pieces, name: str, layer: int | None) -> Seen:
+    grid = found.map(name, layer)[0].numpy()
+    tokens = found.words_gradient[0]  # a pointer looks at patches only: its words are those that moved the score
+    if name == "attention":
+        tokens = found.words[0] if layer is None else found.word_layers[layer, 0]
+    title = f"{name}, {'joined' if layer is None else f'layer {layer}'}" if name == "attention" else name
+    return Seen(title, grid, weights_of_words(text, pieces, tokens))
 
 
 def weights_of_words(text: str, pieces: Pieces, tokens: Tensor) -> list[tuple[str, float]]:
@@ -103,33 +131,89 @@ def draw(why: Why, out: Path) -> None:
 
 
 def picture(why: Why) -> Frame:
-    """The frame under its map, with the answer's box, above a bar per word; (H', W', 3) BGR."""
-    scale = max(1.0, _WIDTH / why.frame_bgr.shape[1])
-    frame: Any = cv2.resize(why.frame_bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    height, width = frame.shape[:2]
-    strength: Any = cv2.resize(
-        why.map / max(float(why.map.max()), 1e-12), (width, height), interpolation=cv2.INTER_LINEAR
-    )
+    """The frame under its map, with the answer's box, above a bar per word; of several maps a sheet, above the table
+    word × map. (H', W', 3) BGR."""
+    if len(why.maps) > 1:
+        return np.concatenate([_sheet(why), _table(why, _TILE * _COLUMNS)])
+    (seen,) = why.maps
+    frame = _covered(why, seen.map, max(_WIDTH, why.frame_bgr.shape[1]))
+    return np.concatenate([frame, _bars(why, seen, frame.shape[1])])
+
+
+def _covered(why: Why, grid: NDArray[np.float32], width: int) -> Frame:
+    """The frame, `width` wide, under a map and with the answer's box."""
+    scale = width / why.frame_bgr.shape[1]
+    size = (width, max(1, round(why.frame_bgr.shape[0] * scale)))
+    frame: Any = cv2.resize(why.frame_bgr, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    strength: Any = cv2.resize(grid / max(float(grid.max()), 1e-12), size, interpolation=cv2.INTER_LINEAR)
     colours: Any = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     cover = (np.clip((strength - FAINT) / (1 - FAINT), 0, 1) * COVER)[..., None]
     mixed = np.ascontiguousarray((frame * (1 - cover) + colours * cover).astype(np.uint8))
     x0, y0, x1, y1 = (why.answer.box_xyxy_px * scale).round().astype(int).tolist()
     cv2.rectangle(mixed, (x0, y0), (x1, y1), _BOX, 2, cv2.LINE_AA)
-    return np.concatenate([mixed, _words(why, width)])
+    return mixed
 
 
-def _words(why: Why, width: int) -> Frame:
-    state = "present" if why.answer.present else "absent"
-    paper = np.full((_BAR * (len(why.words) + 1) + 2 * _MARGIN, width, 3), _PAPER, np.uint8)
-    _write(paper, f"{state} {why.answer.score:.2f}   {why.name}", _MARGIN, 0)
+def _bars(why: Why, seen: Seen, width: int) -> Frame:
+    paper = _paper(len(seen.words) + 1, width)
+    _write(paper, f"{_said(why)}   {seen.name}", _MARGIN, 0)
     start = width // 3
-    for row, (word, weight) in enumerate(why.words, start=1):
+    for row, (word, weight) in enumerate(seen.words, start=1):
         top = _MARGIN + row * _BAR
         end = start + int((width - start - 60) * weight)
         cv2.rectangle(paper, (start, top + 4), (end, top + _BAR - 4), _FILL, cv2.FILLED)
         _write(paper, word, _MARGIN, row)
         _write(paper, f"{weight:.2f}", end + 6, row)
     return paper
+
+
+def _sheet(why: Why) -> Frame:
+    """Every map with its name, from left to right and row by row."""
+    tiles = []
+    for seen in why.maps:
+        name = _paper(1, _TILE)
+        _write(name, seen.name, _MARGIN, 0)
+        tiles.append(np.concatenate([name, _covered(why, seen.map, _TILE)]))
+    tiles += [np.full_like(tiles[0], _PAPER[0])] * (-len(tiles) % _COLUMNS)
+    rows = [np.concatenate(tiles[at : at + _COLUMNS], axis=1) for at in range(0, len(tiles), _COLUMNS)]
+    return np.concatenate(rows)
+
+
+def _table(why: Why, width: int) -> Frame:
+    """A row per word, a column per map; the fuller a cell, the more the word weighs in it."""
+    heads, rows = word_table(why)
+    paper = _paper(len(rows) + 2, width)
+    _write(paper, f"{_said(why)}   {why.text}", _MARGIN, 0)
+    start = width // 6
+    step = (width - start - _MARGIN) // len(heads)
+    for column, head in enumerate(heads):
+        _write(paper, head, start + column * step, 1)
+    for row, (word, weights) in enumerate(rows, start=2):
+        _write(paper, word, _MARGIN, row)
+        top = _MARGIN + row * _BAR
+        for column, weight in enumerate(weights):
+            left = start + column * step
+            end = left + int((step - 6) * weight)
+            cv2.rectangle(paper, (left, top + 2), (end, top + _BAR - 2), _FILL, cv2.FILLED)
+            _write(paper, f"{weight:.2f}", left, row)
+    return paper
+
+
+def word_table(why: Why) -> tuple[list[str], list[tuple[str, list[float]]]]:
+    """Short names of the maps, and per word its weight in each. A pointer looks at no words: of several maps, its
+    column would repeat the gradient's and is left out."""
+    maps = [seen for seen in why.maps if seen.name != "pointer" or len(why.maps) == 1]
+    heads = [seen.name.removeprefix("attention, ") for seen in maps]
+    words = [word for word, _ in maps[0].words]
+    return heads, [(word, [seen.words[place][1] for seen in maps]) for place, word in enumerate(words)]
+
+
+def _said(why: Why) -> str:
+    return f"{'present' if why.answer.present else 'absent'} {why.answer.score:.2f}"
+
+
+def _paper(rows: int, width: int) -> Frame:
+    return np.full((_BAR * rows + 2 * _MARGIN, width, 3), _PAPER, np.uint8)
 
 
 def _write(paper: Frame, text: str, left: int, row: int) -> None:

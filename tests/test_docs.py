@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,29 @@ def test_commands_of_the_readme_exist(generator: ModuleType) -> None:
     assert shown, "the README shows commands"
     for line in shown:
         assert line in known or " ".join(line.split()[:2]) in known, line
+
+
+def shown_commands() -> list[str]:
+    """Command lines of the README's code blocks, without their comments."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    return [line for line in lines if re.match(r"(?:\.venv/bin/)?simvg ", line)]
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_commands_of_the_readme_can_be_typed(line: str) -> None:
+    """Each has all that its command requires, and nothing that it does not know: it is parsed, not run."""
+    import typer.core
+    import typer.main
+
+    from simvg import app
+
+    words = shlex.split(line, comments=True)[1:]
+    command, name = typer.main.get_command(app), "simvg"
+    while isinstance(command, typer.core.TyperGroup) and words and words[0] in command.commands:
+        name = words.pop(0)
+        command = command.commands[name]
+    command.make_context(name, words)
 
 
 def test_make_targets_of_the_readme_exist() -> None:
