@@ -16,7 +16,7 @@ import torch
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.cost import cost_of
-from simvg_core.training.metrics import Outcome, Summary, grouped, reliability, summary
+from simvg_core.training.metrics import Outcome, Summary, best_iou, grouped, reliability, summary
 from simvg_core.training.scoring import ask_model
 from simvg_core.training.sets.sample import GroundingSet, Sample
 
@@ -103,19 +103,25 @@ def scores_of(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
     """Scores of one branch: of all questions, of groups of them, and how its scores are spread."""
     there = [one.there for one in outcomes]
     chances = [one.score for one in outcomes]
+    single = [one for one in outcomes if one.single]
+    right = [best_iou(one) >= 0.5 for one in single]
     return {
         "all": summary(outcomes, threshold),
-        "single": summary([one for one in outcomes if one.single], threshold),
+        "single": summary(single, threshold),
         "by_kind": grouped(outcomes, lambda one: one.kind, threshold),
         "by_noun": grouped(outcomes, lambda one: one.noun, threshold),
         "by_words": _binned(outcomes, lambda one: len(one.text.split()), WORDS, _words_label, threshold),
-        "by_size": _binned([one for one in outcomes if one.single], _share, SIZES, _size_label, threshold),
+        "by_size": _binned(single, _share, SIZES, _size_label, threshold),
         "texts": standing_texts(outcomes, threshold),
         "reliability": reliability(chances, there),
+        "reliability_right": reliability([one.score for one in single], right),
         "histogram": {
             "edges": np.linspace(0, 1, HISTOGRAM_BINS + 1).tolist(),
             "with_target": _histogram([one.score for one in outcomes if one.there]),
             "without_target": _histogram([one.score for one in outcomes if not one.there]),
+            # of the questions with one target, by whether the best box has IoU ≥ 0.5 with it
+            "right": _histogram([one.score for one, hit in zip(single, right, strict=True) if hit]),
+            "wrong": _histogram([one.score for one, hit in zip(single, right, strict=True) if not hit]),
         },
     }
 

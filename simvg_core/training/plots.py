@@ -78,15 +78,22 @@ def kind_bars(groups: Mapping[str, Mapping[str, Any]]) -> str | None:
         return _svg(figure)
 
 
-def score_histogram(histogram: Mapping[str, Sequence[float]], threshold: float) -> str:
-    """Shares of the scores of questions with and without a target, and the threshold."""
+WITH_OR_WITHOUT = (("without_target", "without a target", ORANGE), ("with_target", "with a target", BLUE))
+"""What a set with absent things tells apart by the score: keys of the histogram, labels, colours."""
+RIGHT_OR_WRONG = (("wrong", "wrong answers", ORANGE), ("right", "right answers", BLUE))
+"""And one whose every question has its answer."""
+
+
+def score_histogram(
+    histogram: Mapping[str, Sequence[float]],
+    threshold: float,
+    series: Sequence[tuple[str, str, str]] = WITH_OR_WITHOUT,
+) -> str:
+    """Shares of the scores of two kinds of questions, and the threshold."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(4.6, 2.9)
         edges = histogram["edges"]
-        for key, label, color in (
-            ("without_target", "without a target", ORANGE),
-            ("with_target", "with a target", BLUE),
-        ):
+        for key, label, color in series:
             counts, total = histogram[key], sum(histogram[key])
             shares = [100 * count / total if total else 0.0 for count in counts]
             axes.stairs(shares, list(edges), fill=True, alpha=0.45, color=color, label=f"{label} ({total})")
@@ -98,8 +105,9 @@ def score_histogram(histogram: Mapping[str, Sequence[float]], threshold: float) 
         return _svg(figure)
 
 
-def reliability_diagram(bins: Sequence[Sequence[float]]) -> str:
-    """How often a question with a score has a target, against the score; the dots grow with the count."""
+def reliability_diagram(bins: Sequence[Sequence[float]], share: str = "share with a target") -> str:
+    """How often a question with a score has a target (or what else `share` says), against the score; the dots grow with
+    the count."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(4.6, 2.9)
         axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="honest")
@@ -110,7 +118,7 @@ def reliability_diagram(bins: Sequence[Sequence[float]]) -> str:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("mean score")
-        axes.set_ylabel("share with a target")
+        axes.set_ylabel(share)
         axes.legend(frameon=False, fontsize=8)
         return _svg(figure)
 

@@ -55,6 +55,12 @@ def _part(evaluation: Evaluation, branch: str) -> dict[str, Any]:
             ("Scores", plots.score_histogram(scores["histogram"], record["threshold"])),
             ("Reliability", plots.reliability_diagram(scores["reliability"])),
         ]
+    else:
+        histogram, bins = scores["histogram"], scores["reliability_right"]
+        drawn += [
+            ("Scores", plots.score_histogram(histogram, record["threshold"], plots.RIGHT_OR_WRONG)),
+            ("Reliability", plots.reliability_diagram(bins, "share of right answers")),
+        ]
     by_kind = scores["by_kind"]
     return {
         "name": branch,

@@ -149,6 +149,20 @@ def test_a_referring_set_shows_no_scores_for_absence(picture: str) -> None:
     assert "N-acc" not in html(referring)
 
 
+def test_a_referring_set_shows_whether_scores_tell_right_from_wrong(picture: str) -> None:
+    """Histogram and reliability of right and wrong answers, instead of present and absent things."""
+    right = [said("bolt", 0.9, HERE, picture), said("nut", 0.7, HERE, picture)]
+    referring = evaluation([*right, said("cap", 0.1, ELSEWHERE, picture)], "rec")
+    histogram = referring.scores()["histogram"]
+    assert (sum(histogram["right"]), sum(histogram["wrong"])) == (2, 1)
+    assert histogram["wrong"][2] == 1 and histogram["right"][2] == 0
+    assert referring.scores()["reliability_right"][0] == pytest.approx((0.1, 0.0, 1))
+    page = html(referring)
+    for text in ("right answers (2)", "wrong answers (1)", "share of right answers"):
+        assert text in page
+    assert "with a target (" not in page
+
+
 def test_baselines_answer_the_same_questions() -> None:
     """Never a box, and always the whole image."""
     whole = [[0.0, 0.0, 80.0, 60.0]]
