@@ -59,8 +59,9 @@ def set_loss(
 def over_processes(value: Tensor, least: float = 0.0) -> Tensor:
     """What a process divides by: the processes' values summed, at least `least`, divided by their number.
 
-    So the mean of their losses is the loss of their batches joined. Without other processes the value itself. Every
-    process must come here equally often in a step, whatever its batch holds.
+    So the mean of their losses is the loss of their batches joined. The published code does so with the box terms, but
+    weighs the classes and the balance of distillation per GPU, by that GPU's part of the batch. Without other processes
+    the value itself. Every process must come here equally often in a step, whatever its batch holds.
     """
     value, count = value.detach(), 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
