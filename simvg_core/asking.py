@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Pairs of frame and text that run at once; bounds memory: scores of 256 pairs of the shipped model take 13 MB.
 MAX_PAIRS = 256
+MAX_PAIRS_ON_A_GPU = 8192
 
 
 class SeenFrames(NamedTuple):
@@ -68,7 +69,8 @@ def warmth(model: SimVGForGrounding, texts: CompiledTexts, image: Tensor) -> Ten
 
 def ask(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Asked:
     """Every text on every frame, in parts, so that memory does not grow with the number of texts."""
-    size = max(1, MAX_PAIRS // max(1, len(frames.image)))
+    most = MAX_PAIRS if frames.image.device.type == "cpu" else MAX_PAIRS_ON_A_GPU
+    size = max(1, most // max(1, len(frames.image)))
     if len(texts) <= size:
         return ask_pairs(model, texts, frames)
     parts = [ask_pairs(model, part, frames) for part in texts.parts(size)]

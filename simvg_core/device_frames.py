@@ -39,7 +39,8 @@ class DeviceFrames:
             step = max(1, _PIXELS_AT_ONCE // (height * width))
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
-                out[part] = self._resized(self._uploaded([frames_bgr[place] for place in part]))
+                with torch.autocast(self.device.type, enabled=False):  # grey levels are whole numbers, to the last one
+                    out[part] = self._resized(self._uploaded([frames_bgr[place] for place in part]))
         return ((out - self._mean) / self._std).flip(1)
 
     def _uploaded(self, frames: list[Frame]) -> Tensor:

@@ -6,12 +6,14 @@ import hashlib
 from pathlib import Path
 
 _KEPT = (".safetensors", ".json", ".model")
+_SCORES = "evaluation.json"
+"""What was measured of the model is no part of it."""
 
 
 def fingerprint_of_folder(folder: Path) -> str:
     """Twelve hex digits of the SHA-256 over a model folder's config, tokenizer and weights."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _KEPT):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _KEPT and path.name != _SCORES):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):

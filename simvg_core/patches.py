@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simvg_core.configuration import SimVGConfig
@@ -21,6 +22,12 @@ class Embedded(NamedTuple):
     fine: Tensor | None = None  # (B, C, H / 4, W / 4), models with a glimpse
 
 
+def cut(pixels: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) → (B, G·G, C·P·P): patches in rows, the numbers of each in the order of a convolution's weight."""
+    parts = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, C, G, P, G, P)
+    return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
 class LinearPatches(nn.Module):
     """One linear projection per patch (BEiT-3): (B, 3, H, W) → (B, G·G, D), row-major."""
 
@@ -29,8 +36,15 @@ class LinearPatches(nn.Module):
         self.projection = nn.Conv2d(3, config.hidden_size, config.patch_size, stride=config.patch_size)
 
     def forward(self, pixels: Tensor) -> Embedded:
+        """(B, 3, H, W) → (B, G·G, D). On a GPU as one matrix product: its convolutions of large strides are slow."""
+        if pixels.is_cuda:
+            return Embedded(F.linear(cut(pixels, self.projection.stride[0]), *self.flat()))
         patches: Tensor = self.projection(pixels)
         return Embedded(patches.flatten(2).transpose(1, 2))
+
+    def flat(self) -> tuple[Tensor, Tensor | None]:
+        """The projection as a matrix (D, 3·P·P) and its bias."""
+        return self.projection.weight.flatten(1), self.projection.bias
 
 
 class ResidualBlock(nn.Module):

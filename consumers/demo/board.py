@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from consumers.demo.score import QueryScore, RaisedAlert, merged, score_query
 from consumers.demo.truth import ClipTruth, Target
-from infra.contracts import Alert, AlertState, Detections, FrameReference, QueryResult
+from infra.contracts import CAMERA_BLIND, Alert, AlertState, Detections, FrameReference, QueryResult
 
 RATE_WINDOW_S = 5.0
 PLAYING_TOLERANCE_S = 2.0
@@ -96,7 +96,8 @@ class Board:
         self.transitions[alert.state] += 1
         latency = now - alert.frame.captured_at.timestamp()
         if alert.state is AlertState.RAISED and alert.id not in self.alerts:
-            self.latencies_s.append(latency)
+            if alert.query.id != CAMERA_BLIND:  # that a camera is silent is not seen on a frame
+                self.latencies_s.append(latency)
             if alert.camera == self._clip_camera:
                 raised = self.playings.of(alert.frame).raised.setdefault(alert.query.id, [])
                 raised.append(RaisedAlert(alert.id, alert.onset.sequence, alert.frame.sequence, alert.boxes))

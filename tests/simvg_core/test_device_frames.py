@@ -8,6 +8,7 @@ import torch
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.device_frames import DeviceFrames
+from simvg_core.patches import LinearPatches, cut
 from simvg_core.processing import to_pixels
 
 SIZE = 96
@@ -42,3 +43,21 @@ def test_frames_of_many_sizes_keep_their_order(monkeypatch: pytest.MonkeyPatch) 
     frames = [noise(*size, seed) for seed, size in enumerate(sizes)]
     expected, found = to_pixels(frames, config), DeviceFrames(config, torch.device("cpu"))(frames)
     assert (found - expected).abs().max() <= LEVEL * 1.01
+
+
+def test_a_caller_in_bfloat16_gets_the_same_pixels() -> None:
+    """A worker on a GPU runs all in bfloat16, where a grey level of 201 would be 200."""
+    config = SimVGConfig.tiny(image_size=SIZE, resize="area")
+    prepare, frames = DeviceFrames(config, torch.device("cpu")), [noise(480, 640)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = prepare(frames)
+    torch.testing.assert_close(found, prepare(frames), atol=0, rtol=0)
+
+
+def test_patches_as_a_matrix_product_are_those_of_the_convolution() -> None:
+    """What a GPU computes, on the CPU."""
+    torch.manual_seed(0)
+    patches = LinearPatches(SimVGConfig.tiny(image_size=SIZE))
+    pixels = torch.randn(2, 3, SIZE, SIZE)
+    tokens = torch.nn.functional.linear(cut(pixels, patches.projection.stride[0]), *patches.flat())
+    torch.testing.assert_close(tokens, patches(pixels).tokens, atol=1e-5, rtol=1e-5)

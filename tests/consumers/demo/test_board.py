@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from consumers.demo.board import Board
 from consumers.demo.truth import ClipTruth, Sighting, Target
 from infra.contracts import (
+    CAMERA_BLIND,
     Action,
     Alert,
     AlertQuery,
@@ -78,6 +79,15 @@ def test_an_alert_counts_once_over_its_transitions() -> None:
     assert (len(board.alerts), len(board.latencies_s)) == (1, 1)
     assert abs(board.latencies_s[0] - 0.2) < 1e-6
     assert board.alerts["a"].alert.state is AlertState.CLOSED
+
+
+def test_a_silent_camera_is_no_latency() -> None:
+    """The alert of a camera that was silent since yesterday names the last frame it gave."""
+    board = Board("line-1", 10.0)
+    silent = alert(14)
+    about = silent.query.model_copy(update={"id": CAMERA_BLIND})
+    board.on_alert(silent.model_copy(update={"query": about}), now=START.timestamp() + 86_400)
+    assert (board.transitions[AlertState.RAISED], board.latencies_s) == (1, [])
 
 
 def test_stages_come_in_the_order_of_the_data() -> None:
