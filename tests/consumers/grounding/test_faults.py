@@ -27,10 +27,10 @@ from tests.consumers.grounding.conftest import Line
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def spawn(line: Line, folder: Path, name: str) -> subprocess.Popen[bytes]:
+def spawn(line: Line, folder: Path, name: str, **changes: object) -> subprocess.Popen[bytes]:
     """A worker in a process of its own, which can be killed."""
     command = [sys.executable, "-m", "tests.consumers.grounding.colour_worker"]
-    settings = line.settings(worker_id=name).model_dump_json()
+    settings = line.settings(worker_id=name, **changes).model_dump_json()
     settings = settings.replace(line.redis.shown_url, line.redis.url)
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen([*command, settings], cwd=REPOSITORY, stdout=log, stderr=log)
@@ -72,6 +72,47 @@ def test_killed_worker_loses_no_alert(line: Line, tmp_path: Path) -> None:
     assert [(state, onset) for _, state, onset in distinct(line)] == expected
     ids = {a.onset.sequence: a.id for a in line.alerts()}
     assert all(a.id == ids[a.onset.sequence] for a in line.alerts())
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("static", [True, False])
+def test_static_member_that_restarts_moves_no_partition(static: bool, line: Line, tmp_path: Path) -> None:
+    """Within its session time-out it finds its own cameras again, and the other worker hears nothing of it."""
+    cameras = [line.camera(f"line-{number}") for number in range(6)]
+    line.add("red")
+    changes: dict[str, object] = {"static_member": static, "session_timeout_s": 45.0}
+    folders = {name: tmp_path / name for name in ("first", "stays", "again")}
+    for folder in folders.values():
+        folder.mkdir()
+
+    def given(where: str, name: str) -> int:
+        """How often a worker was given partitions, or lost some."""
+        path = folders[where] / f"{name}.log"
+        return path.read_bytes().count(b"partitions ") if path.exists() else 0
+
+    def round_of_frames(number: int) -> None:
+        for camera in cameras:
+            camera.play("r")
+        line.until(lambda: len(line.detections()) == number * len(cameras), 90)
+
+    workers = [spawn(line, folders["first"], "s1", **changes)]
+    try:
+        line.until(lambda: given("first", "s1") > 0, 60)
+        before = given("first", "s1")
+        workers.append(spawn(line, folders["stays"], "s2", **changes))
+        line.until(lambda: given("stays", "s2") > 0 and given("first", "s1") > before, 90)
+        round_of_frames(1)
+        told = given("stays", "s2")
+        workers[0].send_signal(signal.SIGTERM)
+        assert workers[0].wait(20) == 0
+        workers[0] = spawn(line, folders["again"], "s1", **changes)
+        line.until(lambda: given("again", "s1") > 0, 90)
+        round_of_frames(2)
+        assert (given("stays", "s2") == told) is static
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
 
 
 @pytest.mark.timeout(120)
