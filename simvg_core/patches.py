@@ -24,7 +24,7 @@ class Embedded(NamedTuple):
 
 def cut(pixels: Tensor, side: int) -> Tensor:
     """(B, C, H, W) → (B, G·G, C·P·P): patches in rows, the numbers of each in the order of a convolution's weight."""
-    parts = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, C, G, P, G, P)
+    parts: Tensor = pixels.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, C, G, P, G, P)
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
