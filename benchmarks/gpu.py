@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
 from simvg_core import asking  # noqa: E402
 from simvg_core.configuration import SimVGConfig  # noqa: E402
 from simvg_core.device_frames import DeviceFrames  # noqa: E402
@@ -40,10 +41,6 @@ from simvg_core.words import FastPieces  # noqa: E402
 PAGE = Path("docs/benchmarks/gpu.md")
 PICTURES = REPOSITORY / "benchmarks/line/val/images"
 WIDTH, HEIGHT = 640, 480
-TEXTS = (
-    "missing bolt", "loose bolt", "missing screw", "red cap", "blue cap", "green cap", "yellow label", "white label",
-    "crooked label", "black connector", "gear", "stain", "scratch", "dent", "cable", "washer",
-)  # fmt: skip
 
 
 def load(name: str, batch: int) -> Grounder:
@@ -114,6 +111,13 @@ def rate(
     go, until = threading.Barrier(threads + 1), [0.0]
 
     def work(place: int) -> None:
+        try:
+            turn(place)
+        except BaseException:
+            go.abort()  # nobody waits for a thread that has failed
+            raise
+
+    def turn(place: int) -> None:
         parts = [[images[(place * 7 + number * batch + i) % len(images)] for i in range(batch)] for number in range(4)]
         ahead = [pool.submit(decode, image) for image in parts[0]]
         with torch.cuda.stream(torch.cuda.Stream()):
@@ -130,14 +134,16 @@ def rate(
                         return
                     done[place] += batch
 
-    running = [threading.Thread(target=work, args=(place,)) for place in range(threads)]
-    for one in running:
-        one.start()
-    go.wait()
-    until[0] = time.perf_counter() + run_s
-    go.wait()
-    for one in running:
-        one.join()
+    with ThreadPoolExecutor(threads) as workers:
+        running = [workers.submit(work, place) for place in range(threads)]
+        with suppress(threading.BrokenBarrierError):
+            go.wait()
+            until[0] = time.perf_counter() + run_s
+            go.wait()
+        failures = [error for one in running if (error := one.exception()) is not None]
+    for error in failures:
+        if not isinstance(error, threading.BrokenBarrierError):  # those of the others follow from it
+            raise error
     return sum(done) / run_s
 
 

