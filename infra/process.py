@@ -148,11 +148,18 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+_offered: set[int] = set()
+
+
 def free_port() -> int:
-    """A port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that is free now; never one that this process was offered before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _offered:
+            _offered.add(port)
+            return port
 
 
 def require_free_port(port: int, *, what: str, remedy: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -51,6 +52,9 @@ QUIET_NS = 1_000_000_000
 
 SILENT_S = 60.0
 """Without a frame for so long a camera counts as silent where its limits do not say when (`blind_s: null`)."""
+
+MAX_FAILURES = 5
+"""Frames in a row that cannot be judged before the fault is taken to be the program's, not the frames'."""
 
 DEFAULT_LIMITS = CameraLimits()
 
@@ -98,6 +102,7 @@ class Judge:
         self._clock_ns = clock_ns
         self._plan = Plan(0, {})
         self._standing = Standing()
+        self._failures = 0
 
     def frame(
         self,
@@ -108,38 +113,31 @@ class Judge:
         revision: int,
         stage_ms: dict[str, float],
         skipped: tuple[SkippedFrames, ...] = (),
-    ) -> None:
-        """Takes in one scored frame; ``skipped``: frames of its camera that were not, and are told of with it."""
+    ) -> Exception | None:
+        """Takes in one scored frame; ``skipped``: frames of its camera that were not, and are told of with it.
+
+        Returns what it could not be judged for, if so: nothing has changed then and nothing is written. Raises that
+        when so many frames in a row could not be.
+        """
+        try:
+            taken, results = self._decide(picture, looks, findings)
+            pictures = [
+                one
+                for done in taken
+                if done.state.mode == "live"
+                for alert in done.alerts
+                for one in self._pictures(alert, picture)
+            ]
+        except Exception as error:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES:
+                raise
+            logger.exception("a frame could not be judged", extra={"camera": picture.frame.camera})
+            return error
+        self._failures = 0
         header, place = picture.frame.header, picture.frame.place
-        results, changed, alerts, evidence = [], [], [], []
-        steps: list[Step] = []
-        for look in looks:
-            found = findings[look.query.id]
-            score = None if found.score is None else round(min(max(found.score, 0.0), 1.0), 4)
-            results.append(
-                QueryResult(
-                    query_id=look.query.id,
-                    revision=look.query.revision,
-                    state=found.state,
-                    score=score,
-                    boxes=found.boxes,
-                    reason=found.reason,
-                )
-            )
-            seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores)
-            before = self._book.state(header.camera, look.query.id)
-            actions = self._about(look.query.id, header.camera, before)
-            steps.append(step(look.query, before, seen, camera=header.camera, actions=actions))
-        steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
-        for taken in steps:
-            now = tuple(self._late(alert, picture) for alert in taken.alerts)
-            state = with_alerts(taken.state, now)
-            self._book.keep(state)
-            if taken.changed:
-                changed.append(state)
-            alerts += [(alert, state.mode) for alert in now]
-            if state.mode == "live":
-                evidence += [one for alert in now for one in self._pictures(alert, picture)]
+        for done in taken:
+            self._book.keep(done.state)
         count(header.camera, results)
         detections = Detections(
             camera=header.camera,
@@ -157,7 +155,42 @@ class Judge:
             id=header.id,
             source=f"/cameras/{header.camera}",
         )
-        self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, evidence, message)
+        changed = [done.state for done in taken if done.changed]
+        alerts = [(alert, done.state.mode) for done in taken for alert in done.alerts]
+        self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, pictures, message)
+        return None
+
+    def _decide(
+        self, picture: Picture, looks: tuple[Look, ...], findings: Mapping[str, Finding]
+    ) -> tuple[list[Step], list[QueryResult]]:
+        """What the frame does to each alarm, and what was found; changes nothing."""
+        header = picture.frame.header
+        results, steps = [], []
+        for look in looks:
+            found = findings[look.query.id]
+            score = None if found.score is None else round(min(max(found.score, 0.0), 1.0), 4)
+            results.append(
+                QueryResult(
+                    query_id=look.query.id,
+                    revision=look.query.revision,
+                    state=found.state,
+                    score=score,
+                    boxes=found.boxes,
+                    reason=found.reason,
+                )
+            )
+            seen = Sighting(
+                picture.frame.place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores
+            )
+            before = self._book.state(header.camera, look.query.id)
+            actions = self._about(look.query.id, header.camera, before)
+            steps.append(step(look.query, before, seen, camera=header.camera, actions=actions))
+        steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
+        told = []
+        for one in steps:
+            alerts = tuple(self._late(alert, picture) for alert in one.alerts)
+            told.append(replace(one, state=with_alerts(one.state, alerts), alerts=alerts))
+        return told, results
 
     def heard(self, camera: str) -> None:
         """A frame of this camera came in order and was not scored, by intent."""

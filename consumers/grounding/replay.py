@@ -144,7 +144,10 @@ class Replay:
                 self.tally.reject("model_failed")
                 continue
             self._now_ns = picture.frame.header.captured_ns
-            self._judge.frame(picture, question.looks, answer, revision=self._plan.revision, stage_ms={})
+            failure = self._judge.frame(picture, question.looks, answer, revision=self._plan.revision, stage_ms={})
+            if failure is not None:
+                self.tally.reject("judging_failed")
+                continue
             self.tally.scored += 1
             yield from self._sink.alerts
             self._sink.alerts.clear()

@@ -34,3 +34,8 @@ class SkipLog:
         """The camera's runs since the last call, in their order."""
         with self._lock:
             return tuple(self._runs.pop(camera, ()))
+
+    def put_back(self, camera: str, runs: tuple[SkippedFrames, ...]) -> None:
+        """Runs that were taken and could not be told of; they come before what was skipped since."""
+        with self._lock:
+            self._runs[camera] = [*runs, *self._runs.get(camera, ())][-MOST_RUNS:]

@@ -55,7 +55,12 @@ THREADS = ("poll loop", "feeder", "device", "query follower", "operator actions"
 DELIVERIES = "deliveries"
 
 _BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
-_MODEL_FAILURES = counter("simvg_worker_model_failures_total", "frames that the model failed on")
+_FAILURES = counter(
+    "simvg_worker_failures_total",
+    "frames that ended in an error of the model or of the alarms",
+    ("stage",),
+    begin=("model", "alarms"),
+)
 
 
 class Worker:
@@ -385,7 +390,7 @@ class Worker:
         for (ready, picture, looks), answer in zip(asked, answers, strict=True):
             frame = ready.frame
             if isinstance(answer, Exception):
-                _MODEL_FAILURES.inc()
+                _FAILURES.labels("model").inc()
                 self._fetcher.reject(frame, "model_failed", answer)
                 continue
             stages = stage_ms(frame, picture, started_ns, ended_ns)
@@ -395,6 +400,13 @@ class Worker:
                     self._fetcher.leave(frame, "handed_over")
                     continue
                 skipped = self._skips.take(frame.camera)
-                self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=skipped)
+                failure = self._judge.frame(
+                    picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=skipped
+                )
+            if failure is not None:
+                _FAILURES.labels("alarms").inc()
+                self._skips.put_back(frame.camera, skipped)
+                self._fetcher.reject(frame, "judging_failed", failure)
+                continue
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             observe(frame.camera, stages)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from consumers.grounding import judge
+from consumers.grounding.alarm import Step, step
 from consumers.grounding.decode import decode, image_size
 from consumers.grounding.findings import Finding
 from consumers.grounding.scoring import MAX_FAILURES, NO_NUMBER
 from infra.cloudevents import frame_headers
-from infra.contracts import FrameHeader, State
+from infra.contracts import Delay, FrameHeader, State
 from infra.errors import BadFrameMessage
 from infra.schedule import Schedule
 from infra.settings import KafkaSettings
@@ -256,3 +258,43 @@ def test_frame_the_model_fails_on_is_rejected_alone(line: Line, until: Callable[
     assert worker.totals.rejected == {"model_failed": 1}
     ((_, _, _, told),) = line.messages("frames-rejected")
     assert told["ce_errormessage"] == b"shape mismatch in layer 3"
+
+
+def test_frame_that_cannot_be_judged_is_rejected_alone(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the alarms keeps the frame with the error and changes nothing: the episode goes on around it."""
+    frames = 0
+
+    def faulty(*args: object, **facts: object) -> Step:
+        nonlocal frames
+        frames += args[0].id == "red"  # type: ignore[attr-defined]
+        if frames == 2 and args[0].id == "two":  # type: ignore[attr-defined] # that of "red" is done by then
+            raise RuntimeError("no such episode")
+        return step(*args, **facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judge, "step", faulty)
+    line.add("red")
+    line.add("red", id="two", on_delay=Delay(value=2))
+    worker = line.start()
+    line.camera().play("rrrr")
+    line.wait_for_alerts("raised", "raised")
+    line.wait_for_frames(worker, 4)
+    assert worker.totals.rejected == {"judging_failed": 1}
+    assert worker.totals.balanced
+    ((_, _, _, told),) = line.messages("frames-rejected")
+    assert told["ce_errormessage"] == b"no such episode"
+    found = {one.query.id: one.frame.sequence for one in line.alerts()}
+    assert found == {"red": 3, "two": 2}
+
+
+def test_worker_that_can_judge_no_frame_ends(
+    line: Line, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    """So many errors in a row are the program's: the worker says so and ends, and the frames stay for another."""
+    monkeypatch.setattr(judge, "step", lambda *args, **facts: 1 // 0)
+    line.add("red")
+    worker = line.start()
+    line.camera().play("r" * (judge.MAX_FAILURES + 1))
+    line.until(lambda: line.failures)
+    assert "division" in (worker.health() or "")
+    assert worker.totals.rejected == {"judging_failed": judge.MAX_FAILURES - 1}
+    assert isinstance(line.failures.pop(), ZeroDivisionError)

@@ -108,9 +108,11 @@ def test_a_replay_scores_the_frames_that_rates_let_through(line: Line) -> None:
     line.add("red", id="red-slow", rate=1.5, **at_once)
     worker = line.start(rate=4.0)
     camera, began, chance = line.camera(), time.time_ns(), random.Random(5)
-    for number in range(60):
-        camera.send(*(["red"] if chance.random() < 0.5 else []), captured_ns=began + number * 100_000_000)
-    line.wait_for_frames(worker, 60)
+    # Where the spans of the rates begin is by chance: each of the later blocks is longer than the longest of them.
+    flicker, blocks = [chance.random() < 0.5 for _ in range(48)], [number // 12 % 2 == 1 for number in range(48)]
+    for number, red in enumerate(flicker + blocks):
+        camera.send(*(["red"] if red else []), captured_ns=began + number * 100_000_000)
+    line.wait_for_frames(worker, 96)
     line.stop(worker)
     engine = ColourEngine()
     run = Replay(engine, make_plan(line.registry.snapshot(), engine), rate=4.0)
