@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SECONDS :=
 AUDIT ?=
+JOBS ?= 2
 PYTHON := .venv/bin/python
 SIMVG := .venv/bin/simvg
 PACKAGES := infra producers consumers simvg_core simvg.py
@@ -30,8 +31,9 @@ up: setup ## start the local Kafka and Redis
 down: ## stop them
 	@[ ! -x $(SIMVG) ] || $(SIMVG) down
 
-test: setup-test ## all tests, against a real broker, Redis and RTSP server
-	$(PYTHON) -m pytest
+test: setup-test ## all tests, against a real broker, Redis and RTSP server; JOBS=2 of them at once
+	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -m "not alone"
+	$(PYTHON) -m pytest -m alone
 
 faults: setup-test ## kill workers, brokers and Redis and compare the alerts with an undisturbed run; a soak (three quarters of an hour)
 	$(PYTHON) -m tests.faults --rounds 20 --seed 7

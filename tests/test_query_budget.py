@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import redis
 from typer.testing import CliRunner
 
+from infra import query_cli
 from infra.cost import Prices
 from infra.errors import OverBudget
 from infra.queries import QueryRegistry
@@ -31,7 +31,7 @@ LOAD = Load(
 def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
     monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
     monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
-    monkeypatch.setitem(os.environ, "COLUMNS", "300")
+    monkeypatch.setattr(query_cli.console, "width", 300)
     registry = QueryRegistry(redis_settings)
     yield registry
     registry.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
 
+from infra import query_cli
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RevisionConflict
 from infra.queries import QueryRegistry
@@ -22,7 +22,7 @@ runner = CliRunner()
 def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
     monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
     monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
-    monkeypatch.setitem(os.environ, "COLUMNS", "200")
+    monkeypatch.setattr(query_cli.console, "width", 300)
     registry = QueryRegistry(redis_settings)
     yield registry
     registry.close()

@@ -16,6 +16,8 @@ from infra.process import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
+pytestmark = pytest.mark.alone  # the alerts of the clip must come within a second
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
