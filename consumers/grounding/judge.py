@@ -186,11 +186,11 @@ class Judge:
             actions = self._about(look.query.id, header.camera, before)
             steps.append(step(look.query, before, seen, camera=header.camera, actions=actions))
         steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
-        told = []
-        for one in steps:
-            alerts = tuple(self._late(alert, picture) for alert in one.alerts)
-            told.append(replace(one, state=with_alerts(one.state, alerts), alerts=alerts))
-        return told, results
+        return [self._told(one, picture) if one.alerts else one for one in steps], results
+
+    def _told(self, taken: Step, picture: Picture) -> Step:
+        alerts = tuple(self._late(alert, picture) for alert in taken.alerts)
+        return replace(taken, state=with_alerts(taken.state, alerts), alerts=alerts)
 
     def heard(self, camera: str) -> None:
         """A frame of this camera came in order and was not scored, by intent."""

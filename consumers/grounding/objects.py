@@ -45,6 +45,8 @@ def glance_at_all(now: Moment, scene: Scene, seen: Sighting) -> tuple[Scene, Map
     if says is Signal.UNKNOWN:
         return scene, {episode.number: Glance(says, None) for episode in scene.episodes}
     found = _boxes(now.query, says, seen)
+    if not found and not scene.tracks:  # as on most frames
+        return scene, {e.number: _glance(now.query, says, seen, [], e, [], ()) for e in scene.episodes}
     match = associate(scene.tracks, [box for _, box in found], now.captured_ns, scene.flow)
     tracks: dict[int, Track] = dict(enumerate(scene.tracks))
     shown: dict[int, list[tuple[float, Box]]] = {}

@@ -23,6 +23,8 @@ def act(query: StandingQuery, state: AlarmState, actions: Sequence[OperatorActio
 
     An action that is about another alarm, or about an alert that is not open, changes nothing here.
     """
+    if not actions and state.shelf is None and not any(map(_is_shelved, state.episodes)):
+        return Step(state)
     begun, alerts = state, []
     for action in sorted(actions, key=lambda one: (one.at, one.id)):
         if action.at <= at and not _done(state, action) and _concerns(state, action):
@@ -105,6 +107,10 @@ def _unshelved_by(query: StandingQuery, state: AlarmState, at: datetime) -> tupl
             episode = episode.model_copy(update={"alert": told})
         episodes.append(episode)
     return state.model_copy(update={"shelf": shelf, "episodes": tuple(episodes)}), alerts
+
+
+def _is_shelved(episode: Episode) -> bool:
+    return episode.shelf is not None or (episode.alert is not None and episode.alert.suppressed is not None)
 
 
 def _concerns(state: AlarmState, action: OperatorAction) -> bool:

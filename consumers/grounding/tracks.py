@@ -71,11 +71,8 @@ def associate(tracks: Sequence[Track], boxes: Sequence[Box], at_ns: int, flow: V
     """Which track each box continues. The order of ``boxes`` does not matter to the result, ties apart."""
     if not tracks or not boxes:
         return Match((None,) * len(boxes), flow)
-    costs = np.array([[_cost(track, box, at_ns, flow) for box in boxes] for track in tracks])
-    allowed = np.isfinite(costs)
-    # lap, not SciPy: an edge box has no use for its hundred megabytes
-    _, _, row_of = lap.lapjv(np.where(allowed, costs, UNSEEN_COST), extend_cost=True)
-    found = [row if row >= 0 and allowed[row, column] else None for column, row in enumerate(row_of.tolist())]
+    costs = [[_cost(track, box, at_ns, flow) for box in boxes] for track in tracks]
+    found = forced(costs) or cheapest(costs)
     return Match(tuple(found), _flow(tracks, boxes, found, at_ns, flow))
 
 
@@ -103,6 +100,26 @@ def has_left(track: Track, at_ns: int, flow: Vector | None) -> bool:
     """Whether the middle of the object is expected outside the picture by now."""
     x, y = _centre(predicted(track, at_ns, flow))
     return not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0)
+
+
+def cheapest(costs: Sequence[Sequence[float]]) -> list[int | None]:
+    """The row of each column that makes as many pairs as possible, at the least cost; infinite is not allowed."""
+    allowed = np.isfinite(costs)
+    # lap, not SciPy: an edge box has no use for its hundred megabytes
+    _, _, row_of = lap.lapjv(np.where(allowed, costs, UNSEEN_COST), extend_cost=True)
+    return [row if row >= 0 and allowed[row, column] else None for column, row in enumerate(row_of.tolist())]
+
+
+def forced(costs: Sequence[Sequence[float]]) -> list[int | None] | None:
+    """As :func:`cheapest` where no row and no column may have two, which is so on most frames; else None."""
+    found: list[int | None] = [None] * len(costs[0])
+    for row, line in enumerate(costs):
+        may = [column for column, cost in enumerate(line) if cost != math.inf]
+        if len(may) > 1 or (may and found[may[0]] is not None):
+            return None
+        if may:
+            found[may[0]] = row
+    return found
 
 
 def _cost(track: Track, box: Box, at_ns: int, flow: Vector | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from consumers.demo.plan import demo_queries
 from consumers.demo.truth import ClipTruth, Target, read_clip_truth
 from consumers.grounding.alarm import AlarmState, Sighting, step
-from consumers.grounding.tracks import MAX_STEP
+from consumers.grounding.tracks import MAX_STEP, cheapest, forced
 from infra.contracts import Alert, AlertState, Box, Delay, FrameReference, StandingQuery, State, utc_from_ns
 
 START_NS = 1_764_000_000_000_000_000
@@ -25,6 +26,7 @@ ASSETS = Path(str(resources.files("simvg_core.lineworld").joinpath("assets")))
 
 Frames = list[list[tuple[float, Box]]]
 """By frame, the boxes seen with their scores."""
+COSTS = st.one_of(st.just(math.inf), st.just(math.inf), st.floats(0, 2))
 
 
 def run(frames: Frames, *, fps: float, query: StandingQuery = QUERY, skip: frozenset[int] = frozenset()) -> list[Alert]:
@@ -152,6 +154,16 @@ def test_order_of_boxes_does_not_matter() -> None:
     rows = belt([(0.0, 0.3), (-0.1, 0.6), (-0.6, 0.5)], 0.04, 50)
     turned = [list(reversed(row)) for row in rows]
     assert [a.model_dump_json() for a in run(rows, fps=10)] == [a.model_dump_json() for a in run(turned, fps=10)]
+
+
+@given(st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(COSTS, min_size=width, max_size=width), min_size=1)))
+def test_what_cannot_be_otherwise_needs_no_assignment(costs: list[list[float]]) -> None:
+    """Where each track and each box has one partner at most, the short way gives what the assignment gives."""
+    short = forced(costs)
+    alone = all(sum(cost != math.inf for cost in line) <= 1 for line in [*costs, *zip(*costs, strict=True)])
+    assert (short is not None) == alone
+    if short is not None:
+        assert short == cheapest(costs)
 
 
 def test_objects_that_come_together_have_their_own_ids() -> None:
