@@ -1,6 +1,7 @@
 """Published weights become model folders through `simvg convert`, and what does not fit is refused by name."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ from simvg_core.convert import convert_beit3, convert_official, token_branch_is_
 from simvg_core.errors import CheckpointError
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
-from simvg_core.official_names import official_sources
+from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
 from simvg_core.processing import SimVGProcessor
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
@@ -334,3 +335,27 @@ def test_the_base_model_really_loads_without_a_second_copy(tmp_path):
         out = model.eval()(torch.zeros(1, 3, 640, 640), torch.tensor([[0, 5, 2]]))
     assert out.token_boxes.shape == (1, 1, 4)
     assert out.token_boxes.isfinite().all()
+
+
+def test_the_large_model_really_loads_strictly(tmp_path):
+    """A checkpoint of large with every official key fills a model in memory: each weight, and 682.7 million in all.
+
+    Written by `simvg convert` it would be 2.7 GB; what follows the strict load there is the same for every size.
+    """
+    keys = json.loads((REFERENCE / "official_keys_full_size.json").read_text())["refcoco_large"]
+    fills = {key: (1 + place) / 1024 for place, key in enumerate(keys)}
+    # one number per weight, spread out: the file is small, and the weights fill only once they are the model's
+    spread = {key: torch.tensor(fills[key]).expand(shape) for key, shape in keys.items()}
+    torch.save({"state_dict": spread}, tmp_path / "large.pth")
+    tensors = read_tensors(tmp_path / "large.pth")
+    with torch.device("meta"):
+        model = SimVGForGrounding(config_from_tensors(tensors))
+    report = load_official(model, tensors)
+    assert not report.wrong()
+    weights = model.state_dict()
+    for name, sources in official_sources(model.config).items():
+        ends = weights[name].flatten()[[0, -1]].tolist()
+        assert ends == [fills[sources[0]], fills[sources[-1]]], name
+    unused = sum(math.prod(keys[key]) for key in UNUSED_OFFICIAL_KEYS)
+    total = sum(weight.numel() for weight in model.parameters())
+    assert total == sum(map(math.prod, keys.values())) - unused == 682_707_980
