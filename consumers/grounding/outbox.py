@@ -53,6 +53,9 @@ _WAITING = gauge("simvg_worker_outbox_works", "frames whose results wait for the
 _Slot = tuple[int, str, int]
 """A message's place: its work, evidence or other, number; the same whenever the work is written again."""
 
+_Place = tuple[int, MessageReference]
+"""Of a picture, and the partition of the frames that it is one of."""
+
 ReadMarks = Callable[[Collection[int]], dict[int, str | None]]
 
 
@@ -96,7 +99,9 @@ class Outbox:
         self._hurried = 0
         self._closing = False
         self._failure: Exception | None = None
-        self._evidence: dict[str, tuple[int, MessageReference]] = {}
+        # Where each alert's last picture lies, for as long as this worker has the alert: committed, and being written.
+        self._evidence: dict[str, _Place] = {}
+        self._pictured: dict[str, _Place] = {}
         self._life = uuid.uuid4().hex[:8]  # another life of this worker counts from 1 again
         self._number = 0
         self._last = time.monotonic()
@@ -285,9 +290,10 @@ class Outbox:
                 self._send(work, "evidence", work.evidence, cuts, sent)
             if sent:
                 self._publisher.flush()
-                self._note_evidence(works, sent)
-            places = {alert: place for alert, (_, place) in self._evidence.items()}
+            self._pictured = {}
             for work in works:
+                self._pictured |= _places(work, sent)
+                places = {alert: place for alert, (_, place) in (self._evidence | self._pictured).items()}
                 self._send(work, "messages", work.messages(places), cuts, sent)
             offsets = [
                 TopicPartition(self._frames, partition, mark.offset, mark.metadata(self._transaction))
@@ -326,15 +332,6 @@ class Outbox:
             sent[slot] = message, one
             topic = topic_name(self._prefix, message.topic)
             self._publisher.send(one, topic, key=message.key, value=message.value, headers=message.headers)
-
-    def _note_evidence(self, works: list[Work], sent: Mapping[_Slot, tuple[Outgoing, Sent]]) -> None:
-        """Remembers where each alert's picture lies, for as long as this worker has the alert."""
-        partitions = {message.key: work.partition for work in works for message in work.evidence}
-        found: dict[str, tuple[int, MessageReference]] = {}
-        for message, one in sent.values():
-            assert one.place is not None, "flush() has waited for it"
-            found.setdefault(message.key.decode(), (partitions[message.key], one.place))
-        self._evidence |= found
 
     def _counts_all_the_same(self, error: ProducerFenced, marks: Mapping[int, Mark]) -> bool:
         """After the producer failed for good: whether the broker has committed its last transaction.
@@ -376,6 +373,7 @@ class Outbox:
     ) -> None:
         _TRANSACTIONS.labels("committed").inc()
         _COMMIT.observe(time.monotonic() - began)
+        self._evidence |= self._pictured
         for work in works:
             work.committed()
             for alert in work.ended:
@@ -397,3 +395,14 @@ class Outbox:
             self._last = time.monotonic()
             _WAITING.set(len(self._queue))
             self._changed.notify_all()
+
+
+def _places(work: Work, sent: Mapping[_Slot, tuple[Outgoing, Sent]]) -> dict[str, _Place]:
+    """By alert, where the first of the pictures lies that came of this work; an alert raised again has another."""
+    found: dict[str, _Place] = {}
+    for number in range(len(work.evidence)):
+        message, one = sent.get((id(work), "evidence", number), (None, None))
+        if message is not None and one is not None:
+            assert one.place is not None, "flush() has waited for it"
+            found.setdefault(message.key.decode(), (work.partition, one.place))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -22,6 +22,7 @@ from consumers.grounding.commits import CommitBook
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.work import KEPT, Outgoing, Work, reduced
 from consumers.reading import read_to_end
+from infra.contracts import MessageReference
 from infra.errors import ProducerFenced
 from infra.settings import KafkaSettings
 from infra.topics import TopicName, topic_name
@@ -33,7 +34,9 @@ GROUP = object()  # no offset is committed here, so no group is asked
 class Desk:
     """An outbox on partition 0 of the frames, and what it has written."""
 
-    def __init__(self, kafka: KafkaSettings, name: str = "w1", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, name: str = "w1", timeout_s: float = 10.0, interval_s: float = 0.01
+    ) -> None:
         self.kafka = kafka
         self.given_up = threading.Event()
         self.commits = CommitBook()
@@ -49,7 +52,7 @@ class Desk:
             self.commits,
             prefix=kafka.prefix,
             name=name,
-            interval_s=0.01,
+            interval_s=interval_s,
             works=10,
             read_metadata=lambda partitions: {},
             given_up=self.given_up,
@@ -129,6 +132,46 @@ def test_a_message_that_cannot_be_cut_is_left_out(desk: Desk, until: Callable[..
     assert [json.loads(value)["n"] for value in desk.written("detections")] == [0, 1]
     alerts = [json.loads(value) for value in desk.written("alerts") if not value.startswith(b"xx")]  # of `limit`
     assert alerts == [neighbour]
+
+
+def test_each_raise_has_its_own_picture(kafka: KafkaSettings, until: Callable[..., None]) -> None:
+    """Raised, raised again and closed in one transaction: each message names the last picture before it.
+
+    Also when the first try fails, and the pictures lie elsewhere in the second.
+    """
+    desk = Desk(kafka, interval_s=0.5)
+    try:
+        limit(kafka, "alerts", 4000)
+
+        def work(name: str, *pictures: bytes) -> Work:
+            def messages(places: Mapping[str, MessageReference]) -> list[Outgoing]:
+                return [message("alerts", {"state": name, "at": places["a"].offset, "boxes": [[0.5] * 4] * 200})]
+
+            evidence = tuple(
+                Outgoing.image("evidence", key="a", value=one, id=f"a/{one!r}", source="/cameras/c", part="frame")
+                for one in pictures
+            )
+            return Work(
+                partition=0,
+                lease=desk.commits.lease(0),
+                offset=None,
+                messages=messages,
+                evidence=evidence,
+                urgent=False,
+            )
+
+        for one in (work("raised", b"1", b"crop"), work("seen"), work("again", b"2"), work("closed")):
+            desk.outbox.put(one)
+        until(lambda: sum(not value.startswith(b"xx") for value in desk.written("alerts")) == 4)
+        told = [json.loads(value) for value in desk.written("alerts") if not value.startswith(b"xx")]
+        topic = topic_name(kafka.prefix, "evidence")
+        pictures = {m.offset(): m.value() for m in read_to_end(kafka, topic, client_id="test")}
+        assert [(one["state"], pictures.get(one["at"])) for one in told] == [
+            ("raised", b"1"), ("seen", b"1"), ("again", b"2"), ("closed", b"2"),
+        ]  # fmt: skip
+        assert min(pictures) > 0, "the first try was refused for the size of its alerts"
+    finally:
+        desk.close()
 
 
 def test_work_of_an_earlier_lease_is_not_written(desk: Desk, until: Callable[..., None]) -> None:
