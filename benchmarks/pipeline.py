@@ -100,7 +100,7 @@ class Plant:
 
     def detections(self, count: int, limit_s: float) -> list[tuple[Message, Detections]]:
         """The first ``count`` results, as they come."""
-        found = []
+        found: list[Message] = []
         deadline = time.monotonic() + limit_s
         with follow(
             self.kafka, [topic_name(self.kafka.prefix, "detections")], client_id="reader", from_beginning=True
@@ -108,8 +108,9 @@ class Plant:
             while len(found) < count and time.monotonic() < deadline:
                 message = consumer.poll(0.1)
                 if message is not None:
-                    found.append((message, Detections.model_validate_json(message.value() or b"")))
-        return found
+                    found.append(message)
+        # read when all are there: a reader's work is none of the pipeline's
+        return [(message, Detections.model_validate_json(message.value() or b"")) for message in found]
 
 
 class Bench:
