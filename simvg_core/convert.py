@@ -27,6 +27,7 @@ from simvg_core.checkpoints import (
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
+from simvg_core.preparation import write_preparation
 from simvg_core.text import XLMRobertaPieces, read_sentencepiece
 
 SIZES = ("base", "large")
@@ -237,6 +238,7 @@ def _write(model: SimVGForGrounding, pieces: XLMRobertaPieces | None, out: Path)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         model.save_pretrained(part)
+        write_preparation(model.config.to_dict(), part)
         if pieces is not None:
             pieces.save(part)
         if out.exists():

@@ -16,6 +16,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ImageError, InputError, TextError
 from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.model import SimVGOutput
+from simvg_core.preparation import check_preparation, write_preparation
 from simvg_core.text import TextBatch, TextPacker, read_pieces
 from simvg_core.words import Pieces
 
@@ -51,22 +52,25 @@ class SimVGProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SimVGProcessor:
-        """From a model folder: its config.json and tokenizer.
+        """From a model folder: its config.json and tokenizer; preprocessor_config.json may lack, and decides nothing.
 
         Raises:
             CheckpointError: no such folder, or its tokenizer is missing.
+            ConfigurationError: preprocessor_config.json contradicts config.json.
         """
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} is not a model folder: it has no config.json.")
         config = SimVGConfig.from_pretrained(folder)
+        check_preparation(config.to_dict(), folder)
         return cls(config, read_pieces(folder, config.tokenizer))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and the tokenizer beside the weights."""
+        """Writes config.json, preprocessor_config.json and the tokenizer beside the weights."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.config.save_pretrained(folder)
+        write_preparation(self.config.to_dict(), folder)
         self.text.pieces.save(folder)
 
     def texts(self, texts: Sequence[str], pad_to_longest: bool = False) -> TextBatch:

@@ -15,12 +15,13 @@ TEXTS_AT_ONCE = 500
 """Texts that go through a model's text pass together, so that thousands of them do not need memory for all at once."""
 
 _SPECIAL = {"<s>": BEGIN, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
-_REMOVED = str.maketrans({**dict.fromkeys(".,'!?\"()*#:;"), "-": " ", "/": " "})
+REMOVED, SPACED = ".,'!?\"()*#:;", "-/"
+_CLEANED = str.maketrans({**dict.fromkeys(REMOVED), **dict.fromkeys(SPACED, " ")})
 
 
 def clean_text(text: str) -> str:
     """Lower case; without . , ' ! ? " ( ) * # : ; and with a space for - and /. Everything else stays as it is."""
-    return text.lower().translate(_REMOVED)
+    return text.lower().translate(_CLEANED)
 
 
 class Pieces(Protocol):

@@ -32,6 +32,7 @@ from simvg_core.edge.queries import EdgeTexts
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import Frame, as_bgr, resize
+from simvg_core.preparation import check_preparation
 from simvg_core.quality import frame_problem
 from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, read_fast_pieces
 
@@ -69,6 +70,7 @@ class EdgeConfig:
             )
         if lacking := [name for name in cls.__dataclass_fields__ if name not in raw]:
             raise CheckpointError(f"{path} lacks {', '.join(lacking)}; export the model again.")
+        check_preparation(raw, folder)
         return cls(**{name: raw[name] for name in cls.__dataclass_fields__})
 
 

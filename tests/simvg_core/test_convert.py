@@ -97,6 +97,7 @@ def test_an_official_checkpoint_becomes_a_folder_that_all_three_open(
     expected = [0, *(i + 1 for i in reader.encode("missing bolt")), 2]
     ids = SimVGProcessor.from_pretrained(out).texts(["Missing bolt!"]).input_ids[0].tolist()
     assert ids == expected + [1] * (20 - len(expected))
+    assert json.loads((out / "preprocessor_config.json").read_text())["size"] == {"height": 96, "width": 96}
     frame = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
     (answer,) = Grounder.from_pretrained(out).ground([frame], ["missing bolt"], thresholds=0.0)[0]
     assert len(answer.scores) in range(1, answers + 1)

@@ -13,9 +13,10 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError, ImageError, InputError, TextError
+from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, TextError
 from simvg_core.images import as_bgr, resize
 from simvg_core.model import SimVGOutput
+from simvg_core.preparation import preparation
 from simvg_core.processing import SimVGProcessor, calibrated, to_pixels
 from simvg_core.text import TextPacker, read_pieces
 from simvg_core.words import FastPieces, clean_text, pack
@@ -340,6 +341,50 @@ def test_processor_round_trip(tmp_path):
     proc.save_pretrained(tmp_path)
     again = SimVGProcessor.from_pretrained(tmp_path)
     assert again.texts(["red caps"]).input_ids.tolist() == proc.texts(["red caps"]).input_ids.tolist()
+
+
+def test_a_saved_processor_tells_how_inputs_are_prepared(tmp_path):
+    """The file has the size, the means, the text length and the cleaning; a folder without it is read as well."""
+    processor(image_size=64, max_text_tokens=9, resize="area").save_pretrained(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    told = json.loads(file.read_text())
+    assert (told["size"], told["resize"]) == ({"height": 64, "width": 64}, "area")
+    assert told["image_mean"] == [123.675, 116.28, 103.53] and told["image_std"] == [58.395, 57.12, 57.375]
+    assert (told["max_text_tokens"], told["text_overflow"]) == (9, "truncate")
+    assert clean_text(told["removed_characters"]) == ""
+    assert clean_text(told["spaces_instead_of"]) == " " * len(told["spaces_instead_of"])
+    assert SimVGProcessor.from_pretrained(tmp_path).config.image_size == 64
+    file.write_text(json.dumps({"size": told["size"]}))
+    SimVGProcessor.from_pretrained(tmp_path)
+    file.unlink()
+    assert SimVGProcessor.from_pretrained(tmp_path).config.resize == "area"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"size": {"height": 320, "width": 320}}, ConfigurationError, r"'height': 320.*config\.json it is .*: 64"),
+        ({"image_std": [1, 1, 1]}, ConfigurationError, r"image_std=\[1, 1, 1\].*Delete preprocessor_config\.json if"),
+        ({"do_center_crop": True}, ConfigurationError, "do_center_crop=True, which no processor of SimVG reads"),
+        (None, CheckpointError, r"preprocessor_config\.json cannot be read"),
+    ],
+    ids=["size", "deviation", "foreign", "broken"],
+)
+def test_a_file_that_contradicts_the_config_is_refused(change, error, message, tmp_path):
+    """Nobody changes one of the two alone and finds that it does not count."""
+    processor(image_size=64).save_pretrained(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    told = json.loads(file.read_text())
+    file.write_text("{" if change is None else json.dumps(told | change))
+    with pytest.raises(error, match=message):
+        SimVGProcessor.from_pretrained(tmp_path)
+
+
+def test_the_shipped_model_tells_how_its_inputs_are_prepared():
+    """Its file is the one its config makes."""
+    folder = Path(__file__).parents[2] / "models/line-small"
+    told = json.loads((folder / "preprocessor_config.json").read_text())
+    assert told == preparation(json.loads((folder / "config.json").read_text()))
 
 
 def test_processor_of_an_empty_folder_is_refused(tmp_path):

@@ -223,6 +223,10 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     (copied / "onnx" / "query.onnx").unlink()
     with pytest.raises(CheckpointError, match=r"query\.onnx does not exist; .*simvg export"):
         EdgeGrounder(copied)
+    other = _copy(folder, tmp_path / "b")
+    (other / "preprocessor_config.json").write_text('{"size": {"height": 1, "width": 1}}')
+    with pytest.raises(ConfigurationError, match=r"preprocessor_config\.json has size="):
+        EdgeGrounder(other)
     with pytest.raises(ConfigurationError, match="runtime='tensorrt'"):
         EdgeGrounder(folder, runtime="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="is not a model folder"):
