@@ -13,16 +13,13 @@ from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.model import SimVGForGrounding
+from simvg_core.training.schedule import parameter_groups
 from simvg_core.training.settings import SetSettings, TrainSettings, read_settings
 from simvg_core.training.start import load_start, model_config, read_tokenizer
 from simvg_core.training.train import Trainer
 
 REFERENCE = Path(__file__).parents[2] / "data/reference"
 CONFIGS = Path(__file__).parents[3] / "simvg_core/training/configs"
-SMALL: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 96,
-    "head_size": 16, "num_head_heads": 2, "vocab_size": 100,
-}  # fmt: skip
 
 
 def test_official_weights_are_a_start() -> None:
@@ -136,37 +133,56 @@ def test_published_models_need_their_tokenizer() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_config_builds_its_model(path: Path) -> None:
-    """At a small size; its losses fit its heads."""
+def test_every_shipped_config_builds_its_model_and_optimiser_groups(path: Path) -> None:
+    """At full size, without memory for it; each weight is in one group, and the encoder's have its rate."""
     settings = read_settings(path)
-    model = settings.model | SMALL | ({"stem_widths": [4, 4, 8, 8]} if settings.data else {})
-    small = read_settings(path, model=model)
-    assert SimVGForGrounding(model_config(small)).num_parameters() > 0
+    with torch.device("meta"):
+        model = SimVGForGrounding(model_config(settings))
+    groups = parameter_groups(model, settings.weight_decay, settings.encoder_rate)
+    factors = {id(weight): group["factor"] for group in groups for weight in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(factors)
+    assert factors == {
+        id(weight): settings.encoder_rate if name.startswith("encoder.") else 1.0
+        for name, weight in model.named_parameters()
+    }
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("refcoco-base-one-stage", {"learning_rate": 5e-4, "max_epochs": 30, "decay_epochs": (25,), "batch_size": 32}),
-        ("refcoco-base-two-stage-1", {"learning_rate": 5e-4, "max_epochs": 30, "batch_size": 16, "ema": 0.999}),
-        ("refcoco-base-two-stage-2", {"learning_rate": 3e-4, "max_epochs": 20, "decay_epochs": (15,), "ema": 0}),
-        ("grefcoco-base", {"learning_rate": 5e-4, "max_epochs": 200, "decay_epochs": (180,), "jitter": None}),
-    ],
-)
-def test_published_configs_hold_the_published_values(name: str, fields: dict[str, Any]) -> None:
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "refcoco-base-one-stage": {"learning_rate": 5e-4, "max_epochs": 30, "decay_epochs": (25,), "ema": 0},
+    "refcoco-base-two-stage-1": {"learning_rate": 5e-4, "max_epochs": 30, "decay_epochs": (25,), "ema": 0.999},
+    "refcoco-base-two-stage-2": {"learning_rate": 3e-4, "max_epochs": 20, "decay_epochs": (15,), "ema": 0},
+    "refcoco-large-one-stage": {"learning_rate": 5e-4, "max_epochs": 30, "decay_epochs": (25,), "ema": 0},
+    "refcoco-large-two-stage-1": {"learning_rate": 5e-4, "max_epochs": 30, "decay_epochs": (21, 27), "ema": 0},
+    "refcoco-large-two-stage-2": {"learning_rate": 1e-4, "max_epochs": 10, "decay_epochs": (7,), "ema": 0},
+    "grefcoco-base": {"learning_rate": 5e-4, "max_epochs": 200, "decay_epochs": (180,), "jitter": None},
+    "grefcoco-base-two-stage-1": {"learning_rate": 5e-4, "max_epochs": 200, "decay_epochs": (180,), "ema": 0},
+    "grefcoco-base-two-stage-2": {"learning_rate": 5e-4, "max_epochs": 100, "decay_epochs": (90,), "jitter": None},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs_hold_the_published_values(name: str) -> None:
     """Those of the official repository, and what they all have in common."""
     settings = read_settings(CONFIGS / f"{name}.yaml")
-    common = {
+    size = "large" if "large" in name else "base"
+    stage = next((n for n in (1, 2) if name.endswith(f"stage-{n}")), None)
+    batches = {"large": 4, "base": 16 if name == "refcoco-base-two-stage-1" else 32}
+    fields = PUBLISHED[name] | {
         "optimizer": "adam_amsgrad", "betas": (0.9, 0.98), "epsilon": 1e-9, "weight_decay": 0.0, "encoder_rate": 0.1,
-        "clip": 0.15, "warmup_epochs": 3, "schedule": "steps", "seed": 6666, "precision": "fp32",
+        "clip": 0.15, "schedule": "steps", "decay": 0.1, "seed": 6666, "precision": "fp32", "batch_size": batches[size],
+        "warmup_epochs": 0 if name == "refcoco-large-two-stage-2" else 3,
     }  # fmt: skip
-    assert {key: getattr(settings, key) for key in common | fields} == common | fields
+    assert {key: getattr(settings, key) for key in fields} == fields
     config = model_config(settings)
-    paper = SimVGConfig.base(num_queries=10 if name == "grefcoco-base" else 1)
+    several = name.startswith("grefcoco")
+    paper: SimVGConfig = getattr(SimVGConfig, size)(num_queries=10 if several else 1)
     for key in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "num_queries", "drop_path_rate"):
         assert getattr(config, key) == getattr(paper, key)
-    stage_1 = name.endswith("stage-1")
-    assert config.loss_weights == ({"decoder": 1.0} if stage_1 else {"decoder": 1.0, "token": 2.0, "distill": 1.0})
+    assert config.loss_weights == ({"decoder": 1.0} if stage == 1 else paper.loss_weights)
+    assert config.score_threshold == (0.7 if several else 0.0)
+    assert (settings.jitter is None) == several
+    if stage == 2:
+        assert settings.start_from == read_settings(CONFIGS / f"{name[:-1]}1.yaml").output + "/model"
 
 
 def test_half_precision_of_16_bits_needs_a_gpu(toy_settings: dict[str, Any]) -> None:
