@@ -20,11 +20,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     """
     if not (query.device.type == "cpu" and torch.is_grad_enabled() and query.requires_grad):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    weights = F.dropout(attention_weights(query, key, mask), dropout, training=dropout > 0)
+    return weights.to(value.dtype) @ value
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(..., L, d), (..., M, d) → (..., L, M) softmax over the keys; `mask` as in `attend`."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
-    return weights.to(value.dtype) @ value
+    return scores.softmax(dim=-1)
 
 
 class Part(NamedTuple):

@@ -24,6 +24,8 @@ from simvg_core.patches import Embedded, build_patches
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Spans = tuple[tuple[str, int], ...]
+Look = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Queries, keys, values and mask → what was attended to: `attend`, or the same with the weights seen."""
 
 # Rows 0 and 1 of both position tables are never read; the published tables have them.
 FIRST_POSITION = 2
@@ -93,10 +95,10 @@ class MultiwayLayer(GradientCheckpointingLayer):
         x = x + self._drop(self.output(mixed, spans))
         return x + self._drop(self.feed_forward(self.feed_forward_norm(x, spans), spans))
 
-    def forward(self, x: Tensor, spans: Spans, mask: Tensor | None) -> Tensor:
-        """(B, L, D) → (B, L, D); `mask` broadcasts to (B, h, L, L), True = may attend."""
+    def forward(self, x: Tensor, spans: Spans, mask: Tensor | None, look: Look = attend) -> Tensor:
+        """(B, L, D) → (B, L, D); `mask` broadcasts to (B, h, L, L), True = may attend. `look` does the attending."""
         query, key, value = self.heads(x, spans)
-        return self.update(x, attend(query, key, value, mask), spans)
+        return self.update(x, look(query, key, value, mask), spans)
 
     def spare(self, part: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """What a part of the layer's work gives; with gradient checkpointing, its memory is spared as `forward`'s is:
@@ -183,11 +185,11 @@ class MultiwayEncoder(nn.Module):
             spans = (("image", objects.shape[1] + image.shape[1]), ("text", text.shape[1]))
         return torch.cat([objects.to(image.dtype), image, text.to(image.dtype)], dim=1), spans, fine
 
-    def run(self, x: Tensor, spans: Spans, mask: Tensor | None) -> list[Tensor]:
-        """(N, L, D) → the output of every layer, before the final norm."""
+    def run(self, x: Tensor, spans: Spans, mask: Tensor | None, look: Look = attend) -> list[Tensor]:
+        """(N, L, D) → the output of every layer, before the final norm; arguments as of `MultiwayLayer.forward`."""
         outputs = []
         for layer in self.stack:
-            x = layer(x, spans, mask)
+            x = layer(x, spans, mask, look)
             outputs.append(x)
         return outputs
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from simvg_core.attention import attention_weights
 from simvg_core.checks import checked_mask
 from simvg_core.encoder import Encoded, MultiwayEncoder, Spans, key_mask
 from simvg_core.errors import ConfigurationError, InputError, TextError
@@ -149,14 +150,13 @@ def explain(
 
 def _run(encoder: MultiwayEncoder, x: Tensor, spans: Spans, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The encoder's layers with the attention weights kept: (N, L, D) → the same and (N, h, L, L) per layer."""
-    kept = []
-    for layer in encoder.stack:
-        query, key, value = layer.heads(x, spans)
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
-        kept.append(weights)
-        x = layer.update(x, weights @ value, spans)
-    return encoder.norm(x, spans), kept
+    kept: list[Tensor] = []
+
+    def look(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        kept.append(attention_weights(query, key, mask))
+        return kept[-1] @ value
+
+    return encoder.norm(encoder.run(x, spans, mask, look)[-1], spans), kept
 
 
 def _chosen(logits: Tensor, answers: Tensor | None) -> Tensor:
