@@ -15,9 +15,9 @@ from rich.console import Console
 from consumers.actions import publish_action
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import app as app
-from consumers.kafka_options import ConfigFile, Kafka, Prefix, kafka_settings
 from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, Box, OperatorAction
 from infra.errors import BadOperatorAction
+from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
 from infra.settings import KafkaSettings
 
 console = Console()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from rich.markup import escape
 
 from consumers.alerts import UnreadableAlert, read_alerts
 from infra.contracts import Alert, AlertState
+from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import RoleSettings, load
 from infra.telemetry import configure_logging
 
@@ -38,13 +38,9 @@ def alerts(
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="With --follow: first all that are kept.")
     ] = False,
-    kafka: Annotated[
-        str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")
-    ] = None,
-    topic_prefix: Annotated[
-        str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    config: ConfigFile = None,
 ) -> None:
     """Shows alerts: every transition (raised, cleared, closed), with score, reason and frame.
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consumers.kafka_options import ConfigFile, Kafka, Prefix, kafka_settings
+from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
 
 app = typer.Typer(no_args_is_help=True, help="Cameras that the alarms know; `simvg camera` runs one.")
 console = Console()

@@ -16,6 +16,7 @@ from consumers.alerts import read_alerts
 from infra.contracts import Alert, AlertState, MessageReference
 from infra.errors import BadAlertMessage
 from infra.kafka import follow
+from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import KafkaSettings, RoleSettings, load
 
 WAIT_S = 10.0
@@ -75,9 +76,9 @@ def evidence(
     alert_id: Annotated[str, typer.Argument(help="Id of the alert, as `simvg alerts` shows it.")],
     out: Annotated[Path, typer.Option("--out", help="File to write, .png or .jpg.")] = Path("evidence.png"),
     raw: Annotated[bool, typer.Option("--raw", help="The frame as it was stored, without drawing.")] = False,
-    kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
-    topic_prefix: Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    config: ConfigFile = None,
 ) -> None:
     """Saves the picture of an alert, with the found places marked.
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consumers.kafka_options import ConfigFile, Kafka, Prefix, kafka_settings
 from consumers.rejected import Rejected, find_rejected, read_rejected, send_again
 from infra.cloudevents import original_headers
 from infra.errors import BadRejectedMessage
+from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
 from infra.settings import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="Messages that were no usable frames: list, show, save, send again.")

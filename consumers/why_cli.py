@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +29,7 @@ from infra.contracts import (
     utc_from_ns,
 )
 from infra.errors import BadAlertMessage, BadFrameMessage, SettingsError
+from infra.options import ConfigFile, Kafka, Prefix, RedisUrl
 from infra.queries import QueryRegistry
 from infra.settings import KafkaSettings, RoleSettings, load
 from infra.topics import topic_name
@@ -44,10 +44,10 @@ def why(
     at: Annotated[str | None, typer.Option("--at", help="Moment: 2026-11-27T02:15:00Z, or how long ago (90s).")] = None,
     query: Annotated[str | None, typer.Option("--query", help="Standing query, by id or in its words.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Statements and frames as one JSON object.")] = False,
-    kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
-    topic_prefix: Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant.")] = None,
-    redis: Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    redis: RedisUrl = None,
+    config: ConfigFile = None,
 ) -> None:
     """Says why an alert was raised; or of a camera, a moment and a query, why there was an alert or none.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from infra import acl, redis_acl
 from infra.errors import SettingsError
+from infra.options import ConfigFile, Kafka, Prefix, RedisUrl
 from infra.settings import RoleSettings, load
 
 app = typer.Typer(no_args_is_help=True, help="Rights of each role on Kafka and Redis: show them, or grant them.")
@@ -18,7 +19,6 @@ console = Console()
 
 DEFAULT_GROUPS = {"worker": "simvg-workers", "console": "simvg-console", "line-control": "simvg-line-control"}
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Grant them now, as the user of the settings.")]
 
 
@@ -31,12 +31,8 @@ def kafka(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address that the principal must come from.")] = "*",
     apply: Apply = False,
-    bootstrap: Annotated[
-        str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")
-    ] = None,
-    prefix: Annotated[
-        str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")
-    ] = None,
+    bootstrap: Kafka = None,
+    prefix: Prefix = None,
     config: ConfigFile = None,
 ) -> None:
     """Shows the rights of a role as calls of kafka-acls.sh; --apply grants them, as an administrator of the cluster.
@@ -64,7 +60,7 @@ def redis(
         Path, typer.Option("--password-file", help="File with the user's password; only its SHA-256 is shown or sent.")
     ],
     apply: Apply = False,
-    address: Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")] = None,
+    address: RedisUrl = None,
     config: ConfigFile = None,
 ) -> None:
     """Shows the rights of a role as a line for Redis' ACL file; --apply sets them. Needs Redis 7 or later.

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from infra.contracts import json_schemas
 from infra.local_stack import LocalStack
+from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import RoleSettings, StackSettings, load
 from infra.topics import TOPICS, TopicState, create_topics, describe_topics
 
@@ -19,12 +20,9 @@ app = typer.Typer()
 topics_app = typer.Typer(no_args_is_help=True, help="The topics of the line on a Kafka cluster.")
 console = Console()
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
 StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Where the stack keeps its data (default .state).")]
 KafkaPort = Annotated[int | None, typer.Option("--kafka-port", help="Port of the broker (default 19092).")]
 RedisPort = Annotated[int | None, typer.Option("--redis-port", help="Port of Redis (default 16379).")]
-Bootstrap = Annotated[str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")]
-Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")]
 Partitions = Annotated[int | None, typer.Option("--partitions", help="Partitions of new topics; default per topic.")]
 Replication = Annotated[int | None, typer.Option("--replication", help="Copies of each partition of new topics.")]
 
@@ -135,7 +133,7 @@ def topics_table(states: list[TopicState]) -> Table:
 
 @topics_app.command("create")
 def create(
-    bootstrap: Bootstrap = None,
+    bootstrap: Kafka = None,
     prefix: Prefix = None,
     partitions: Partitions = None,
     replication: Replication = None,
@@ -150,7 +148,7 @@ def create(
 
 
 @topics_app.command("describe")
-def describe(bootstrap: Bootstrap = None, prefix: Prefix = None, config: ConfigFile = None) -> None:
+def describe(bootstrap: Kafka = None, prefix: Prefix = None, config: ConfigFile = None) -> None:
     """Shows each topic as the broker has it. Exit code 1 when one is missing.
 
     Example: simvg topics describe

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from infra.contracts import CAMERA_BLIND, Delay, StandingQuery
 from infra.errors import BadQuery
+from infra.options import ConfigFile, RedisUrl
 from infra.queries import QueryRegistry, parse_query
 from infra.query_budget import admit, workers_lines
 from infra.schedule import Schedule
@@ -27,8 +28,6 @@ console = Console()
 NO_REALARM = "never"
 NO_SCHEDULE = "always"
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
-RedisUrl = Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")]
 QueryId = Annotated[str, typer.Argument(help="Id of the query, as `simvg query list` shows it.")]
 Cameras = Annotated[list[str] | None, typer.Option("--camera", help="Camera id or glob such as 'line-*'; repeatable.")]
 Region = Annotated[str | None, typer.Option("--region", help="Part of the frame: 'x0,y0,x1,y1' in 0..1.")]

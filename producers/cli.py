@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import Annotated
 
 import structlog
 import typer
 
+from infra.options import ConfigFile, Kafka, LogFormat, LogLevel, MetricsPort, Prefix
 from infra.settings import load
+from infra.signals import stop_on_signals
 from infra.telemetry import configure_logging
 from producers.camera import run_camera
 from producers.settings import CameraSettings
@@ -55,18 +53,12 @@ def camera(
     stall: Annotated[float | None, typer.Option("--stall", help="Seconds without a frame: lost; default 10.")] = None,
     queue: Annotated[int | None, typer.Option("--queue", help="Frames that may wait for Kafka; default 32.")] = None,
     expiry: Annotated[float | None, typer.Option("--expiry", help="Age in s from which none is scored; 30.")] = None,
-    kafka: Annotated[
-        str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")
-    ] = None,
-    topic_prefix: Annotated[
-        str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")
-    ] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option("--metrics-port", help="Serve /metrics and /healthz there; 0 takes a free port.")
-    ] = None,
-    log_level: Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = None,
-    log_format: Annotated[str | None, typer.Option("--log-format", help="console or json.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    metrics_port: MetricsPort = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    config: ConfigFile = None,
 ) -> None:
     settings = load(
         CameraSettings,
@@ -92,21 +84,8 @@ def camera(
         file=config,
     )
     configure_logging(settings.telemetry, role="camera")
-    counts = run_camera(settings, _stop_on_signals())
+    counts = run_camera(settings, stop_on_signals())
     log.info("frames", camera=settings.id, captured=counts.captured, published=counts.published, dropped=counts.dropped)
 
 
 camera.__doc__ = _HELP
-
-
-def _stop_on_signals() -> Event:
-    """Set by the first SIGINT or SIGTERM; the second ends the process at once."""
-    stop = Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return stop

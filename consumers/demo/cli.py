@@ -21,6 +21,7 @@ from consumers.demo.summary import show
 from consumers.demo.truth import read_clip_truth
 from consumers.demo.view import screen
 from infra.errors import SettingsError
+from infra.options import ConfigFile
 from infra.settings import load
 
 REFRESH_S = 0.25
@@ -37,7 +38,7 @@ def demo(
         bool, typer.Option("--loop", help="Play the clip over and over, also in a run with an end.")
     ] = False,
     picture: Annotated[Path | None, typer.Option("--picture", help="Save the last live table as an SVG file.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Runs the whole line here: Kafka, Redis, two cameras, one worker, and the alerts as they come.
 

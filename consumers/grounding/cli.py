@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from threading import Event
-from types import FrameType
 from typing import Annotated
 
 import cv2
@@ -13,7 +11,9 @@ import structlog
 import typer
 
 from consumers.grounding.settings import WorkerSettings
+from infra.options import ConfigFile, Kafka, LogFormat, LogLevel, MetricsPort, Prefix, RedisUrl
 from infra.settings import load
+from infra.signals import stop_on_signals
 from infra.telemetry import configure_logging, start_metrics
 
 log = structlog.get_logger(__name__)
@@ -45,19 +45,13 @@ def work(
     expiry: Annotated[float | None, typer.Option("--expiry", help="Age in s from which a frame is skipped.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Frames scored at once, at most; default 4.")] = None,
     cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="Folder of the last known queries.")] = None,
-    kafka: Annotated[
-        str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")
-    ] = None,
-    topic_prefix: Annotated[
-        str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")
-    ] = None,
-    redis: Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")] = None,
-    metrics_port: Annotated[
-        int | None, typer.Option("--metrics-port", help="Serve /metrics and /healthz there; 0 takes a free port.")
-    ] = None,
-    log_level: Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = None,
-    log_format: Annotated[str | None, typer.Option("--log-format", help="console or json.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="YAML settings file.")] = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    redis: RedisUrl = None,
+    metrics_port: MetricsPort = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    config: ConfigFile = None,
 ) -> None:
     """Scores frames with all standing queries and raises alerts, until Ctrl-C.
 
@@ -93,7 +87,7 @@ def work(
         file=config,
     )
     configure_logging(settings.telemetry, role="worker")
-    run_worker(settings, _stop_on_signals())
+    run_worker(settings, stop_on_signals())
 
 
 def run_worker(settings: WorkerSettings, stop: Event) -> None:
@@ -129,16 +123,3 @@ def run_worker(settings: WorkerSettings, stop: Event) -> None:
     finally:
         if metrics is not None:
             metrics.close()
-
-
-def _stop_on_signals() -> Event:
-    """Set by the first SIGINT or SIGTERM; the second ends the process at once."""
-    stop = Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return stop

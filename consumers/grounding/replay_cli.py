@@ -23,6 +23,7 @@ from infra.cloudevents import event_headers
 from infra.contracts import Alert, StandingQuery
 from infra.errors import QueryNotFound, SettingsError
 from infra.kafka import Publisher
+from infra.options import Kafka, Prefix, RedisUrl
 from infra.queries import QueryRegistry, QuerySet
 from infra.settings import KafkaSettings, load
 from infra.topics import require_topics, topic_name
@@ -47,9 +48,9 @@ def replay(
     diff: Annotated[bool, typer.Option("--diff", help="Compare with the alerts of then; no video has any.")] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Also put the alerts on the topic alerts-replay.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per alert transition.")] = False,
-    kafka: Annotated[str | None, typer.Option("--kafka", help="Broker addresses (SIMVG_KAFKA__BOOTSTRAP).")] = None,
-    topic_prefix: Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant.")] = None,
-    redis: Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")] = None,
+    kafka: Kafka = None,
+    topic_prefix: Prefix = None,
+    redis: RedisUrl = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML settings file, as of `simvg work`.")] = None,
 ) -> None:
     """Runs frames of the past through model and alarms again and shows what would be raised; nothing is acted on.

@@ -1,4 +1,4 @@
-"""Options of all commands that read or write the plant's Kafka."""
+"""Options that the commands of every role have in common: where Kafka and Redis are, settings, logs and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from infra.settings import KafkaSettings, RoleSettings, load
 
 Kafka = Annotated[str | None, typer.Option("--kafka", help="Broker addresses host:port (SIMVG_KAFKA__BOOTSTRAP).")]
 Prefix = Annotated[str | None, typer.Option("--topic-prefix", help="Topic prefix of the plant (SIMVG_KAFKA__PREFIX).")]
+RedisUrl = Annotated[str | None, typer.Option("--redis", help="Address of Redis (SIMVG_REDIS__URL).")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings file.")]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", help="Serve /metrics and /healthz there; 0 takes a free port.")
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+LogFormat = Annotated[str | None, typer.Option("--log-format", help="console or json.")]
 
 
 def kafka_settings(kafka: str | None, topic_prefix: str | None, config: Path | None) -> KafkaSettings:
