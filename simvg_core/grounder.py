@@ -15,7 +15,7 @@ from torch import Tensor
 from simvg_core.answers import UNKNOWN, Answer, Grounding
 from simvg_core.configuration import SimVGConfig
 from simvg_core.device_frames import DeviceFrames
-from simvg_core.errors import ConfigurationError, QueryIndexError
+from simvg_core.errors import ConfigurationError
 from simvg_core.execution import Execution
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import as_bgr
@@ -23,6 +23,7 @@ from simvg_core.model import SimVGForGrounding, SimVGOutput
 from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
 from simvg_core.standing import CompiledTexts, StandingQueries
+from simvg_core.words import places
 
 # Pairs of frame and text that a joint model runs at once; a standing model batches frames only.
 _JOINT_PAIRS = 8
@@ -82,10 +83,9 @@ class CompiledQueries:
         Raises:
             QueryIndexError: there is no such text or place.
         """
-        wanted = [texts] if isinstance(texts, str | int) else list(texts)
         with self._lock:
             names, ready = self._state
-            gone = {self._place(item, names) for item in wanted}
+            gone = places(texts, names)
             kept = [index for index in range(len(names)) if index not in gone]
             left = tuple(names[index] for index in kept)
             if isinstance(ready, StandingQueries):
@@ -93,16 +93,6 @@ class CompiledQueries:
             else:
                 self._state = (left, (ready[0][kept], ready[1][kept]))
         return self
-
-    @staticmethod
-    def _place(item: str | int, names: tuple[str, ...]) -> int:
-        if isinstance(item, str):
-            if item not in names:
-                raise QueryIndexError(f"no compiled query {item!r}; there are {len(names)}.")
-            return names.index(item)
-        if not 0 <= item < len(names):
-            raise QueryIndexError(f"no compiled query at {item}; there are {len(names)} (from 0).")
-        return item
 
 
 class Grounder:

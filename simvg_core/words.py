@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from simvg_core.errors import CheckpointError, TextError
+from simvg_core.errors import CheckpointError, QueryIndexError, TextError
 
 BEGIN, PAD, END, UNKNOWN = 0, 1, 2, 3
 TEXTS_AT_ONCE = 500
@@ -110,3 +110,19 @@ class WordPacker:
 def pack(pieces: list[int], max_tokens: int) -> list[int]:
     """Begin, the first `max_tokens` − 2 pieces, end."""
     return [BEGIN, *pieces[: max_tokens - 2], END]
+
+
+def places(texts: str | int | Iterable[str | int], names: Sequence[str]) -> set[int]:
+    """Where compiled texts stand among all of them, from 0; each is named by its words or its place.
+
+    Raises:
+        QueryIndexError: there is no such text or place.
+    """
+    found = set()
+    for item in [texts] if isinstance(texts, str | int) else texts:
+        if isinstance(item, str) and item not in names:
+            raise QueryIndexError(f"no compiled query {item!r}; there are {len(names)}.")
+        if not isinstance(item, str) and not 0 <= item < len(names):
+            raise QueryIndexError(f"no compiled query at {item}; there are {len(names)} (from 0).")
+        found.add(names.index(item) if isinstance(item, str) else item)
+    return found

@@ -29,12 +29,12 @@ from simvg_core.edge.graphs import (
     load_graph,
 )
 from simvg_core.edge.queries import EdgeTexts
-from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError
+from simvg_core.errors import CheckpointError, ConfigurationError, InputError
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.preparation import check_preparation
 from simvg_core.quality import frame_problem
-from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, read_fast_pieces
+from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
 
 Floats = NDArray[np.float32]
 
@@ -112,10 +112,9 @@ class EdgeQueries:
 
     def remove(self, texts: str | int | Iterable[str | int]) -> EdgeQueries:
         """Removes texts by name or place; returns self. Raises QueryIndexError: there is no such text or place."""
-        wanted = [texts] if isinstance(texts, str | int) else list(texts)
         with self._lock:
             names, before = self._state
-            gone = {_place(item, names) for item in wanted}
+            gone = places(texts, names)
             kept = [place for place in range(len(names)) if place not in gone]
             left = before.select(kept) if before is not None and kept else None
             self._state = (tuple(names[place] for place in kept), left)
@@ -268,13 +267,3 @@ def _fingerprint(folder: Path) -> str:
             f"now holds {present}; run `simvg export {folder}`."
         )
     return f"{made_from}-{INT8}" if told.get(PRECISION) == INT8 else made_from
-
-
-def _place(item: str | int, names: tuple[str, ...]) -> int:
-    if isinstance(item, str):
-        if item not in names:
-            raise QueryIndexError(f"no compiled query {item!r}; there are {len(names)}.")
-        return names.index(item)
-    if not 0 <= item < len(names):
-        raise QueryIndexError(f"no compiled query at {item}; there are {len(names)} (from 0).")
-    return item

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from simvg_core.errors import RenderError
 from simvg_core.lineworld.picture import render
-from simvg_core.lineworld.produce import write_atomically
+from simvg_core.lineworld.produce import side_by_side, write_atomically
 from simvg_core.lineworld.tracer import Tracer
 from simvg_core.lineworld.travel import Run
 
@@ -88,26 +85,8 @@ def _in_parallel(
     processes: int,
     rendered: Callable[[int], None],
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=_frames, args=(run, fps, work, todo[k::processes], samples))
-        for k in range(min(processes, len(todo)))
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        while any(worker.is_alive() for worker in workers):
-            time.sleep(0.5)
-            rendered(sum((work / f"{k:05d}.png").exists() for k in todo))
-    finally:
-        for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
-            worker.join()
-    if any(worker.exitcode for worker in workers):
-        raise RenderError(
-            f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
-        )
+    shares = [(run, fps, work, todo[k::processes], samples) for k in range(min(processes, len(todo)))]
+    side_by_side(_frames, shares, lambda: rendered(sum((work / f"{k:05d}.png").exists() for k in todo)))
 
 
 def write_video(pictures: list[Path], out: Path, fps: float) -> None:

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +110,29 @@ def render_set(
     if processes == 1:
         _work(out, seed, split, todo, samples, lambda count: progress(images - len(todo) + count, images))
         return len(todo)
+
+    def tell() -> None:
+        progress(images - sum(not (out / "images" / f"{k:06d}.jpg").exists() for k in todo), images)
+
+    shares = [(out, seed, split, todo[k::processes], samples) for k in range(min(processes, len(todo)))]
+    side_by_side(_work, shares, tell)
+    progress(images, images)
+    return len(todo)
+
+
+def side_by_side(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], tell: Callable[[], None]) -> None:
+    """Calls `work` with each share's arguments in a process of its own; `tell` is called twice a second meanwhile.
+
+    Raises RenderError when a process ended with an error (its traceback is on standard error).
+    """
     context = multiprocessing.get_context("spawn")
-    shares = [todo[k::processes] for k in range(min(processes, len(todo)))]
-    workers = [context.Process(target=_work, args=(out, seed, split, share, samples)) for share in shares]
+    workers = [context.Process(target=work, args=share) for share in shares]
     for worker in workers:
         worker.start()
     try:
         while any(worker.is_alive() for worker in workers):
             time.sleep(0.5)
-            left = sum(not (out / "images" / f"{k:06d}.jpg").exists() for k in todo)
-            progress(images - left, images)
+            tell()
     finally:
         for worker in workers:
             if worker.is_alive():
@@ -129,5 +142,3 @@ def render_set(
         raise RenderError(
             f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
         )
-    progress(images, images)
-    return len(todo)

@@ -26,6 +26,7 @@ from simvg_core.lineworld.truth import ImageTruth, Seen, TruthError, read_truth,
 from simvg_core.lineworld.vocabulary import COLORS, DENSE_STATES, KINDS
 from simvg_core.text import TextPacker
 from simvg_core.training.augment import AugmentSettings, augment, plain
+from simvg_core.training.sets.sample import Sample
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.words import FastPieces, Pieces
 
@@ -37,7 +38,15 @@ Out = TypeVar("Out")
 
 
 class DataError(InputError):
-    """A rendered set that cannot be read."""
+    """A set, or a picture of it, that cannot be read."""
+
+
+def read_picture(sample: Sample) -> Frame:
+    """(H, W, 3) BGR; raises DataError where the file is missing or broken."""
+    frame: Any = cv2.imread(str(sample.image), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise DataError(f"picture {sample.image} of sample {sample.id} is missing or broken; check the set.")
+    return frame  # type: ignore[no-any-return]
 
 
 class Batch(NamedTuple):

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
-from simvg_core.images import Frame, resize
+from simvg_core.images import resize
 from simvg_core.text import TextPacker
-from simvg_core.training.data import Batch, DataError
+from simvg_core.training.data import Batch, DataError, read_picture
 from simvg_core.training.jitter import JitterSettings, jitter
 from simvg_core.training.sets.open import open_set
 from simvg_core.training.sets.sample import GroundingSet, Sample
@@ -60,14 +59,6 @@ class SampleBatchMaker:
             image_index=np.arange(len(samples), dtype=np.int64),
             boxes=boxes,
         )
-
-
-def read_picture(sample: Sample) -> Frame:
-    """(H, W, 3) BGR; raises DataError where the file is missing or broken."""
-    frame: Any = cv2.imread(str(sample.image), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise DataError(f"picture {sample.image} of sample {sample.id} is missing or broken; check the set.")
-    return frame  # type: ignore[no-any-return]
 
 
 def normalised(boxes_xyxy_px: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:

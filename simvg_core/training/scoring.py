@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from simvg_core.answers import Answer
 from simvg_core.errors import TextError
-from simvg_core.images import Frame
 from simvg_core.model import BRANCHES, SimVGForGrounding
 from simvg_core.processing import Inputs, SimVGProcessor
 from simvg_core.text import TextBatch
-from simvg_core.training.data import DataError, make_executor, prefetch
+from simvg_core.training.data import make_executor, prefetch, read_picture
 from simvg_core.training.metrics import Outcome
 from simvg_core.training.sets.sample import Sample, Task
 
@@ -148,18 +146,10 @@ class _Reader:
     processor: SimVGProcessor
 
     def __call__(self, job: _Job) -> tuple[Inputs, TextBatch]:
-        inputs = self.processor.frames([read_image(own[0]) for own in job.samples])
+        inputs = self.processor.frames([read_picture(own[0]) for own in job.samples])
         # published weights were trained with texts of one length, and their pooling sees the padding
         short = self.processor.config.text_pooling == "masked"
         return inputs, self.processor.texts([sample.text for sample in job.flat], pad_to_longest=short)
-
-
-def read_image(sample: Sample) -> Frame:
-    """(H, W, 3) BGR; raises DataError where the file is missing or broken."""
-    frame: Any = cv2.imread(str(sample.image), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise DataError(f"image {sample.image} of sample {sample.id} is missing or broken; check the set.")
-    return frame  # type: ignore[no-any-return]
 
 
 def _outcome(sample: Sample, answer: Answer, size: tuple[int, int], task: Task) -> Outcome:
