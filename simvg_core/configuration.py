@@ -35,7 +35,8 @@ class SimVGConfig(PreTrainedConfig):
       `drop_path_rate`; `own_object_expert` gives object tokens an expert of their own (the paper: image expert).
     - image: `image_size` (square side, pixels), `patch_size` (patch side or stem stride, pixels), `patch_embedding`
       "linear" (the paper) or "convolutional" (residual stem, one halving per entry of `stem_widths`);
-      `resize` "bilinear" (the paper) or "area" (no aliasing of large frames).
+      `resize` "bilinear" (the paper) or "area" (no aliasing of large frames); `image_mean` and `image_std` per channel
+      of RGB, grey levels 0 … 255.
     - text: `vocab_size`, `max_text_positions`, `max_text_tokens` (begin and end included), `text_overflow`.
     - heads (sections 3.2 to 3.4): `head_size`, `num_queries` answers per text, `num_object_tokens` (1, shared by all
       answers, or one per answer), decoder, query generator and token MLP sizes; `num_decoder_layers=0` builds none.

@@ -1,4 +1,4 @@
-"""Transformer decoder layers (post-norm), shared by the query generator and the decoder branch.
+"""Transformer decoder layers (post-norm), shared by the query generator and the decoder branch (sections 3.2, 3.3).
 
 Shapes: B rows of S slots with Q queries each, M memory tokens, E width, h heads, d = E / h.
 """

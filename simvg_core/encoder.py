@@ -64,6 +64,7 @@ class FeedForward(nn.Module):
         self.contract = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., D) → (..., D)."""
         return self.contract(self.inner_norm(F.gelu(self.expand(x))))  # type: ignore[no-any-return]
 
 
@@ -142,13 +143,17 @@ class MultiwayEncoder(nn.Module):
         return cast(list[MultiwayLayer], list(self.layers))
 
     def embed_image(self, pixels: Tensor) -> Embedded:
-        """Normalised RGB (B, 3, H, W) → tokens (B, P, D) with positions."""
+        """Normalised RGB (B, 3, H, W) → tokens (B, P, D) with positions. Raises ImageError as `check_pixels` does."""
         check_pixels(pixels, self.image_size)
         embedded: Embedded = self.patches(pixels)
         return embedded._replace(tokens=embedded.tokens + self.image_positions.weight[FIRST_POSITION + 1 :])
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(N, T) ids and mask (1 = real) → (N, T, D) with positions; padded vectors are zero."""
+        """(N, T) ids and mask (1 = real) → (N, T, D) with positions; padded vectors are zero.
+
+        Raises:
+            TextError: shapes that do not fit each other, or more tokens than there are positions.
+        """
         if input_ids.dim() != 2 or input_ids.shape != attention_mask.shape:
             raise TextError(
                 f"input_ids {tuple(input_ids.shape)} and attention_mask {tuple(attention_mask.shape)} must both be "
@@ -169,7 +174,11 @@ class MultiwayEncoder(nn.Module):
     def embed(
         self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, image_index: Tensor | None
     ) -> tuple[Tensor, Spans, Tensor | None]:
-        """One sequence per text, (N, K + P + T, D), its spans, and the image's fine map."""
+        """One sequence per text, (N, K + P + T, D), its spans, and the image's fine map; arguments as of `forward`.
+
+        Raises:
+            ImageError, TextError: as `embed_image` and `embed_text`, or numbers of images and texts that do not fit.
+        """
         text = self.embed_text(input_ids, attention_mask)
         image, fine = self.embed_image(pixels)
         if image_index is not None:
@@ -203,7 +212,14 @@ class MultiwayEncoder(nn.Module):
     ) -> Encoded:
         """Joint attention over [object tokens, patches, text]; only padded text is hidden from the others.
 
-        `mask` replaces that rule by another one, (N, 1, L, L), True = may attend.
+        Args:
+            pixels: (B, 3, H, W) normalised RGB.
+            input_ids, attention_mask: (N, T), 1 = real token.
+            image_index: (N,) long, the image of each text; None = text i belongs to image i.
+            mask: replaces that rule by another one, (N, 1, L, L), True = may attend.
+
+        Raises:
+            ImageError, TextError: as `embed`.
         """
         x, spans, fine = self.embed(pixels, input_ids, attention_mask, image_index)
         if mask is None:

@@ -52,7 +52,7 @@ class CompiledQueries:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of what is compiled."""
+        """Memory of what is compiled, bytes."""
         ready = self._state[1]
         if isinstance(ready, StandingQueries):
             return ready.num_bytes
@@ -118,6 +118,9 @@ class Grounder:
         gate: with many queries, ask only those that the model's calibrated gate lets pass (`SimVGConfig.gate_queries`,
             `gate_threshold`; nothing changes for a model without one).
         execution: more choices of how the model runs, instead of `dtype`.
+
+        Raises:
+            ConfigurationError: a number format that is not offered, or a max_batch under 1.
         """
         self.execution = execution or Execution(dtype=dtype)
         if max_batch < 1:
@@ -138,6 +141,7 @@ class Grounder:
 
         Raises:
             CheckpointError: the folder, its weights or its tokenizer is missing or broken.
+            ConfigurationError: settings that contradict each other.
         """
         folder = Path(folder)
         processor = SimVGProcessor.from_pretrained(folder)
@@ -177,10 +181,11 @@ class Grounder:
             thresholds: lowest score that counts as present, one for all or one per text; None = the model's own.
 
         Returns:
-            [frame][text], in the given orders.
+            [frame][text], in the given orders; boxes are corners in pixels of the frame as it was given.
 
         Raises:
-            ImageError: something that is no frame. TextError: a text the model cannot read.
+            ImageError: something that is no frame. TextError: a text the model cannot read. InputError: thresholds
+                outside 0 … 1, or not one per text.
         """
         queries = texts if isinstance(texts, CompiledQueries) else self.compile(texts)
         names, ready = queries._state

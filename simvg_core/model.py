@@ -54,7 +54,7 @@ class SimVGOutput(ModelOutput):
 
 
 class SimVGForGrounding(PreTrainedModel):
-    """Finds what a text names in an image: none, one or several boxes.
+    """Finds what a text names in an image: none, one or several boxes (sections 3.1 to 3.4).
 
     Built from a `SimVGConfig`, or read by `from_pretrained` from a folder that `save_pretrained` wrote.
     """
@@ -146,7 +146,11 @@ class SimVGForGrounding(PreTrainedModel):
         dense_labels: Sequence[dict[str, Any]] | None = None,
         branches: Sequence[str] = BRANCHES,
     ) -> SimVGOutput:
-        """The part of `forward` after the encoder; arguments as there."""
+        """The part of `forward` after the encoder: query generation, branches, losses; arguments as there.
+
+        Raises:
+            ImageError: a pixel_mask of another shape.
+        """
         queries, pooled = self.query_generator(encoded.text, attention_mask)
         image = self.image_projection(encoded.image)
         cells, valid = self._cells(pixel_mask, image)

@@ -58,6 +58,7 @@ class ResidualBlock(nn.Module):
         self.second_norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C, H, W)."""
         y = torch.relu(self.first_norm(self.first(x)))
         return torch.relu(x + self.second_norm(self.second(y)))
 
@@ -81,6 +82,7 @@ class ConvolutionalPatches(nn.Module):
         self.fine = FineMap(config) if config.glimpse_side else None
 
     def forward(self, pixels: Tensor) -> Embedded:
+        """(B, 3, H, W) → tokens (B, G·G, D) and, for a glimpse, the fine map."""
         features = pixels.contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = []
         for stage in self.stages:

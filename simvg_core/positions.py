@@ -1,4 +1,6 @@
-"""Fixed positions of the heads, as the published weights expect them.
+"""Fixed positions of the heads (sections 3.2, 3.3), as the published weights expect them.
+
+Shapes: B images, T text tokens, G cells per side of the image, E head width.
 
 Computed on the fly: they are small, and nothing then depends on a buffer that a checkpoint does not hold.
 """

@@ -300,12 +300,16 @@ class StandingQueries:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the compiled set."""
+        """Memory of the compiled set, bytes."""
         texts = self._texts
         return sum(part.numel() * part.element_size() for part in vars(texts).values())
 
     def add(self, input_ids: Tensor | StandingQueries, attention_mask: Tensor | None = None) -> StandingQueries:
-        """Appends texts, as ids and mask (n, T) or as queries already compiled by the same model; returns self."""
+        """Appends texts, as ids and mask (n, T) or as queries already compiled by the same model; returns self.
+
+        Raises:
+            TextError: a text without any token, or ids that are no words of the model; nothing changes then.
+        """
         if isinstance(input_ids, StandingQueries):
             new = input_ids.texts
         else:

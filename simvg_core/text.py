@@ -30,6 +30,7 @@ class XLMRobertaPieces:
         return list(self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text)))
 
     def save(self, folder: Path) -> None:
+        """Writes the tokenizer's files into a model folder."""
         self.tokenizer.save_pretrained(folder)
 
 

@@ -29,7 +29,9 @@ class Pieces(Protocol):
 
     def __call__(self, text: str) -> list[int]: ...
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer's files into a model folder."""
+        ...
 
 
 class FastPieces:
@@ -45,6 +47,7 @@ class FastPieces:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def save(self, folder: Path) -> None:
+        """Writes `tokenizer.json` into a model folder."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
 

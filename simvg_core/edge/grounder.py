@@ -92,7 +92,7 @@ class EdgeQueries:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of what is compiled."""
+        """Memory of what is compiled, bytes."""
         texts = self._state[1]
         return 0 if texts is None else texts.num_bytes
 
