@@ -62,9 +62,9 @@ class Sight:
 def sample(pixels: Pixels) -> Sample:
     """(h, w, 3) pixels → (96, 128) grey levels, of single pixels."""
     height, width = pixels.shape[:2]
-    rows = np.linspace(0, height - 1, min(GRID[1], height)).astype(np.intp)
-    columns = np.linspace(0, width - 1, min(GRID[0], width)).astype(np.intp)
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[np.ix_(rows, columns)]), cv2.COLOR_BGR2GRAY), np.uint8)
+    grid = (min(GRID[0], width), min(GRID[1], height))
+    chosen = cv2.resize(np.ascontiguousarray(pixels), grid, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.cvtColor(chosen, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def difference(one: Sample, other: Sample) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from tests.consumers.grounding.colour import ColourEngine
 from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line, picture
 
 JPEG = picture()
+ROUGH = bytes(cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))[1])
 PNG = bytes(cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1])
 
 
@@ -48,6 +49,7 @@ def without(name: str) -> list[tuple[str, bytes]]:
         (b"hello", headers(), b"line-1", "not_an_image", "they begin b'hello'"),
         (b"", headers(), b"line-1", "empty", "no image in it"),
         (JPEG[: len(JPEG) // 2], headers(), b"line-1", "corrupt_image", "is cut off"),
+        (ROUGH[: len(ROUGH) // 2] + b"\xff\xd9", headers(), b"line-1", "corrupt_image", "is cut off"),
         (JPEG, headers(width=640, height=480), b"line-1", "size_mismatch", f"image is {WIDTH}×{HEIGHT} pixels"),
         (JPEG, [], b"line-1", "missing_headers", "no CloudEvents headers"),
         (JPEG, without("ce_sequence"), b"line-1", "missing_header", "ce_sequence"),
@@ -178,6 +180,28 @@ def test_huge_image_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(BadFrameMessage, match="60000×60000 pixels is over the limit of 100000") as refused:
         decode(bomb, width=60_000, height=60_000, max_pixels=100_000)
     assert refused.value.reason == "too_many_pixels"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+        [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+        [cv2.IMWRITE_JPEG_RST_INTERVAL, 3],
+        [cv2.IMWRITE_JPEG_QUALITY, 5],
+    ],
+    ids=["plain", "progressive", "444", "restarts", "coarse"],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_those_of_opencv(options: list[int], channels: int) -> None:
+    """The fast way and OpenCV's give the same bytes, whatever kind of JPEG it is, and with padding behind it."""
+    noise = np.random.default_rng(1).integers(0, 256, (12, 17, channels), dtype=np.uint8)
+    pixels = cv2.resize(noise, (161, 99), interpolation=cv2.INTER_CUBIC)
+    image = bytes(cv2.imencode(".jpg", pixels, options)[1])
+    wanted = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    for found in (image, image + bytes(100)):
+        assert np.array_equal(decode(found, width=161, height=99, max_pixels=100_000), wanted)
 
 
 def corrupted() -> list[bytes]:
