@@ -93,9 +93,9 @@ class Case:
     pictures: Mapping[bool, bytes]  # JPEG with the object and without
 
     def queries(self, load: int) -> list[StandingQuery]:
-        """A critical query on the whole frame, and one of each other severity on a part of its own, in as many strips
-        as come nearest to so many times the budget."""
-        sets = [self._queries(views) for views in range(1, 200)]
+        """A critical query on the whole frame, and one of each other severity on a part of its own, in as many tiles as
+        come nearest to so many times the budget."""
+        sets = [self._queries((columns, rows)) for rows in range(1, 9) for columns in range(1, rows + 1)]
         return min(sets, key=lambda one: abs(self.cost(one) - load * BUDGET))
 
     def cost(self, queries: Sequence[StandingQuery]) -> float:
@@ -104,7 +104,7 @@ class Case:
         load = Load.model_validate(prices | {"cameras": dict.fromkeys(self.cameras, float(FPS))})
         return predicted_cost(queries, load)
 
-    def _queries(self, views: int) -> list[StandingQuery]:
+    def _queries(self, tiles: tuple[int, int]) -> list[StandingQuery]:
         now = datetime.now(UTC)
         common = {
             "raise_threshold": 0.8,
@@ -117,9 +117,8 @@ class Case:
         found = [StandingQuery.model_validate(facts | common)]
         for place, severity in enumerate(OTHERS):
             region = (place / 4, 0.0, (place + 1) / 4, 1.0)
-            tiles = {"region": region, "tiles": (1, views)}
-            facts = {"id": severity, "text": self.other, "severity": severity}
-            found.append(StandingQuery.model_validate(facts | tiles | common))
+            facts = {"id": severity, "text": self.other, "severity": severity, "region": region, "tiles": tiles}
+            found.append(StandingQuery.model_validate(facts | common))
         return found
 
 
