@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from infra.broker import LocalBroker
 from infra.process import free_port
@@ -19,6 +21,10 @@ from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import create_topics, delete_topics
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# How fast this machine is just now decides nothing.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

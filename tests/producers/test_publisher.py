@@ -225,7 +225,7 @@ def test_stop_closes_the_books(until: Until) -> None:
     assert publishing.ledger.counts() == Counts(6, 0, {"stopped": 6})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     faults=st.sets(st.integers(0, 29)),
     queue=st.integers(1, 5),

@@ -259,7 +259,7 @@ def test_a_picture_without_a_name_goes_beside_where_one_is(command, tmp_path, mo
 @pytest.mark.parametrize(
     ("image", "text", "out", "flags", "message"),
     [
-        ("none.jpg", "missing bolt", "why.png", [], "is not a picture that OpenCV reads"),
+        ("none.jpg", "missing bolt", "why.png", [], "none.jpg cannot be read (No such file or directory)"),
         ("../annotations.json", "missing bolt", "why.png", [], "is not a picture that OpenCV reads"),
         ("000000.jpg", "?!", "why.png", [], "has no words after cleaning"),
         ("000000.jpg", "missing bolt", "why.gif", [], "has no ending of a picture; use .png"),

@@ -76,7 +76,7 @@ lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(first=lengths, added=lengths, extra_padding=st.integers(0, 3), frames=st.integers(1, 3), data=st.data())
 def test_cached_path_equals_the_masked_one_pass(name, first, added, extra_padding, frames, data):
     """Any batch, padding and number of queries, after adding and removing: the same answers within 1e-5."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.grounding.alarm import AlarmState, Phase, Sighting, Step, close, step
@@ -218,7 +218,6 @@ queries = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(marks, queries)
 def test_one_alert_per_episode(marks: str, query: StandingQuery) -> None:
     """No alert is raised while another is open, and every alert goes raised, cleared, closed under one id."""
@@ -237,14 +236,12 @@ def test_one_alert_per_episode(marks: str, query: StandingQuery) -> None:
     assert (state is not None and state.alert is not None) == (opened is not None)
 
 
-@settings(deadline=None)
 @given(marks, queries)
 def test_equal_frames_give_equal_alerts(marks: str, query: StandingQuery) -> None:
     """Two workers that see the same frames send the same alerts, byte for byte."""
     assert [a.model_dump_json() for a in play(marks, query)[0]] == [a.model_dump_json() for a in play(marks, query)[0]]
 
 
-@settings(deadline=None)
 @given(marks, queries)
 def test_condition_over_ends_the_alert(marks: str, query: StandingQuery) -> None:
     """However the row began, a long enough calm leaves no alert open."""
@@ -254,7 +251,6 @@ def test_condition_over_ends_the_alert(marks: str, query: StandingQuery) -> None
     assert not alerts or alerts[-1].state is AlertState.CLOSED
 
 
-@settings(deadline=None)
 @given(marks, queries)
 def test_query_gone_ends_the_alert(marks: str, query: StandingQuery) -> None:
     """Whatever was raised is closed when the query goes, with the reason, exactly once."""
@@ -267,7 +263,6 @@ def test_query_gone_ends_the_alert(marks: str, query: StandingQuery) -> None:
     assert close(ended.state, at=datetime(2030, 1, 1, tzinfo=UTC), reason="again").alerts == ()
 
 
-@settings(deadline=None)
 @given(marks, queries, st.data())
 def test_restored_state_goes_on_the_same(marks: str, query: StandingQuery, data: st.DataObject) -> None:
     """A worker killed anywhere goes on from the last written state; reading frames again changes no alert."""

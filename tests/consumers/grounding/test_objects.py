@@ -188,7 +188,7 @@ off_delays = st.builds(Delay, value=st.integers(2, 4)) | st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(gaps, st.floats(0.1, 0.7), off_delays, st.data())
 def test_plate_that_is_seen_within_the_off_delay_raises_once(
     gaps: list[float], speed: float, off_delay: Delay, data: st.DataObject

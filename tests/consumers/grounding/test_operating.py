@@ -266,7 +266,7 @@ def scripted(drawn: list[tuple[int, int, int]], marks: str, query: StandingQuery
 drawn_actions = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.integers(0, 5)), max_size=6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(marks, queries, drawn_actions)
 def test_every_alert_has_one_life(marks: str, query: StandingQuery, drawn: list[tuple[int, int, int]]) -> None:
     """Whatever comes: an alert begins raised, is never touched after its close, and is closed by the alarm itself once
@@ -291,7 +291,7 @@ def test_every_alert_has_one_life(marks: str, query: StandingQuery, drawn: list[
         assert times == sorted(times)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(marks, queries, drawn_actions, st.data())
 def test_worker_killed_anywhere_goes_on_the_same(
     marks: str, query: StandingQuery, drawn: list[tuple[int, int, int]], data: st.DataObject
@@ -320,7 +320,7 @@ def test_worker_killed_anywhere_goes_on_the_same(
     assert seen == [alert.model_dump_json() for alert in whole]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(marks, queries, drawn_actions)
 def test_action_that_comes_twice_counts_once(
     marks: str, query: StandingQuery, drawn: list[tuple[int, int, int]]

@@ -21,7 +21,7 @@ MADE = datetime(2026, 1, 1, tzinfo=UTC)
 PRICES = Prices(pass_s=0.02, pair_s=0.001)
 BUDGET = 0.9
 BY_RANK = sorted(Severity, key=RANK.__getitem__)
-few = settings(deadline=None, max_examples=20)
+few = settings(max_examples=20)
 
 
 def queries_of(found: list[tuple[Severity, int, float | None]]) -> list[StandingQuery]:

@@ -37,7 +37,7 @@ def test_a_good_set_has_no_problems_and_a_broken_one_names_them(drawn_set: Path,
     (broken / "truth/000005.json").write_text("{}")
     problems = LineSet(broken).check()
     assert len(problems) == 2
-    assert "000003.jpg is missing or broken" in problems[0]
+    assert "000003.jpg" in problems[0] and problems[0].endswith("Or render it again.")
     assert "000005.json: field 'width' is missing" in problems[1]
 
 

@@ -103,7 +103,7 @@ def test_boxes_follow_the_picture_to_the_network(tmp_path: Path) -> None:
 def test_a_missing_picture_names_the_sample(worded_set: Path) -> None:
     """And the file."""
     sample = replace(open_set(worded_set).samples()[0], image=Path("gone.jpg"))
-    with pytest.raises(DataError, match=r"picture gone\.jpg of sample .* is missing or broken"):
+    with pytest.raises(DataError, match=r"sample .*: gone\.jpg cannot be read \(No such file.*simvg data check"):
         SampleBatchMaker(config(), PIECES, None, 1)(([sample], 0))
 
 
