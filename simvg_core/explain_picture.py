@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simvg_core.errors import ImageError, InputError
+from simvg_core.errors import InputError
 from simvg_core.explain import Explanation, explain
 from simvg_core.grounder import Grounder
-from simvg_core.images import Frame
+from simvg_core.images import Frame, read_frame
 from simvg_core.processing import calibrated
 from simvg_core.words import Pieces, clean_text
 
@@ -67,14 +67,12 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
         layer: as in `Explanation.map`.
 
     Raises:
-        ImageError: the file is no picture. TextError, InputError: the text, map or layer does not fit the model.
+        ImageError: the file is no whole picture. TextError, InputError: the text, map or layer does not fit the model.
         CheckpointError: the folder is no model.
     """
     if name == SHEET and layer is not None:
         raise InputError(f'layer {layer} of map "{SHEET}": a sheet shows every layer; leave the layer out.')
-    frame: Any = cv2.imread(str(image), cv2.IMREAD_COLOR) if image.is_file() else None
-    if frame is None:
-        raise ImageError(f"{image} is not a picture that OpenCV reads; give a JPEG or PNG file.")
+    frame = read_frame(image)
     grounder = Grounder.from_pretrained(model)
     processor, config = grounder.processor, grounder.config
     batch, inputs = processor.texts([text]), processor.frames([frame])

@@ -10,17 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from simvg_core import asking
-from simvg_core.errors import InputError
 from simvg_core.gate import GateCurve, curve
 from simvg_core.gate_head import GateHead
 from simvg_core.grounder import Grounder
+from simvg_core.images import read_frame
 from simvg_core.processing import calibrated
 from simvg_core.standing import CompiledTexts
 
@@ -65,13 +64,11 @@ def collect(
     """Asks of each picture the texts at its `chosen` places.
 
     Raises:
-        InputError: a file cannot be read as a picture.
+        ImageError: a file cannot be read as a picture.
     """
     lessons = []
     for number, (file, places) in enumerate(zip(files, chosen, strict=True)):
-        frame = cv2.imread(str(file))
-        if frame is None:
-            raise InputError(f"{file} cannot be read as a picture; remove or replace it.")
+        frame = read_frame(file)
         kept = torch.tensor(places, device=grounder.device)
         pixels = grounder.processor.frames([frame]).pixel_values.to(grounder.device)
         with torch.inference_mode(), grounder.execution.precision(grounder.device):

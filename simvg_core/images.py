@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import cv2
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from simvg_core.errors import ImageError
 
 Frame = NDArray[np.uint8]
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_TRAILER_BYTES = 1024  # cameras may pad behind the end mark
 # OpenCV's stubs know no dtypes, so its results pass through Any.
 
 
@@ -36,6 +39,30 @@ def as_bgr(frame: Any) -> Frame:
     if frame.shape[2] == 1:
         return cast(Frame, np.repeat(frame, 3, axis=2))
     return cast(Frame, frame[:, :, :3])
+
+
+def read_frame(path: Path) -> Frame:
+    """A picture file → (H, W, 3) uint8 BGR, upright as its orientation tag says.
+
+    Raises:
+        ImageError: no such file, no picture that OpenCV reads, or a JPEG that is cut off: what lacks would be grey.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror}); give a JPEG or PNG file.") from error
+    if data.startswith(_JPEG) and _JPEG_END not in data[-_TRAILER_BYTES:]:
+        raise ImageError(f"{path} is cut off ({len(data)} bytes without a JPEG's end mark); copy it again.")
+    try:
+        frame: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise ImageError(f"{path} cannot be decoded ({error.err}); give a smaller or another picture.") from error
+    if frame is None:
+        raise ImageError(
+            f"{path} is not a picture that OpenCV reads ({len(data)} bytes, they begin {data[:8]!r}); give a JPEG or "
+            "PNG file."
+        )
+    return cast(Frame, frame)
 
 
 def resize(frame_bgr: Frame, size: int, how: str) -> Frame:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import InputError
-from simvg_core.images import Frame
+from simvg_core.errors import ImageError, InputError
+from simvg_core.images import Frame, read_frame
 from simvg_core.lineworld.language import Grammar, Query, rng_of
 from simvg_core.lineworld.truth import ImageTruth, Seen, TruthError, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLORS, DENSE_STATES, KINDS
@@ -43,10 +43,10 @@ class DataError(InputError):
 
 def read_picture(sample: Sample) -> Frame:
     """(H, W, 3) BGR; raises DataError where the file is missing or broken."""
-    frame: Any = cv2.imread(str(sample.image), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise DataError(f"picture {sample.image} of sample {sample.id} is missing or broken; check the set.")
-    return frame  # type: ignore[no-any-return]
+    try:
+        return read_frame(sample.image)
+    except ImageError as error:
+        raise DataError(f"sample {sample.id}: {error} `simvg data check` names every broken one.") from error
 
 
 class Batch(NamedTuple):
@@ -88,9 +88,10 @@ class LineSet:
         """
         truth = _truth(self.folder / "truth" / f"{name}.json")
         path = self.folder / "images" / f"{name}.jpg"
-        frame: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if frame is None:
-            raise DataError(f"picture {path} is missing or broken; render it again.")
+        try:
+            frame = read_frame(path)
+        except ImageError as error:
+            raise DataError(f"{error} Or render it again.") from error
         if frame.shape[:2] != (truth.height, truth.width):
             raise DataError(
                 f"picture {path} is {frame.shape[1]}×{frame.shape[0]}, its truth says {truth.width}×{truth.height}; "

@@ -6,11 +6,12 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 
-from simvg_core.errors import ImageError
+from simvg_core.images import read_frame
 from simvg_core.training.metrics import Outcome, best_iou, f1_of
 
 PER_GROUP = 8
@@ -96,9 +97,7 @@ def _rectangles(boxes: Any) -> tuple[tuple[float, ...], ...]:
 
 
 def _picture(path: str) -> str:
-    image: Any = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f"image {path} is missing or broken; it was there when it was scored.")
+    image: Any = read_frame(Path(path))
     if image.shape[1] > _WIDTH:
         height = max(1, round(image.shape[0] * _WIDTH / image.shape[1]))
         image = cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA)

@@ -161,7 +161,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     queries = tmp_path / "queries.txt"
     queries.write_text("red cap", encoding="utf-8")
-    with pytest.raises(InputError, match=r"broken\.png cannot be read"):
+    with pytest.raises(InputError, match=r"broken\.png is not a picture"):
         _command(tmp_path / "model", tmp_path, queries=queries)
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import sentencepiece
@@ -14,7 +15,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, TextError
-from simvg_core.images import as_bgr, resize
+from simvg_core.images import as_bgr, read_frame, resize
 from simvg_core.model import SimVGOutput
 from simvg_core.preparation import preparation
 from simvg_core.processing import SimVGProcessor, calibrated, to_pixels
@@ -341,6 +342,26 @@ def test_processor_round_trip(tmp_path):
     proc.save_pretrained(tmp_path)
     again = SimVGProcessor.from_pretrained(tmp_path)
     assert again.texts(["red caps"]).input_ids.tolist() == proc.texts(["red caps"]).input_ids.tolist()
+
+
+def test_a_picture_file_is_read_whole_or_refused(tmp_path):
+    """What a cut-off JPEG lacks would be grey; each file that is no picture is named with the remedy."""
+    frame = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    for name in ("a.jpg", "a.png"):
+        assert cv2.imwrite(str(tmp_path / name), frame)
+        assert read_frame(tmp_path / name).shape == (60, 80, 3)
+    assert (read_frame(tmp_path / "a.png") == frame).all()
+    whole = (tmp_path / "a.jpg").read_bytes()
+    for content, message in (
+        (whole[: len(whole) // 2], r"a\.jpg is cut off \(\d+ bytes without a JPEG's end mark\); copy it again"),
+        (b"hello", r"not a picture that OpenCV reads \(5 bytes, they begin b'hello'\); give a JPEG or PNG"),
+        (b"", "not a picture that OpenCV reads"),
+    ):
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(ImageError, match=message):
+            read_frame(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match=r"cannot be read \(Is a directory\)"):
+        read_frame(tmp_path)
 
 
 def test_a_saved_processor_tells_how_inputs_are_prepared(tmp_path):

@@ -84,7 +84,7 @@ def test_a_missing_image_is_named(samples: list[Sample], tmp_path: Path) -> None
     """The set is to blame, with the sample's id."""
     model, processor = toy("standing")
     lost = replace(samples[0], image=tmp_path / "gone.jpg")
-    with pytest.raises(DataError, match=r"gone\.jpg of sample .* is missing"):
+    with pytest.raises(DataError, match=r"sample .*gone\.jpg cannot be read"):
         ask_model(model, processor, [lost], "grec")
 
 
