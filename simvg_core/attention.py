@@ -29,7 +29,8 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(dim=-1)
+    weights: Tensor = scores.softmax(dim=-1)
+    return weights
 
 
 class Part(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.cost import cost_of
@@ -63,6 +64,9 @@ def evaluate(
         threshold: None = the model's own.
         limit: only the first so many images.
         progress: gets (samples done, samples in all).
+
+    Raises:
+        InputError: no expression of the set can be asked, or one of its pictures is missing or broken (DataError).
     """
     floor = model.config.score_threshold if threshold is None else threshold
     samples = first_images(data.samples(), limit)
@@ -72,6 +76,12 @@ def evaluate(
     )
     seconds = time.perf_counter() - begin
     left_out = Counter(data.left_out()) + scored.left_out
+    if not any(scored.outcomes.values()):
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "none"
+        raise InputError(
+            f"no expression of {data.name} can be asked (left out: {told}); look at it with `simvg data check`, or "
+            "name another split or limit."
+        )
     record = {
         "model": name,
         "attention": model.config.attention,

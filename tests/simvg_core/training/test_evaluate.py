@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import InputError
 from simvg_core.execution import Execution
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -26,6 +27,7 @@ from simvg_core.training.evaluate import Evaluation, evaluate, first_images, sco
 from simvg_core.training.metrics import Outcome
 from simvg_core.training.rendered import RenderedSet
 from simvg_core.training.report import html, print_report, write_report
+from simvg_core.training.sets.sample import Sample
 from simvg_core.training.tables import overview
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.training.worst import PER_GROUP, worst
@@ -94,6 +96,21 @@ def test_both_branches_are_scored_and_costed(drawn_set: Path) -> None:
         assert sum(group["questions"] for group in scores["by_size"].values()) == scores["all"]["single_target"]
     assert record["cost"]["parameters"]["total"] == sum(parameter.numel() for parameter in model.parameters())
     assert json.loads(json.dumps(record)) == json.loads(json.dumps(record, allow_nan=False))
+
+
+def test_a_set_of_which_nothing_can_be_asked_is_refused(drawn_set: Path) -> None:
+    """Scores of nothing would pass for a result: the message says what was left out, and what to do."""
+    model, processor = toy()
+
+    class Punctuation(RenderedSet):
+        def samples(self) -> list[Sample]:
+            return [replace(sample, text="?!") for sample in super().samples()[:2]]
+
+    wanted = r"no expression of .* can be asked \(left out: 2 text the model cannot read\); look at it with `simvg data"
+    with pytest.raises(InputError, match=wanted):
+        evaluate(model, processor, Punctuation(drawn_set))
+    with pytest.raises(InputError, match="left out: none"):
+        evaluate(model, processor, RenderedSet(drawn_set), limit=0)
 
 
 def test_the_first_images_keep_all_their_questions(drawn_set: Path) -> None:
