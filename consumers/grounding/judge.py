@@ -121,13 +121,8 @@ class Judge:
         """
         try:
             taken, results = self._decide(picture, looks, findings)
-            pictures = [
-                one
-                for done in taken
-                if done.state.mode == "live"
-                for alert in done.alerts
-                for one in self._pictures(alert, picture)
-            ]
+            live = [alert for done in taken if done.state.mode == "live" for alert in done.alerts]
+            pictures = [one for alert in live for one in self._pictures(alert, picture)]
         except Exception as error:
             self._failures += 1
             if self._failures >= MAX_FAILURES:

@@ -21,8 +21,7 @@ from confluent_kafka import TopicPartition
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.offsets import Mark
-from consumers.grounding.work import Outgoing, Work, finishes, reduced, tell_reduced, to_reduce
-from infra.contracts import MessageReference
+from consumers.grounding.work import Outgoing, Place, Slot, Work, finishes, pictured, reduced, tell_reduced, to_reduce
 from infra.errors import BrokerUnavailable, ProducerFenced, TransactionAborted
 from infra.metrics import counter, gauge, histogram
 from infra.topics import topic_name
@@ -49,12 +48,6 @@ _FENCED = counter(
     "times that the broker took this worker for dead, or its producer failed for good, and it went on with a new one",
 )
 _WAITING = gauge("simvg_worker_outbox_works", "frames whose results wait for their transaction")
-
-_Slot = tuple[int, str, int]
-"""A message's place: its work, evidence or other, number; the same whenever the work is written again."""
-
-_Place = tuple[int, MessageReference]
-"""Of a picture, and the partition of the frames that it is one of."""
 
 ReadMarks = Callable[[Collection[int]], dict[int, str | None]]
 
@@ -100,8 +93,8 @@ class Outbox:
         self._closing = False
         self._failure: Exception | None = None
         # Where each alert's last picture lies, for as long as this worker has the alert: committed, and being written.
-        self._evidence: dict[str, _Place] = {}
-        self._pictured: dict[str, _Place] = {}
+        self._evidence: dict[str, Place] = {}
+        self._pictured: dict[str, Place] = {}
         self._life = uuid.uuid4().hex[:8]  # another life of this worker counts from 1 again
         self._number = 0
         self._last = time.monotonic()
@@ -254,7 +247,7 @@ class Outbox:
         """One transaction, tried until it is committed or nothing of it is ours any more."""
         with self._changed:
             works = [work for _, work in list(self._queue)[: self._works]]
-        cuts: Counter[_Slot] = Counter()
+        cuts: Counter[Slot] = Counter()
         while True:
             with self._changed:
                 # Read before the leases: of a partition taken away in between, the broker takes no commit under it.
@@ -281,10 +274,10 @@ class Outbox:
             if self._given_up.wait(REPEAT_SECONDS) or self._closing:
                 raise BrokerUnavailable("the worker was told to stop")
 
-    def _attempt(self, works: list[Work], marks: Mapping[int, Mark], group: Any, cuts: Counter[_Slot]) -> None:
+    def _attempt(self, works: list[Work], marks: Mapping[int, Mark], group: Any, cuts: Counter[Slot]) -> None:
         """Raises TransactionAborted, with nothing written and the transaction closed; ProducerFenced; BrokerError."""
         self._publisher.begin()
-        sent: dict[_Slot, tuple[Outgoing, Sent]] = {}
+        sent: dict[Slot, tuple[Outgoing, Sent]] = {}
         try:
             for work in works:
                 self._send(work, "evidence", work.evidence, cuts, sent)
@@ -292,7 +285,7 @@ class Outbox:
                 self._publisher.flush()
             self._pictured = {}
             for work in works:
-                self._pictured |= _places(work, sent)
+                self._pictured |= pictured(work, sent)
                 places = {alert: place for alert, (_, place) in (self._evidence | self._pictured).items()}
                 self._send(work, "messages", work.messages(places), cuts, sent)
             offsets = [
@@ -318,8 +311,8 @@ class Outbox:
         work: Work,
         part: str,
         messages: Collection[Outgoing],
-        cuts: Counter[_Slot],
-        sent: dict[_Slot, tuple[Outgoing, Sent]],
+        cuts: Counter[Slot],
+        sent: dict[Slot, tuple[Outgoing, Sent]],
     ) -> None:
         for number, original in enumerate(messages):
             slot = (id(work), part, number)
@@ -395,14 +388,3 @@ class Outbox:
             self._last = time.monotonic()
             _WAITING.set(len(self._queue))
             self._changed.notify_all()
-
-
-def _places(work: Work, sent: Mapping[_Slot, tuple[Outgoing, Sent]]) -> dict[str, _Place]:
-    """By alert, where the first of the pictures lies that came of this work; an alert raised again has another."""
-    found: dict[str, _Place] = {}
-    for number in range(len(work.evidence)):
-        message, one = sent.get((id(work), "evidence", number), (None, None))
-        if message is not None and one is not None:
-            assert one.place is not None, "flush() has waited for it"
-            found.setdefault(message.key.decode(), (work.partition, one.place))
-    return found

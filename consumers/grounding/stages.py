@@ -1,10 +1,17 @@
-"""How long a frame spends in each stage."""
+"""How long a frame spends in each stage, and where frames fail."""
 
 from __future__ import annotations
 
 from consumers.grounding.frames import Frame, Picture
-from infra.metrics import histogram
+from infra.metrics import counter, histogram
 
+BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
+FAILURES = counter(
+    "simvg_worker_failures_total",
+    "frames that ended in an error of the model or of the alarms",
+    ("stage",),
+    begin=("model", "alarms"),
+)
 _STAGE = histogram("simvg_worker_stage_seconds", "time that a frame spends in each stage", ("camera", "stage"))
 
 

@@ -13,6 +13,7 @@ from infra.contracts import MessageReference
 from infra.errors import BrokerError, MessageTooLarge
 from infra.metrics import counter
 from infra.topics import TopicName
+from infra.transactions import Sent
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,12 @@ _REDUCED = counter(
 )
 
 SlotT = TypeVar("SlotT")
+
+Slot = tuple[int, str, int]
+"""A message's place: its work, evidence or other, number; the same whenever the work is written again."""
+
+Place = tuple[int, MessageReference]
+"""Of a picture, and the partition of the frames that it is one of."""
 
 KEPT = 10
 """Boxes, and entries of a timeline, that a message keeps when the broker refuses it for its size."""
@@ -165,4 +172,15 @@ def finishes(works: list[Work]) -> dict[int, dict[int, str]]:
     found: dict[int, dict[int, str]] = {}
     for work in works:
         found.setdefault(work.partition, {}).update({} if work.offset is None else {work.offset: work.fate})
+    return found
+
+
+def pictured(work: Work, sent: Mapping[Slot, tuple[Outgoing, Sent]]) -> dict[str, Place]:
+    """By alert, where the first of the pictures lies that came of this work; an alert raised again has another."""
+    found: dict[str, Place] = {}
+    for number in range(len(work.evidence)):
+        message, one = sent.get((id(work), "evidence", number), (None, None))
+        if message is not None and one is not None:
+            assert one.place is not None, "flush() has waited for it"
+            found.setdefault(message.key.decode(), (work.partition, one.place))
     return found

@@ -37,12 +37,11 @@ from consumers.grounding.restore import read_patiently
 from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
-from consumers.grounding.stages import observe, stage_ms
+from consumers.grounding.stages import BATCH, FAILURES, observe, stage_ms
 from consumers.grounding.startup import transactional_publisher, wait_for_topics
 from infra.errors import BadFrameMessage
 from infra.follower import QueryFollower
 from infra.health import ENDED, Pulses
-from infra.metrics import counter, histogram
 from infra.queries import QueryRegistry
 
 logger = logging.getLogger(__name__)
@@ -53,14 +52,6 @@ TICK_SECONDS = 0.5
 THREADS = ("poll loop", "feeder", "device", "query follower", "operator actions", "reporter", "overload")
 """Whose pulse a worker's health feels; that of the deliveries is what :attr:`Worker.backed_up` says."""
 DELIVERIES = "deliveries"
-
-_BATCH = histogram("simvg_worker_batch_frames", "frames scored at once", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
-_FAILURES = counter(
-    "simvg_worker_failures_total",
-    "frames that ended in an error of the model or of the alarms",
-    ("stage",),
-    begin=("model", "alarms"),
-)
 
 
 class Worker:
@@ -350,8 +341,7 @@ class Worker:
             wait = batcher.wait(time.monotonic())
             try:
                 ready = self._ready.get(timeout=IDLE_SECONDS if wait is None else max(wait, 1e-4))
-                picture = self._decoded(ready)
-                if picture is not None:
+                if (picture := self._decoded(ready)) is not None:
                     batcher.add((ready, picture), time.monotonic())
             except queue.Empty:
                 pass
@@ -386,11 +376,11 @@ class Worker:
         answers = self._scorer.score([self._eyes.question(picture, looks) for _, picture, looks in asked])
         ended_ns = self._clock_ns()
         self._overload.end(*self._scorer.asked)
-        _BATCH.observe(len(asked))
+        BATCH.observe(len(asked))
         for (ready, picture, looks), answer in zip(asked, answers, strict=True):
             frame = ready.frame
             if isinstance(answer, Exception):
-                _FAILURES.labels("model").inc()
+                FAILURES.labels("model").inc()
                 self._fetcher.reject(frame, "model_failed", answer)
                 continue
             stages = stage_ms(frame, picture, started_ns, ended_ns)
@@ -399,14 +389,12 @@ class Worker:
                 if self._commits.lease(frame.place.partition) != frame.lease:
                     self._fetcher.leave(frame, "handed_over")
                     continue
-                skipped = self._skips.take(frame.camera)
-                failure = self._judge.frame(
-                    picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=skipped
-                )
-            if failure is not None:
-                _FAILURES.labels("alarms").inc()
-                self._skips.put_back(frame.camera, skipped)
-                self._fetcher.reject(frame, "judging_failed", failure)
+                runs = self._skips.take(frame.camera)
+                error = self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=runs)
+            if error is not None:
+                FAILURES.labels("alarms").inc()
+                self._skips.put_back(frame.camera, runs)
+                self._fetcher.reject(frame, "judging_failed", error)
                 continue
             self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
             observe(frame.camera, stages)
