@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,16 @@ from simvg_core.lineworld.marks import paint_mark
 from simvg_core.lineworld.parts import BUILDERS, HOLES, hole
 from simvg_core.lineworld.scene import Mark, Part, Plate, Scene
 from simvg_core.lineworld.shapes import Array, Shape, block, join, placement, ring, rounded_rectangle, sheet, slab
-from simvg_core.lineworld.surfaces import COLORS, FINISHES, Atlas, Region, belt_maps, label_maps, surface_maps
+from simvg_core.lineworld.surfaces import (
+    COLORS,
+    FINISHES,
+    HELD_OUT_COLORS,
+    Atlas,
+    Region,
+    belt_maps,
+    label_maps,
+    surface_maps,
+)
 from simvg_core.lineworld.tracer import ENVIRONMENT, F32
 
 BELT_MM = 900.0
@@ -54,7 +64,8 @@ class Built:
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, colors: Mapping[str, tuple[float, float, float]]) -> None:
+        self.colors = colors
         self.atlas = Atlas()
         self.shapes: list[Shape] = []
         self.owners: list[NDArray[np.int64]] = []
@@ -67,7 +78,7 @@ class _Builder:
     def plain(self, shape: Shape, finish: str, color: str, owner: int) -> None:
         """A shape of one colour."""
         roughness, metallic = FINISHES[finish]
-        region = self.atlas.swatch(COLORS[color], roughness, metallic)
+        region = self.atlas.swatch(self.colors[color], roughness, metallic)
         middle = region.uv(np.full((1, 2), 0.5))
         self.add(Shape(shape.points, shape.normals, shape.faces, np.repeat(middle, len(shape.points), 0)), owner)
 
@@ -113,7 +124,7 @@ class _Builder:
 
     def _label(self, part: Part, matrix: Array, plate: Plate | None, number: int) -> None:
         region = self.atlas.label()
-        art = label_maps(part.seed, COLORS[part.color or "white"], region.height, region.width)
+        art = label_maps(part.seed, self.colors[part.color or "white"], region.height, region.width)
         self.atlas.paint(region, art, *FINISHES["paper"])
         shape = sheet(2 * part.radius, part.radius, 0.12).moved(matrix)
         self.add(Shape(shape.points, shape.normals, shape.faces, region.uv(shape.uv)), number)
@@ -143,7 +154,7 @@ class _Builder:
         shape = slab(outline, holes, plate.thickness, min(1.2, 0.2 * plate.thickness)).moved(low)
         region = self.atlas.plate()
         base, rough, metal, bump = surface_maps(
-            np.random.default_rng(plate.seed), plate.finish, plate.color, region.height, region.width
+            np.random.default_rng(plate.seed), plate.finish, self.colors[plate.color], region.height, region.width
         )
         self.add(Shape(shape.points, shape.normals, shape.faces, region.uv(shape.uv)), number)
         top = np.column_stack([outline, np.zeros(len(outline))])
@@ -231,7 +242,7 @@ class _Builder:
 
 def build(scene: Scene) -> Built:
     """Builds everything of a scene. Deterministic in the scene."""
-    builder = _Builder()
+    builder = _Builder(HELD_OUT_COLORS if scene.held_out.get("color") else COLORS)
     builder.belt(scene)
     for plate in scene.plates:
         builder.plate(plate)

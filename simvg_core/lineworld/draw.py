@@ -34,7 +34,7 @@ HELD_OUT_BELTS: tuple[BeltLook, ...] = (("smooth", (0.10, 0.16, 0.24)), ("modula
 def draw_scene(seed: int, index: int, split: str) -> Scene:
     """Scene number ``index`` of a set: the same for the same arguments, whatever was drawn before.
 
-    Splits ending in ``_hard`` use materials, belts, lamps and camera angles that no other split has.
+    Splits ending in ``_hard`` use materials, tones of colours, belts, lamps and camera angles that no other split has.
     """
     rng = np.random.default_rng([seed, SPLIT_NUMBER[split], index])
     hard = split.endswith("_hard")
@@ -61,7 +61,7 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
             blur=float(rng.uniform(0.2, 0.7)),
             vignette=float(rng.uniform(0, 0.35)),
         ),
-        held_out={"material": hard, "light": hard, "color": False, "camera": hard},
+        held_out={"material": hard, "light": hard, "color": hard, "camera": hard},
     )
 
 

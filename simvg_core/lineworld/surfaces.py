@@ -31,6 +31,18 @@ COLORS: dict[str, tuple[float, float, float]] = {
 }
 """Linear base colours."""
 
+HELD_OUT_COLORS = COLORS | {
+    "red": (0.36, 0.012, 0.045),
+    "orange": (0.90, 0.28, 0.07),
+    "yellow": (0.76, 0.66, 0.14),
+    "green": (0.10, 0.40, 0.05),
+    "blue": (0.05, 0.22, 0.62),
+    "white": (0.70, 0.65, 0.54),
+    "black": (0.036, 0.036, 0.042),
+    "grey": (0.31, 0.32, 0.35),
+}
+"""Other tones of the same names (crimson, amber, lemon, leaf, sky, ivory), which no training picture has."""
+
 FINISHES: dict[str, tuple[float, float]] = {
     "brushed": (0.38, 1.0),
     "cast": (0.58, 1.0),
@@ -143,11 +155,11 @@ def streaks(rng: np.random.Generator, height: int, width: int, length: int) -> F
 
 
 def surface_maps(
-    rng: np.random.Generator, finish: str, color: str, height: int, width: int
+    rng: np.random.Generator, finish: str, color: tuple[float, float, float], height: int, width: int
 ) -> tuple[F32, F32, F32, F32]:
-    """Base colour (H, W, 3), roughness, metallic and bump (H, W) of a plate's finish."""
+    """Base colour (H, W, 3), roughness, metallic and bump (H, W) of a plate's finish; ``color`` is linear."""
     roughness, metallic = FINISHES[finish]
-    tone = np.array(COLORS[color], np.float32) * np.float32(rng.uniform(0.8, 1.15))
+    tone = np.array(color, np.float32) * np.float32(rng.uniform(0.8, 1.15))
     base = np.tile(tone, (height, width, 1))
     wear = clouds(rng, height, width, width / 3)
     base *= (1 + 0.05 * wear)[..., None]

@@ -191,7 +191,7 @@ def _hard(record: dict[str, Any] | None, folder: Path | None) -> str:
     return f"""
 ### Harder pictures
 
-`{folder}`: {record["images"]} pictures of materials, belts, lamps and camera angles that training never shows,
-{record["expressions"]} questions.
+`{folder}`: {record["images"]} pictures of materials, tones of colours, belts, lamps and camera angles that
+training never shows, {record["expressions"]} questions.
 
 {overview(record).markdown()}"""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from simvg_core.lineworld.build import build
 from simvg_core.lineworld.draw import HELD_OUT_BELTS, SPLITS, draw_scene
 from simvg_core.lineworld.layout import HELD_OUT_PLATES
 from simvg_core.lineworld.scene import Part, Scene
+from simvg_core.lineworld.surfaces import COLORS, HELD_OUT_COLORS
 
 COMMON = ("train", "val", "test")
 HARD = ("val_hard", "test_hard")
@@ -49,10 +52,24 @@ def test_common_splits_never_use_what_is_held_out(split: str) -> None:
 def test_hard_splits_use_only_what_is_held_out(split: str) -> None:
     """A score on a hard split is a score on things never seen."""
     for scene in scenes(split, 20):
-        assert all(scene.held_out[name] for name in ("material", "light", "camera"))
+        assert all(scene.held_out[name] for name in ("material", "light", "color", "camera"))
         assert all((plate.finish, plate.color) in HELD_OUT_PLATES for plate in scene.plates)
         assert (scene.belt.kind, scene.belt.color) in HELD_OUT_BELTS
         assert scene.camera.tilt >= np.radians(50)
+
+
+def test_what_has_a_colour_has_another_tone_in_hard_splits() -> None:
+    """A red cap there is none of training: the same scene in the usual tones looks different, and lies the same."""
+    named = {name for name, tone in HELD_OUT_COLORS.items() if tone != COLORS[name]}
+    assert {"red", "orange", "yellow", "green", "blue", "white"} <= named
+    hard = next(scene for scene in scenes("test_hard") if any(part.finish == "plastic" for part in parts_of(scene)))
+    strange, usual = build(hard), build(replace(hard, held_out={}))
+    part = next(part for part in parts_of(hard) if part.finish == "plastic")
+    assert part.color in named
+    tone = np.array(HELD_OUT_COLORS[part.color], np.float32)
+    assert np.isclose(strange.atlas.base, tone).all(axis=-1).any()
+    assert not np.isclose(usual.atlas.base, tone).all(axis=-1).any()
+    assert [one.outline.tolist() for one in strange.instances] == [one.outline.tolist() for one in usual.instances]
 
 
 def test_every_id_stands_for_one_thing() -> None:
