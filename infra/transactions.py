@@ -32,6 +32,9 @@ PATIENCE_SECONDS = 5.0
 STUCK_SECONDS = 60.0
 """A call that should return within :data:`STEP_SECONDS` and has not after so long will not return."""
 
+REPORTS = 20
+"""How often the library is asked what has become of the messages of a transaction that is over."""
+
 IDLE_MS = 5_000
 
 # What waiting does not cure: the message itself is refused.
@@ -157,7 +160,12 @@ class TransactionalPublisher:
         producer = self._open()
 
         def produce() -> None:
-            producer.produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
+            try:
+                producer.produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError._STATE:
+                    raise TransactionAborted(self._why_over(producer)) from error
+                raise
 
         with self._asking(f"take messages for {topic}"):
             while True:
@@ -166,6 +174,15 @@ class TransactionalPublisher:
                 except BufferError:
                     self._call(lambda: producer.poll(0.05))
                     self._check()
+
+    def _why_over(self, producer: Producer) -> str:
+        """Why the library takes no more messages: it has heard of an earlier one that the broker refused, or has lost
+        one, while this one was made. What has become of which is known once the reports of it are read."""
+        for _ in range(REPORTS):
+            producer.poll(0.05)
+            if found := [str(one.refused or one.lost) for one in self._sent if one.refused or one.lost]:
+                return found[0]
+        return "the transaction was over before all of it was written"
 
     def flush(self) -> None:
         """Waits until the broker has all messages so far and their places are known.

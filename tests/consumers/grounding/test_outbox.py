@@ -23,7 +23,7 @@ from consumers.grounding.outbox import Outbox
 from consumers.grounding.work import KEPT, Outgoing, Work, reduced
 from consumers.reading import read_to_end
 from infra.contracts import MessageReference
-from infra.errors import ProducerFenced
+from infra.errors import ProducerFenced, TransactionAborted
 from infra.settings import KafkaSettings
 from infra.topics import TopicName, topic_name
 from infra.transactions import Sent, TransactionalPublisher
@@ -132,6 +132,30 @@ def test_a_message_that_cannot_be_cut_is_left_out(desk: Desk, until: Callable[..
     assert [json.loads(value)["n"] for value in desk.written("detections")] == [0, 1]
     alerts = [json.loads(value) for value in desk.written("alerts") if not value.startswith(b"xx")]  # of `limit`
     assert alerts == [neighbour]
+
+
+def test_a_message_that_is_refused_while_others_are_made_ends_the_transaction(kafka: KafkaSettings) -> None:
+    """The broker's answer may come before the last message is made: then too it is known which one was refused."""
+    limit(kafka, "alerts", 4000)
+    publisher = TransactionalPublisher(kafka, transactional_id="w1", client_id="w1", given_up=lambda: False)
+    publisher.begin()
+    large, topic = Sent(), topic_name(kafka.prefix, "alerts")
+
+    def send_small(times: int) -> None:
+        for _ in range(times):
+            time.sleep(0.05)
+            publisher.send(Sent(), topic, key=b"a", value=b"y")
+
+    publisher.send(large, topic, key=b"a", value=b"x" * 5000)
+    with pytest.raises(TransactionAborted, match="larger than Kafka"):
+        send_small(200)
+    assert large.refused is not None
+    publisher.abort()
+    publisher.begin()
+    send_small(1)
+    publisher.flush()
+    publisher.abort()
+    publisher.discard()
 
 
 def test_each_raise_has_its_own_picture(kafka: KafkaSettings, until: Callable[..., None]) -> None:

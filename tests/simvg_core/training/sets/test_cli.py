@@ -76,7 +76,7 @@ def test_rendered_set_is_checked_too(drawn_set: Path, tmp_path: Path) -> None:
     (copy / "truth" / f"{pictures[1].stem}.json").unlink()
     lines = run("check", copy, "--format", "rendered", code=1).splitlines()
     assert lines[-1] == "2 broken records"
-    assert lines[-3].startswith(f"picture {pictures[0].stem}: ") and lines[-3].endswith("; render it again.")
+    assert lines[-3].startswith(f"picture {pictures[0].stem}: ") and lines[-3].endswith("Or render it again.")
     assert lines[-2].startswith(f"picture {pictures[1].stem}: ")
 
 
