@@ -27,6 +27,11 @@ hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis_settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first: at the end of a run nobody waits for one."""
+    items.sort(key=lambda item: "tests/faults/" not in item.nodeid)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> None:
     """Settings of the person who runs the tests must not reach them."""

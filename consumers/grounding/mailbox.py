@@ -5,6 +5,7 @@ partition still has a backlog to be read its `latest` frames are held back, so t
 instead of scoring some stale one on the way. `every` keeps all, in order, and says when it is full.
 
 Cameras take turns, but those that go *first* do so when several wait; no camera is passed over more than a few times.
+A frame that is skipped once taken costs no turn, or a camera with a backlog of old frames would never come to new ones.
 """
 
 from __future__ import annotations
@@ -77,6 +78,13 @@ class Mailbox:
                 self._changed.wait(seconds)
                 frame = self._take(clock())
             return frame
+
+    def keeps_turn(self, camera: str) -> None:
+        """The frame taken last from this camera was skipped: the camera is the next one again, if a frame waits."""
+        with self._changed:
+            if camera in self._waiting:
+                self._waiting = {camera: self._waiting.pop(camera), **self._waiting}
+                self._passed[camera] = PATIENCE
 
     def drop(self, partitions: Collection[int]) -> list[Frame]:
         """Takes out all frames of these partitions; another worker will get them."""

@@ -1,9 +1,8 @@
 """The worker: fetch, decode, batch, ground, judge, deliver. One place puts the parts together.
 
-Threads: the caller's (:meth:`Worker.run`) polls Kafka; ``feeder`` takes the next frame from the mailbox and has it
-decoded; ``grounder`` batches, asks the model and runs the alarms; ``deliveries`` writes the results in transactions;
-``query-follower`` compiles query changes; ``reporter`` tells the registry what runs here; ``overload`` decides which
-looks are left out when there is no time for all.
+Threads: the caller's (:meth:`Worker.run`) polls Kafka; ``feeder`` takes the next frame and has it decoded; ``grounder``
+batches, asks the model and runs the alarms; ``deliveries`` writes the results in transactions; ``query-follower``
+compiles query changes; ``reporter`` tells the registry what runs here; ``overload`` decides which looks are left out.
 """
 
 from __future__ import annotations
@@ -314,6 +313,7 @@ class Worker:
             if reason is not None:
                 self._judge.heard(frame.camera)
                 self._fetcher.skip(frame, reason)
+                self._mailbox.keeps_turn(frame.camera)
                 continue
             ready = Ready(frame, due, self._decoder.submit(frame), self._clock_ns())
             while True:

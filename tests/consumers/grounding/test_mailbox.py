@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,23 @@ def test_cameras_take_turns() -> None:
     mailbox.offer(frame("every-b", 0))
     cameras = [one.camera for one in (mailbox.take(0.0) for _ in range(4)) if one]
     assert cameras == ["every-a", "every-b", "every-a", "every-a"]
+
+
+@pytest.mark.parametrize("first", ["every-a", "every-b"])
+def test_skipped_frame_costs_no_turn(first: str) -> None:
+    """A camera whose old frames are skipped comes to its new ones before it is another's turn."""
+    mailbox = Mailbox(freshness, 9, first=lambda camera: camera == first)
+    for number in range(3):
+        mailbox.offer(frame("every-a", number))
+    taken = mailbox.take(0.0)
+    mailbox.offer(frame("every-b", 0))
+    for number in (1, 2):
+        mailbox.keeps_turn("every-a")
+        taken = mailbox.take(0.0)
+        assert taken is not None and (taken.camera, taken.place.sequence) == ("every-a", number)
+    mailbox.keeps_turn("every-a")  # of which no frame waits
+    taken = mailbox.take(0.0)
+    assert taken is not None and taken.camera == "every-b"
 
 
 def test_drop_takes_out_one_partition() -> None:

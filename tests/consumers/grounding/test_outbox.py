@@ -151,10 +151,6 @@ def test_a_message_that_is_refused_while_others_are_made_ends_the_transaction(ka
         send_small(200)
     assert large.refused is not None
     publisher.abort()
-    publisher.begin()
-    send_small(1)
-    publisher.flush()
-    publisher.abort()
     publisher.discard()
 
 
