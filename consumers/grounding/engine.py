@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
 
+KEPT_SETS = 2
 MIN_BOX_SCORE = 0.02
 """Boxes of a lower score are never shown; above it the query's own thresholds decide."""
 
@@ -70,12 +72,13 @@ class GrounderEngine:
     All texts are compiled once, in one set. What a view is asked is a selection from it, which costs no model pass.
     """
 
-    def __init__(self, grounder: AnyGrounder) -> None:
+    def __init__(self, grounder: AnyGrounder, *, at_once: int = 1) -> None:
+        self.at_once = at_once
         self._grounder = grounder
         self._lock = threading.Lock()
         self._all: Compiled = grounder.compile([])
         self._selections: dict[tuple[str, ...], Compiled] = {}
-        self._last: frozenset[str] = frozenset()
+        self._before: deque[frozenset[str]] = deque(maxlen=KEPT_SETS)
 
     @property
     def fingerprint(self) -> str:
@@ -97,11 +100,12 @@ class GrounderEngine:
         if accepted:  # at once: each addition copies what is there
             compiled.add(accepted)
         wanted = frozenset(texts) - set(refused)
-        # Frames of the set before this one may still be on their way to the model.
-        known = wanted | self._last
+        # Frames of the sets before this one may still be on their way to the model.
+        known = wanted.union(*self._before)
         compiled.remove([place for place, text in enumerate(compiled.texts) if text not in known])
         with self._lock:
-            self._all, self._last, self._selections = compiled, wanted, {}
+            self._all, self._selections = compiled, {}
+        self._before.append(wanted)
         return refused
 
     def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
@@ -181,7 +185,7 @@ def load_engine(
         edge = EdgeGrounder(model, runtime=engine, threads=threads, max_batch=batch_size, check_quality=False)
     except SimVGError as error:
         raise SettingsError(f"model {model} cannot be loaded: {error}") from error
-    return GrounderEngine(edge)
+    return GrounderEngine(edge, at_once=2 if edge.side_by_side else 1)
 
 
 def _choose(model: Path, device: str, precision: str) -> Literal["torch", "onnxruntime"]:

@@ -39,8 +39,13 @@ class PictureLimits:
 class Engine(Protocol):
     """A model that grounds texts in pictures.
 
-    :meth:`compile` may be called from another thread while :meth:`ground` runs; calls of one method never overlap.
+    :meth:`compile` may be called from another thread while :meth:`ground` runs. Calls of :meth:`compile` never overlap;
+    of :meth:`ground` as many as :attr:`at_once` says.
     """
+
+    @property
+    def at_once(self) -> int:
+        """How many batches are best looked at together. With more than one, none waits for another's slowest frame."""
 
     @property
     def fingerprint(self) -> str:
@@ -58,5 +63,5 @@ class Engine(Protocol):
     def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
         """``texts[i]`` on ``views[i]``, one dictionary per view.
 
-        Only texts are asked that one of the last two :meth:`compile` calls took.
+        Only texts are asked that one of the last three :meth:`compile` calls took.
         """

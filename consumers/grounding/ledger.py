@@ -89,6 +89,11 @@ class Ledger:
         with self._lock:
             return {camera: (count, self._skipped[camera, reason]) for camera, count in self._fetched.items()}
 
+    def cameras_in_flight(self) -> set[str]:
+        """Cameras of which frames were read and are not done with."""
+        with self._lock:
+            return {camera for camera, count in self._in_flight.items() if count > 0}
+
     def totals(self, camera: str | None = None) -> Totals:
         """The counts of one camera, or of all."""
         with self._lock:

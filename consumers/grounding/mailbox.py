@@ -102,11 +102,6 @@ class Mailbox:
                 self._held_since.pop(partition, None)
             return dropped
 
-    def cameras(self) -> set[str]:
-        """Cameras of which a frame waits."""
-        with self._changed:
-            return set(self._waiting)
-
     def full(self) -> set[int]:
         """Partitions from which nothing more should be fetched for now."""
         with self._changed:

@@ -57,8 +57,7 @@ class _Asked:
 
 
 class Overload:
-    """Thread-safe as far as its parts are used: `keep` by the feeder, `begin` and `end` by the grounder, `step` by one
-    more; the rest by anyone."""
+    """Thread-safe as far as its parts are used: `keep` by the feeder, `step` by one thread; the rest by anyone."""
 
     def __init__(
         self,
@@ -86,7 +85,8 @@ class Overload:
         self._shed: Counter[tuple[str, str]] = Counter()
         self._labels: set[tuple[str, str]] = set()
         self._since = Counter[str]()
-        self._ended_ns = self._open_ns = self._looked_ns = 0
+        self._ended_ns = self._looked_ns = 0
+        self._open: list[int] = []  # of the batches that the model looks at: since when the first frame was here
         self._worked_ns = 0
         self._frames: Mapping[str, tuple[int, int]] = {}
         self._busy = 0.0
@@ -137,16 +137,20 @@ class Overload:
 
     def begin(self, fetched_ns: int) -> None:
         """A batch goes to the model; ``fetched_ns``: since when the first of its frames was here."""
-        self._open_ns = max(self._ended_ns, fetched_ns)
-
-    def end(self, frames: int, views: int, pairs: int) -> None:
-        """The model has answered what it was asked of so many frames."""
-        now, opened = self._clock_ns(), self._open_ns
         with self._lock:
+            self._open.append(fetched_ns)
+
+    def end(self, fetched_ns: int, frames: int, views: int, pairs: int) -> None:
+        """The model has answered what it was asked of so many frames of the batch that began with ``fetched_ns``."""
+        with self._lock:
+            # Of batches that overlap each counts from the end of the one before: together they took no longer.
+            now, opened = self._clock_ns(), max(self._ended_ns, fetched_ns)
+            saturated = opened == self._ended_ns
             self._worked_ns += max(0, now - max(opened, self._looked_ns))
-        if not self._stalled():
-            self._book.learn(frames, views, pairs, max(now - opened, 1) / 1e9, saturated=opened == self._ended_ns)
-        self._open_ns, self._ended_ns = 0, now
+            self._open.remove(fetched_ns)
+            self._ended_ns = now
+            if not self._stalled():
+                self._book.learn(frames, views, pairs, max(now - opened, 1) / 1e9, saturated=saturated)
 
     def watch(self, running: threading.Event, moved: Callable[[], object]) -> None:
         """Looks and decides again and again while ``running``; ``moved`` is called in every turn."""
@@ -159,7 +163,8 @@ class Overload:
         """Looks at the time since the last call and decides which looks are left out from now on."""
         now, asked = self._clock_ns(), self._asked
         with self._lock:
-            working = self._open_ns and max(0, now - max(self._open_ns, self._looked_ns))
+            since = max(min(self._open, default=now), self._ended_ns, self._looked_ns)
+            working = max(0, now - since)
             span, worked = now - self._looked_ns, self._worked_ns + working
             first, self._looked_ns, self._worked_ns = self._looked_ns == 0, now, 0
         lost = self._lost()

@@ -138,7 +138,7 @@ class Replay:
     def _score(self, batch: list[tuple[Picture, Question]]) -> Iterator[Alert]:
         if not batch:
             return
-        answers = self._scorer.score([question for _, question in batch])
+        answers = self._scorer.score([question for _, question in batch]).answers
         for (picture, question), answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 self.tally.reject("model_failed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
@@ -42,40 +42,46 @@ class Question:
     limits: PictureLimits | None = None
 
 
+@dataclass(slots=True)
+class Scores:
+    """By query id, what was found on each frame of a batch, on the full frame; or what the model failed with. And how
+    many views and (text, view) pairs the engine was asked for it."""
+
+    answers: list[dict[str, Finding] | Exception] = field(default_factory=list)
+    views: int = 0
+    pairs: int = 0
+
+
 class Scorer:
     """Asks an engine about batches. A frame on which the model fails does not take the others of its batch with it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._failures = 0
-        self.asked = (0, 0, 0)  # frames of the last batch, and views and (text, view) pairs that the engine was asked
 
-    def score(self, batch: Sequence[Question]) -> list[dict[str, Finding] | Exception]:
-        """By query id, what was found on each frame, on the full frame; or what the model failed with.
-
-        Raises the engine's error when it fails on too many frames in a row.
-        """
-        self.asked = (0, 0, 0)
+    def score(self, batch: Sequence[Question]) -> Scores:
+        """Raises the engine's error when it fails on too many frames in a row."""
+        scores = Scores()
         try:
-            return self._kept(list(self._ask(batch)))
+            self._ask(batch, scores)
         except Exception:
             logger.exception("model failed on a batch of %d frames; they are scored one by one", len(batch))
-        answers: list[dict[str, Finding] | Exception] = []
+        else:
+            self._failures = 0
+            return scores
         for question in batch:
             try:
-                answers += self._kept(self._ask([question]))
+                self._ask([question], scores)
+                self._failures = 0
             except Exception as error:
                 self._failures += 1
                 if self._failures >= MAX_FAILURES:
                     raise
-                answers.append(error)
-        return answers
+                scores.answers.append(error)
+        return scores
 
-    def _kept(self, answers: list[dict[str, Finding]]) -> list[dict[str, Finding] | Exception]:
-        self._failures = 0
-        return list(answers)
-
-    def _ask(self, batch: Sequence[Question]) -> list[dict[str, Finding]]:
+    def _ask(self, batch: Sequence[Question], scores: Scores) -> None:
+        """Adds a batch's answers, all of them or none."""
         pixels: list[Pixels] = []
         texts: list[list[str]] = []
         places: dict[tuple[int, Box], tuple[int, Box]] = {}
@@ -94,11 +100,11 @@ class Scorer:
                 places[number, view] = len(pixels), exact
                 pixels.append(part)
                 texts.append(sorted(words))
-        frames, views, pairs = self.asked
-        self.asked = (frames + len(batch), views + len(pixels), pairs + sum(map(len, texts)))
+        scores.views += len(pixels)
+        scores.pairs += sum(map(len, texts))
         answered = self._engine.ground(pixels, texts) if pixels else []
         found = [{text: in_numbers(finding) for text, finding in row.items()} for row in answered]
-        answers = []
+        answers: list[dict[str, Finding] | Exception] = []
         for number, question in enumerate(batch):
             if problems[number] is not None:
                 unknown = Finding(State.UNKNOWN, None, reason=problems[number])
@@ -109,4 +115,4 @@ class Scorer:
                 spots = [places[number, view] for view in look.views]
                 answer[look.query.id] = merge(look.query, [(box, found[at][look.query.text]) for at, box in spots])
             answers.append(answer)
-        return answers
+        scores.answers += answers

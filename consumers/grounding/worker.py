@@ -1,8 +1,9 @@
 """The worker: fetch, decode, batch, ground, judge, deliver. One place puts the parts together.
 
 Threads: the caller's (:meth:`Worker.run`) polls Kafka; ``feeder`` takes the next frame and has it decoded; ``grounder``
-batches, asks the model and runs the alarms; ``deliveries`` writes the results in transactions; ``query-follower``
-compiles query changes; ``reporter`` tells the registry what runs here; ``overload`` decides which looks are left out.
+batches and asks the model; ``alarms`` judges what it answered; ``deliveries`` writes the results in transactions;
+``query-follower`` compiles query changes; ``reporter`` tells the registry what runs here; ``overload`` decides which
+looks are left out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from consumers.grounding.actions import ActionBook, ActionReader
+from consumers.grounding.asking import Asking
 from consumers.grounding.batching import Batcher
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.commits import CommitBook
@@ -36,8 +38,8 @@ from consumers.grounding.restore import read_patiently
 from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
-from consumers.grounding.stages import BATCH, FAILURES, observe, stage_ms
 from consumers.grounding.startup import transactional_publisher, wait_for_topics
+from consumers.grounding.verdicts import Verdicts
 from infra.errors import BadFrameMessage
 from infra.follower import QueryFollower
 from infra.health import ENDED, Pulses
@@ -46,9 +48,8 @@ from infra.queries import QueryRegistry
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
-TICK_SECONDS = 0.5
 
-THREADS = ("poll loop", "feeder", "device", "query follower", "operator actions", "reporter", "overload")
+THREADS = ("poll loop", "feeder", "device", "alarms", "query follower", "operator actions", "reporter", "overload")
 """Whose pulse a worker's health feels; that of the deliveries is what :attr:`Worker.backed_up` says."""
 DELIVERIES = "deliveries"
 
@@ -102,7 +103,8 @@ class Worker:
         )
         self._decoder = DecodePool(settings.decode_threads, settings.max_pixels)
         self._ready: queue.Queue[Ready] = queue.Queue(settings.batch_size)
-        self._scorer = Scorer(engine)
+        at_once = engine.at_once if settings.decodes_ahead else 1
+        self._asking = Asking(Scorer(engine), self._overload, at_once, clock_ns=clock_ns)
         self._book = AlarmBook()
         self._actions = ActionBook()
         self._action_reader = ActionReader(
@@ -117,6 +119,9 @@ class Worker:
             actions=self._actions,
             limits=settings.limits_of,
             clock_ns=clock_ns,
+        )
+        self._verdicts = Verdicts(
+            self._judge, self._fetcher, self._outbox, self._commits, self._ledger, self._skips, turn=self._turn
         )
         self._intake = Intake(settings, self._overload, clock_ns)
         self._plans = Plans(engine)
@@ -176,7 +181,8 @@ class Worker:
     def threads(self) -> dict[str, str | None]:
         """Each thread and what is wrong with it, in words, or None. What waits for Kafka, or for the model to prepare
         queries, is excused; and what has ended because it was told to."""
-        excused = {"device": self.backed_up is not None, "query follower": self._follower.offering}
+        held_up = self.backed_up is not None
+        excused = {"device": held_up, "alarms": held_up, "query follower": self._follower.offering}
         excused["operator actions"] = self.acknowledging is not None
         stops = self._stop.is_set()
         delivers = stops or not self._started or not self._outbox.ended
@@ -207,6 +213,7 @@ class Worker:
         works: dict[str, Callable[[], None]] = {
             "feeder": self._feed,
             "grounder": self._ground,
+            "alarms": lambda: self._verdicts.run(self._grounding, self.pulses.of("alarms")),
             "reporter": lambda: self._reporter.watch(self._feeding, self.pulses.of("reporter")),
             "overload": lambda: self._overload.watch(self._feeding, self.pulses.of("overload")),
         }
@@ -245,6 +252,7 @@ class Worker:
         self._given_up.set()
         end(by, threads, stops)
         self._decoder.close()
+        self._asking.close()
         left = self._outbox.close(by.left)
         if self._outbox.ended:
             self._fetcher.close(by.left)
@@ -273,8 +281,7 @@ class Worker:
             self._overload.adopt(plan)
         if plan is not None or self._recheck.is_set():
             self._recheck.clear()
-            with self._turn:
-                self._judge.end(self.plan, self._commits.lease)
+            self._verdicts.put(self.plan, self._grounding, self._beat)
 
     # Partitions
 
@@ -330,26 +337,32 @@ class Worker:
         batcher: Batcher[tuple[Ready, Picture]] = Batcher(
             self._settings.batch_size, self._settings.batch_deadline_ms / 1e3
         )
-        ticked = time.monotonic()
         while self._grounding.is_set():
-            self.pulses.beat("device")
+            self._beat()
             self._swap_plan()
-            if time.monotonic() - ticked >= TICK_SECONDS:
-                ticked = time.monotonic()
-                with self._turn:
-                    self._judge.tick(self._commits.lease, waiting=self._mailbox.cameras())
-            wait = batcher.wait(time.monotonic())
-            try:
-                ready = self._ready.get(timeout=IDLE_SECONDS if wait is None else max(wait, 1e-4))
-                if (picture := self._decoded(ready)) is not None:
-                    batcher.add((ready, picture), time.monotonic())
-            except queue.Empty:
+            if len(batcher) < self._settings.batch_size:
+                self._gather(batcher, batcher.wait(time.monotonic()))
+            if not batcher.due(time.monotonic()) or not self._asking.free(IDLE_SECONDS):
+                continue
+            # Whatever has become ready while the model was busy comes along.
+            while len(batcher) < self._settings.batch_size and self._gather(batcher, 0.0):
                 pass
-            if batcher.due(time.monotonic()):
-                if not self._settings.decodes_ahead:
-                    self._wanted.clear()
-                self._score(batcher.take())
-                self._wanted.set()
+            self._ask(batcher.take())
+
+    def _beat(self) -> None:
+        """The device moves, unless it owes an answer."""
+        if self._asking.moves():
+            self.pulses.beat("device")
+
+    def _gather(self, batcher: Batcher[tuple[Ready, Picture]], wait: float | None) -> bool:
+        """Takes the next frame in, waiting so long for it; False when there is none."""
+        try:
+            ready = self._ready.get(timeout=IDLE_SECONDS if wait is None else max(wait, 1e-4))
+        except queue.Empty:
+            return False
+        if (picture := self._decoded(ready)) is not None:
+            batcher.add((ready, picture), time.monotonic())
+        return True
 
     def _decoded(self, ready: Ready) -> Picture | None:
         try:
@@ -358,7 +371,7 @@ class Worker:
             self._fetcher.reject(ready.frame, error.reason, error)
             return None
 
-    def _score(self, batch: list[tuple[Ready, Picture]]) -> None:
+    def _ask(self, batch: list[tuple[Ready, Picture]]) -> None:
         plan, asked = self.plan, []
         for ready, picture in batch:
             # The plan may have changed since the frame was taken: what is gone is not asked any more.
@@ -368,33 +381,11 @@ class Worker:
             elif self._intake.expired(ready.frame):
                 self._fetcher.skip(ready.frame, "expired")
             else:
-                asked.append((ready, picture, looks))
+                asked.append(self._eyes.question(picture, looks))
         if not asked:
+            self._asking.give_back()
             return
-        self._overload.begin(min(ready.frame.fetched_ns for ready, _, _ in asked))
-        started_ns = self._clock_ns()
-        answers = self._scorer.score([self._eyes.question(picture, looks) for _, picture, looks in asked])
-        ended_ns = self._clock_ns()
-        self._overload.end(*self._scorer.asked)
-        BATCH.observe(len(asked))
-        for (ready, picture, looks), answer in zip(asked, answers, strict=True):
-            frame = ready.frame
-            if isinstance(answer, Exception):
-                FAILURES.labels("model").inc()
-                self._fetcher.reject(frame, "model_failed", answer)
-                continue
-            stages = stage_ms(frame, picture, started_ns, ended_ns)
-            self._outbox.wait_for_room()
-            with self._turn:
-                if self._commits.lease(frame.place.partition) != frame.lease:
-                    self._fetcher.leave(frame, "handed_over")
-                    continue
-                runs = self._skips.take(frame.camera)
-                error = self._judge.frame(picture, looks, answer, revision=plan.revision, stage_ms=stages, skipped=runs)
-            if error is not None:
-                FAILURES.labels("alarms").inc()
-                self._skips.put_back(frame.camera, runs)
-                self._fetcher.reject(frame, "judging_failed", error)
-                continue
-            self._ledger.scored(frame.camera, (frame.place.partition, frame.place.offset))
-            observe(frame.camera, stages)
+        if not self._settings.decodes_ahead:
+            self._wanted.clear()
+        answers = self._asking.ask(asked, plan.revision, self._wanted.set)
+        self._verdicts.put(answers, self._grounding, self._beat)

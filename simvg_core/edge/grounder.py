@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,61 +18,22 @@ from simvg_core.answers import UNKNOWN, Answer, Grounding, assemble
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
-    FRAME,
-    GATE,
     INT8,
     PRECISION,
-    QUERY,
     TEXT,
     Arrays,
     Graph,
     Runtime,
     load_graph,
 )
+from simvg_core.edge.passes import Floats, Passes
 from simvg_core.edge.queries import EdgeTexts
+from simvg_core.edge.settings import EdgeConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError
 from simvg_core.fingerprint import fingerprint_of_folder
-from simvg_core.images import Frame, as_bgr, resize
-from simvg_core.preparation import check_preparation
+from simvg_core.images import Frame, as_bgr
 from simvg_core.quality import frame_problem
 from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeConfig:
-    """The settings of a model that matter outside its graphs, by their names in `SimVGConfig`."""
-
-    image_size: int
-    resize: str
-    max_text_tokens: int
-    text_overflow: str
-    score_temperature: float
-    score_bias: float
-    score_threshold: float
-    nms_iou: float | None
-    gate_threshold: float | None
-    gate_score: float
-    gate_queries: int
-
-    @classmethod
-    def read(cls, folder: Path) -> EdgeConfig:
-        """From a model folder's config.json. Raises CheckpointError, ConfigurationError."""
-        path = folder / "config.json"
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}); copy the whole model folder.") from error
-        if raw.get("tokenizer") != "fast":
-            raise ConfigurationError(
-                f"{folder} uses the tokenizer {raw.get('tokenizer')!r}, which needs transformers; without torch only "
-                'models with tokenizer="fast" run.'
-            )
-        if lacking := [name for name in cls.__dataclass_fields__ if name not in raw]:
-            raise CheckpointError(f"{path} lacks {', '.join(lacking)}; export the model again.")
-        check_preparation(raw, folder)
-        return cls(**{name: raw[name] for name in cls.__dataclass_fields__})
 
 
 class EdgeQueries:
@@ -148,13 +110,23 @@ class EdgeGrounder:
         folder = Path(folder)
         self.config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
-        self._frame: Graph = load_graph(folder, FRAME, runtime, threads)
         self._text: Graph = load_graph(folder, TEXT, runtime, threads)
-        self._query: Graph = load_graph(folder, QUERY, runtime, threads)
         gated = gate and self.config.gate_threshold is not None
-        self._gate: Graph | None = load_graph(folder, GATE, runtime, threads) if gated else None
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._together = Passes.load(folder, self.config, runtime, threads, gated=gated)
+        # A pass of one frame on one thread fits a core's cache and waits for no other: as many of them side by side as
+        # there are threads answer more frames per second than all threads on one pass do.
+        apart = runtime == "onnxruntime" and self._threads > 1
+        self._alone = Passes.load(folder, self.config, runtime, 1, gated=gated) if apart else None
+        self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
         self.model_fingerprint = _fingerprint(folder)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether frames go through passes of one thread each: two calls of :meth:`ground` at once then leave none
+        idle."""
+        return self._alone is not None
 
     def compile(self, texts: Sequence[str]) -> EdgeQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
@@ -193,40 +165,20 @@ class EdgeGrounder:
 
     def encode_frames(self, frames_bgr: Sequence[Frame]) -> Arrays:
         """The frame pass alone: outputs of the frame graph by name."""
-        size = self.config.image_size
-        return self._frame({"frames": np.stack([resize(frame, size, self.config.resize) for frame in frames_bgr])})
+        return self._together.encode(list(frames_bgr))
 
     def _run(self, frames: list[Frame], texts: EdgeTexts, floor: NDArray[np.float32]) -> list[list[Answer]]:
-        seen = self.encode_frames(frames)
-        if self._gate is not None and len(texts) >= self.config.gate_queries:
-            scores, boxes = self._ask_warm(seen, texts, self._gate)
-        else:
-            scores, boxes = self._ask(seen, texts)
+        apart = len(frames) - len(frames) % self._threads if self._alone is not None else 0
+        parts = list(self._crew.map(lambda frame: self._one(frame, texts), frames[:apart]))
+        if apart < len(frames):
+            parts.append(self._together.answers(frames[apart:], texts))
+        scores, boxes = (np.concatenate(column) for column in zip(*parts, strict=True))
         sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
         return assemble(scores, boxes, sizes, floor[None, :, None], self.config.nms_iou)
 
-    def _ask(self, seen: Arrays, texts: EdgeTexts) -> tuple[Floats, Floats]:
-        """Probabilities (B, N, Q) and boxes (B, N, Q, 4)."""
-        out = self._query({**seen, **texts.arrays()})
-        logits = out["logits"]
-        difference = (logits[..., 0] - logits[..., 1]) / self.config.score_temperature + self.config.score_bias
-        return (1 / (1 + np.exp(-difference))).astype(np.float32), out["boxes"].astype(np.float32)
-
-    def _ask_warm(self, seen: Arrays, texts: EdgeTexts, gate: Graph) -> tuple[Floats, Floats]:
-        """The same, frame by frame and each with the texts that are warm in it; the others get the gate's score and
-        boxes without area."""
-        warmth = gate({"image": seen["image"], **texts.heads})["warmth"]
-        warm = ~(warmth < self.config.gate_threshold)  # NaN is asked: it must not pass for cold
-        answers = texts.heads["queries"].shape[1]
-        scores = np.full((*warm.shape, answers), self.config.gate_score, np.float32)
-        boxes = np.zeros((*warm.shape, answers, 4), np.float32)
-        for frame, row in enumerate(warm):
-            kept = np.flatnonzero(row)
-            if len(kept):
-                rows = slice(frame, frame + 1)
-                found = self._ask({name: part[rows] for name, part in seen.items()}, texts.select(kept))
-                scores[frame, kept], boxes[frame, kept] = found[0][0], found[1][0]
-        return scores, boxes
+    def _one(self, frame: Frame, texts: EdgeTexts) -> tuple[Floats, Floats]:
+        assert self._alone is not None, "frames go apart only where there are passes of one thread"
+        return self._alone.answers([frame], texts)
 
     def _floor(self, thresholds: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
         values = np.asarray(self.config.score_threshold if thresholds is None else thresholds, np.float32)

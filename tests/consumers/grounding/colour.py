@@ -22,6 +22,7 @@ class ColourEngine:
     """Grounds "red", "green" and "blue": one box around each blob of the colour. Refuses other words."""
 
     fingerprint = "colour-1"
+    at_once = 2
 
     def __init__(self, seconds_per_batch: float = 0.0) -> None:
         self.seconds_per_batch = seconds_per_batch

@@ -55,7 +55,7 @@ class Plant:
                     self.ledger.scored(camera, place)
         self.watch.begin(START)
         self.now += SECOND
-        self.watch.end(2, 10, 10)
+        self.watch.end(START, 2, 10, 10)
         self.watch.step()
 
 

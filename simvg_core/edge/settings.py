@@ -1,0 +1,45 @@
+"""What of a model's settings matters outside its graphs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.preparation import check_preparation
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeConfig:
+    """The settings of a model that matter outside its graphs, by their names in `SimVGConfig`."""
+
+    image_size: int
+    resize: str
+    max_text_tokens: int
+    text_overflow: str
+    score_temperature: float
+    score_bias: float
+    score_threshold: float
+    nms_iou: float | None
+    gate_threshold: float | None
+    gate_score: float
+    gate_queries: int
+
+    @classmethod
+    def read(cls, folder: Path) -> EdgeConfig:
+        """From a model folder's config.json. Raises CheckpointError, ConfigurationError."""
+        path = folder / "config.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}); copy the whole model folder.") from error
+        if raw.get("tokenizer") != "fast":
+            raise ConfigurationError(
+                f"{folder} uses the tokenizer {raw.get('tokenizer')!r}, which needs transformers; without torch only "
+                'models with tokenizer="fast" run.'
+            )
+        if lacking := [name for name in cls.__dataclass_fields__ if name not in raw]:
+            raise CheckpointError(f"{path} lacks {', '.join(lacking)}; export the model again.")
+        check_preparation(raw, folder)
+        return cls(**{name: raw[name] for name in cls.__dataclass_fields__})
