@@ -17,7 +17,7 @@ Job = Callable[[], None]
 
 
 class Asking:
-    """Has a scorer look at batches. One thread asks: first :meth:`free`, then :meth:`ask`."""
+    """Has a scorer look at batches. :meth:`start` it; then one thread asks: first :meth:`free`, then :meth:`ask`."""
 
     def __init__(
         self, scorer: Scorer, overload: Overload, at_once: int, *, clock_ns: Callable[[], int] = time.time_ns
@@ -29,6 +29,8 @@ class Asking:
         self._asked = self._answered = self._told = 0
         # Not of a pool's: a model that never answers must not keep the process from ending.
         self._crew = [threading.Thread(target=self._serve, name=f"model-{n}", daemon=True) for n in range(at_once)]
+
+    def start(self) -> None:
         for thread in self._crew:
             thread.start()
 

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
 
 KEPT_SETS = 2
+"""Query sets before the newest one whose texts can still be asked."""
 MIN_BOX_SCORE = 0.02
 """Boxes of a lower score are never shown; above it the query's own thresholds decide."""
 

@@ -209,6 +209,7 @@ class Worker:
         if not wait_for_topics(self._settings, stop):
             return
         self._outbox.start()
+        self._asking.start()
         self._overload.calibrate()
         works: dict[str, Callable[[], None]] = {
             "feeder": self._feed,

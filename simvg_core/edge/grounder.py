@@ -26,8 +26,8 @@ from simvg_core.edge.graphs import (
     Runtime,
     load_graph,
 )
-from simvg_core.edge.passes import Floats, Passes
-from simvg_core.edge.queries import EdgeTexts
+from simvg_core.edge.passes import Passes
+from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, InputError
 from simvg_core.fingerprint import fingerprint_of_folder
@@ -168,17 +168,16 @@ class EdgeGrounder:
         return self._together.encode(list(frames_bgr))
 
     def _run(self, frames: list[Frame], texts: EdgeTexts, floor: NDArray[np.float32]) -> list[list[Answer]]:
-        apart = len(frames) - len(frames) % self._threads if self._alone is not None else 0
-        parts = list(self._crew.map(lambda frame: self._one(frame, texts), frames[:apart]))
+        parts: list[tuple[Floats, Floats]] = []
+        apart = 0
+        if self._alone is not None:
+            answers, apart = self._alone.answers, len(frames) - len(frames) % self._threads
+            parts += self._crew.map(lambda frame: answers([frame], texts), frames[:apart])
         if apart < len(frames):
             parts.append(self._together.answers(frames[apart:], texts))
         scores, boxes = (np.concatenate(column) for column in zip(*parts, strict=True))
         sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
         return assemble(scores, boxes, sizes, floor[None, :, None], self.config.nms_iou)
-
-    def _one(self, frame: Frame, texts: EdgeTexts) -> tuple[Floats, Floats]:
-        assert self._alone is not None, "frames go apart only where there are passes of one thread"
-        return self._alone.answers([frame], texts)
 
     def _floor(self, thresholds: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
         values = np.asarray(self.config.score_threshold if thresholds is None else thresholds, np.float32)

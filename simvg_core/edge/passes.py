@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, Runtime, load_graph
-from simvg_core.edge.queries import EdgeTexts
+from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
 from simvg_core.images import Frame, resize
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -52,3 +53,29 @@ class ColourEngine:
         if not boxes:
             return Finding(State.ABSENT, ABSENT)
         return Finding(State.PRESENT, PRESENT, tuple(boxes), (PRESENT,) * len(boxes))
+
+
+class HeldEngine(ColourEngine):
+    """Answers when it is let go. ``most``: batches that it looked at together at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.go = threading.Event(), threading.Event()
+        self.most = 0
+        self._looking = 0
+        self._counting = threading.Lock()
+
+    def hold(self) -> None:
+        """Keeps what it is asked from now on."""
+        self.go.clear()
+        self.held.clear()
+
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+        with self._counting:
+            self._looking += 1
+            self.most = max(self.most, self._looking)
+        self.held.set()
+        self.go.wait(60)
+        with self._counting:
+            self._looking -= 1
+        return super().ground(views, texts)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.request
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumers.grounding.findings import Finding
-from consumers.grounding.frames import Pixels
 from consumers.grounding.ledger import Ledger, Totals
 from infra.telemetry import start_metrics
-from tests.consumers.grounding.colour import ColourEngine
+from tests.consumers.grounding.colour import ColourEngine, HeldEngine
 from tests.consumers.grounding.conftest import Line
 
 FATES = ("scored", "skipped", "rejected", "in_flight")
@@ -45,6 +41,7 @@ def test_every_frame_has_one_fate(frames: list[tuple[str, str]]) -> None:
         assert ledger.totals().balanced and ledger.totals("a").balanced and ledger.totals("b").balanced
     assert ledger.totals().in_flight == sum(fate == "open" for _, fate in frames)
     assert ledger.totals("a").in_flight == sum(found == ("a", "open") for found in frames)
+    assert ledger.cameras_in_flight() == {camera for camera, fate in frames if fate == "open"}
     assert ledger.totals("a").fetched == sum(camera == "a" for camera, _ in frames)
 
 
@@ -72,19 +69,6 @@ def _scraped(port: int) -> dict[str, dict[str, float]]:
 
 def _balanced(counts: dict[str, float]) -> bool:
     return counts["fetched"] == sum(counts[fate] for fate in FATES)
-
-
-class HeldEngine(ColourEngine):
-    """Answers when it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held, self.go = threading.Event(), threading.Event()
-
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
-        self.held.set()
-        self.go.wait(60)
-        return super().ground(views, texts)
 
 
 def test_scraped_sums_match_for_each_camera(line: Line) -> None:

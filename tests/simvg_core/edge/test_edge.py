@@ -92,13 +92,16 @@ def assert_same(first: list, second: list) -> None:
             np.testing.assert_allclose(one.boxes_xyxy_px, two.boxes_xyxy_px, atol=0.05)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_answers_are_those_of_torch(folder: Path, runtime: str) -> None:
-    """Any number of frames of any size and of texts of any length, in either runtime."""
+def test_answers_are_those_of_torch(folder: Path, runtime: str, threads: int) -> None:
+    """Any number of frames of any size and of texts of any length, in either runtime; on several threads some frames
+    go side by side and some together."""
     own = Grounder.from_pretrained(folder, check_quality=False)
-    edge = EdgeGrounder(folder, runtime=runtime, threads=1, max_batch=2, check_quality=False)
+    edge = EdgeGrounder(folder, runtime=runtime, threads=threads, max_batch=2 * threads, check_quality=False)
+    assert edge.side_by_side == (threads > 1 and runtime == "onnxruntime")
     assert edge.model_fingerprint == own.model_fingerprint
-    for count, texts in [(1, TEXTS[:1]), (3, TEXTS), (2, TEXTS[1:])]:
+    for count, texts in [(1, TEXTS[:1]), (3, TEXTS), (2, TEXTS[1:]), (7, TEXTS)]:
         assert_same(edge.ground(frames(count), texts, 0.02), own.ground(frames(count), texts, 0.02))
 
 
