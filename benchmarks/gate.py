@@ -25,6 +25,8 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the path is set only now
 from simvg_core.edge.graphs import GATE, load_graph  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
+from simvg_core.edge.passes import Passes  # noqa: E402
+from simvg_core.edge.queries import EdgeTexts  # noqa: E402
 from simvg_core.lineworld.benchmark import scene_of  # noqa: E402
 from simvg_core.lineworld.diverse import diverse  # noqa: E402
 from simvg_core.training.sets.line import LineDocument, LineImage, read_document  # noqa: E402
@@ -59,6 +61,7 @@ class Bench:
     def __init__(self, model: Path, split: Path, pictures: int, threads: int) -> None:
         self.grounder = EdgeGrounder(model, threads=threads, check_quality=False)
         self.full = EdgeGrounder(model, threads=threads, check_quality=False, gate=False)
+        self.passes = Passes.load(model, self.full.config, "onnxruntime", threads, gated=False)
         self.gate = load_graph(model, GATE, "onnxruntime", threads)
         self.split, self.document = split, read_document(split)
         step = max(1, len(self.document.images) // pictures)
@@ -79,11 +82,11 @@ class Bench:
         true = [place for place, verdict in verdicts if verdict is True][:TRUE]
         return [place for place, verdict in verdicts if verdict is False][: THOUSAND - len(true)], true
 
-    def judged(self, image: LineImage, texts: object) -> tuple[Mask, Mask]:
+    def judged(self, image: LineImage, texts: EdgeTexts) -> tuple[Mask, Mask]:
         """Found by the full pass, passing the gate; (texts,) each."""
-        seen = self.full.encode_frames([self.frame(image)])
-        scores, _ = self.full._ask(seen, texts)  # type: ignore[arg-type]
-        warmth = self.gate({"image": seen["image"], **texts.heads})["warmth"]  # type: ignore[attr-defined]
+        seen = self.passes.encode([self.frame(image)])
+        scores, _ = self.passes.ask(seen, texts)
+        warmth = self.gate({"image": seen["image"], **texts.heads})["warmth"]
         assert self.grounder.config.gate_threshold is not None, "main has looked"
         return scores[0].max(axis=-1) >= self.full.config.score_threshold, warmth[
             0
@@ -97,6 +100,7 @@ class Bench:
         assert ready is not None
         for number, image in enumerate(self.images):
             compiled = self.grounder.compile(asked[image.id])._state[1]
+            assert compiled is not None, "every picture is asked something"
             own.add(*self.judged(image, compiled))
             wrong, right = self.thousand(image, number)
             found, passing = self.judged(image, ready.select([*wrong, *right]))

@@ -38,9 +38,10 @@ class Passes:
         seen = self.encode(frames_bgr)
         if self.gate is not None and len(texts) >= self.config.gate_queries:
             return self._ask_warm(seen, texts, self.gate)
-        return self._ask(seen, texts)
+        return self.ask(seen, texts)
 
-    def _ask(self, seen: Arrays, texts: EdgeTexts) -> tuple[Floats, Floats]:
+    def ask(self, seen: Arrays, texts: EdgeTexts) -> tuple[Floats, Floats]:
+        """The query pass alone, of every text on every frame that was seen; as :meth:`answers`."""
         out = self.query({**seen, **texts.arrays()})
         logits = out["logits"]
         difference = (logits[..., 0] - logits[..., 1]) / self.config.score_temperature + self.config.score_bias
@@ -58,6 +59,6 @@ class Passes:
             kept = np.flatnonzero(row)
             if len(kept):
                 rows = slice(frame, frame + 1)
-                found = self._ask({name: part[rows] for name, part in seen.items()}, texts.select(kept))
+                found = self.ask({name: part[rows] for name, part in seen.items()}, texts.select(kept))
                 scores[frame, kept], boxes[frame, kept] = found[0][0], found[1][0]
         return scores, boxes
