@@ -4,8 +4,9 @@
 
 Frames of the demo clip lie in the topic before a worker (a real `simvg work` process, freshness `every`) starts; its
 rate is that of the frames' results on `detections`, without the first ones. The bare model answers the same decoded
-frames and queries, with the same engine, batch, batches at once and threads, in this process. Both take turns; the ratio
-is the median over the rounds. Broker, Redis and readers run on the same cores. Writes docs/benchmarks/pipeline.md.
+frames and queries, with the same engine, batch, batches at once and threads, in this process. Both take turns; the
+ratio is the median over the rounds. Broker, Redis and readers run on the same cores.
+Writes docs/benchmarks/pipeline.md.
 """
 
 from __future__ import annotations
