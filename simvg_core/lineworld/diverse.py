@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simvg_core.lineworld.language import EXTREMES, PLACE_WORDS, RELATION_WORDS, with_article
+from simvg_core.lineworld.language import EXTREMES, PLACE_WORDS, RELATION_WORDS, Query, with_article
 from simvg_core.lineworld.meaning import CORNERS, SIDES, Meaning, extreme, in_region, relative, verdict
 from simvg_core.lineworld.truth import Seen
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
@@ -56,6 +56,16 @@ def diverse(count: int, seed: int) -> list[Ask]:
     while len(found) < count:
         ask = _draw(rng)
         found.setdefault(ask.text, ask)
+    return list(found.values())
+
+
+def false_of(scene: Sequence[Seen], rng: random.Random, count: int) -> list[Query]:
+    """Up to so many different questions whose answer in a picture is certainly none."""
+    found: dict[str, Query] = {}
+    for _ in range(20 * count):
+        ask = _draw(rng)
+        if len(found) < count and ask.judge(scene) is False:
+            found.setdefault(ask.text, Query(ask.text, "none", ask.meaning.concept.key, ()))
     return list(found.values())
 
 

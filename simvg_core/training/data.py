@@ -5,9 +5,10 @@ Shapes: B pictures, S picture side, N questions of all pictures, T tokens.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,8 @@ from torch import Tensor
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError, InputError
 from simvg_core.images import Frame, read_frame
+from simvg_core.lineworld.designations import with_designation
+from simvg_core.lineworld.diverse import false_of
 from simvg_core.lineworld.language import Grammar, Query, rng_of
 from simvg_core.lineworld.truth import ImageTruth, Seen, TruthError, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLORS, DENSE_STATES, KINDS
@@ -124,6 +127,8 @@ class BatchMaker:
         augmentation: None = the pictures as they are at run time.
         grammar: which questions.
         queries: questions per picture.
+        false_texts: further texts per picture, of all that one can ask of a line, that are not true of it.
+        designations: share of all texts that get a word which changes nothing (`lineworld.designations`).
         pieces: the model's tokenizer; None = the one that the grammar's words make now.
         seed: with the picture's name and the epoch it decides everything that is random.
     """
@@ -135,6 +140,8 @@ class BatchMaker:
     queries: int
     seed: int
     pieces: Pieces | None = None
+    false_texts: int = 0
+    designations: float = 0.0
     _packer: list[TextPacker] = field(default_factory=list, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,10 +158,10 @@ class BatchMaker:
             if self.augmentation is None:
                 picture, scene = plain(frame, scene, self.config.image_size, self.config.resize)
             else:
-                random = np.random.default_rng((self.seed, key, epoch))
-                picture, scene = augment(frame, scene, self.config.image_size, self.augmentation, random)
+                noise = np.random.default_rng((self.seed, key, epoch))
+                picture, scene = augment(frame, scene, self.config.image_size, self.augmentation, noise)
             by_id = {seen.id: seen for seen in scene}
-            for query in self.grammar.ask(scene, rng_of(self.seed, key, epoch), self.queries):
+            for query in self._questions(scene, rng_of(self.seed, key, epoch)):
                 questions.append(query)
                 owners.append(place)
                 boxes.append(boxes_of([by_id[target] for target in query.targets]))
@@ -171,6 +178,17 @@ class BatchMaker:
             queries=questions,
             scenes=scenes,
         )
+
+    def _questions(self, scene: Sequence[Seen], rng: random.Random) -> list[Query]:
+        asked = self.grammar.ask(scene, rng, self.queries)
+        if self.false_texts:
+            asked += false_of(scene, rng, self.false_texts)
+        if not self.designations:
+            return asked
+        return [
+            replace(query, text=with_designation(query.text, rng)) if rng.random() < self.designations else query
+            for query in asked
+        ]
 
     @property
     def packer(self) -> TextPacker:

@@ -63,6 +63,8 @@ class TrainSettings:
         batch_size: pictures per process and pass, each with `queries` questions.
         accumulation: passes per step; a step's gradients are the mean of theirs.
         color_there: see `Grammar`.
+        false_texts: see `BatchMaker`; beside `queries`.
+        designations: see `BatchMaker`.
         optimizer: "adamw", or the paper's "adam_amsgrad".
         epsilon: of the optimizer.
         encoder_rate: factor of the learning rate for the encoder (0.1 in the paper).
@@ -98,6 +100,8 @@ class TrainSettings:
     queries: int = 14
     max_targets: int = 8
     color_there: float = 0.55
+    false_texts: int = 0
+    designations: float = 0.0
     seed: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -141,6 +145,10 @@ class TrainSettings:
                 raise ConfigurationError(
                     f"{name}={getattr(self, name)!r} is not known; use one of {', '.join(choices)}."
                 )
+        if self.false_texts < 0:
+            raise ConfigurationError(f"false_texts={self.false_texts} must be at least 0.")
+        if not 0 <= self.designations <= 1:
+            raise ConfigurationError(f"designations={self.designations} is a share of the texts; it lies in 0 … 1.")
         if not 0 <= self.ema < 1:
             raise ConfigurationError(f"ema={self.ema} must lie in 0 … 1, 1 excluded; 0 keeps no averaged model.")
         if self.data and (self.schedule == "steps" or self.max_epochs or self.warmup_epochs):

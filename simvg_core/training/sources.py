@@ -50,13 +50,22 @@ class LineSource:
     def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
         self.settings, self.step_size = settings, step_size
         self.sets = [LineSet(Path(folder)) for folder in (*settings.data, *settings.first_data)]
-        grammar = Grammar(max_targets=settings.max_targets, color_there=settings.color_there)
         self.make: Callable[[Any], Batch] = _Make(
-            [
-                # a set that is named twice is shown and asked about in two ways
-                BatchMaker(one, config, settings.augmentation, grammar, settings.queries, settings.seed + 1000 * place)
-                for place, one in enumerate(self.sets)
-            ]
+            # a set that is named twice is shown and asked about in two ways
+            [self._maker(one, config, settings.seed + 1000 * place) for place, one in enumerate(self.sets)]
+        )
+
+    def _maker(self, lines: LineSet, config: SimVGConfig, seed: int) -> BatchMaker:
+        settings = self.settings
+        return BatchMaker(
+            lines,
+            config,
+            settings.augmentation,
+            Grammar(max_targets=settings.max_targets, color_there=settings.color_there),
+            settings.queries,
+            seed,
+            false_texts=settings.false_texts,
+            designations=settings.designations,
         )
 
     def item(self, place: int, names: list[str], epoch: int) -> tuple[int, list[str], int]:

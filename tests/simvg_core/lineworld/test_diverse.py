@@ -1,8 +1,10 @@
 """A thousand texts of one line: different, said in the model's words, and judged in a picture."""
 
+import random
+
 import pytest
 
-from simvg_core.lineworld.diverse import Ask, diverse
+from simvg_core.lineworld.diverse import Ask, diverse, false_of
 from simvg_core.lineworld.language import parse
 from simvg_core.lineworld.meaning import Meaning
 from simvg_core.lineworld.truth import Seen
@@ -60,3 +62,15 @@ def test_each_is_judged_by_what_is_in_the_picture(ask: Ask, answer: bool | None)
 def test_nothing_is_in_an_empty_picture() -> None:
     """Every text is false there."""
     assert {ask.judge([]) for ask in diverse(200, 4)} == {False}
+
+
+def test_questions_about_what_is_not_there_have_no_answer() -> None:
+    """As many as wanted, different, without a target, and none of them true or open."""
+    asked = false_of(SCENE, random.Random(5), 60)
+    texts = {query.text for query in asked}
+    assert len(asked) == len(texts) == 60
+    assert {(query.kind, query.targets) for query in asked} == {("none", ())}
+    verdicts = {ask.text: ask.judge(SCENE) for ask in diverse(4000, 4)}
+    met = texts & set(verdicts)
+    assert len(met) > 5 and {verdicts[text] for text in met} == {False}
+    assert false_of(SCENE, random.Random(5), 0) == []

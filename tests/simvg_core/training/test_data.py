@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_a_batch_fits_together(drawn_set: Path, augmentation: AugmentSettings | 
     assert all(len(boxes) == len(query.targets) for boxes, query in zip(batch.boxes, batch.queries, strict=True))
     corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2 for boxes in batch.boxes])
     assert corners.min() >= -1e-6
+
+
+def test_a_picture_is_asked_false_texts_besides_and_some_texts_carry_a_designation(drawn_set: Path) -> None:
+    """The questions are those that are asked without, in the same order."""
+    plain = maker(drawn_set)((["000000"], 0)).queries
+    more = replace(maker(drawn_set), false_texts=9, designations=1.0)((["000000"], 0))
+    assert len(more.queries) == len(plain) + 9 == len(more.boxes)
+    for bare, long in zip(plain, more.queries, strict=False):
+        assert long.targets == bare.targets and len(long.text.split()) == len(bare.text.split()) + 1
+    assert all(query.targets == () for query in more.queries[len(plain) :])
 
 
 def test_batches_depend_only_on_names_and_epoch(drawn_set: Path) -> None:
