@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from simvg_core.boxes import cxcywh_to_xyxy, iou
-from simvg_core.lineworld.language import Grammar
 from simvg_core.model import SimVGForGrounding, SimVGOutput
-from simvg_core.processing import calibrated
-from simvg_core.text import read_pieces
-from simvg_core.training.data import BatchMaker, LineSet, model_inputs
+from simvg_core.processing import SimVGProcessor, calibrated
+from simvg_core.training.data import LineSet
 from simvg_core.training.metrics import auc
+from simvg_core.training.sets.line import LineExpression, read_document
 from simvg_core.training.settings import read_settings
 from simvg_core.training.train import CHECKPOINT, Trainer
 
@@ -108,23 +108,39 @@ class Scores:
 
 @torch.no_grad()
 def evaluate(folder: Path, branches: list[str], args: argparse.Namespace) -> dict[str, Scores]:
-    """Questions with one target or none about every picture of the validation set."""
-    model = SimVGForGrounding.from_pretrained(folder)
+    """The benchmark's questions with one target or none."""
+    model, processor = SimVGForGrounding.from_pretrained(folder), SimVGProcessor.from_pretrained(folder)
     model.train(False)
-    pieces = read_pieces(folder, model.config.tokenizer)
-    names = LineSet(args.validation).names()
-    maker = BatchMaker(LineSet(args.validation), model.config, None, Grammar(max_targets=1), 12, SEED, pieces)
+    document = read_document(args.split)
+    things = {thing.id: thing for thing in document.annotations}
+    asked: dict[Any, list[LineExpression]] = {image.id: [] for image in document.images}
+    for question in document.expressions:
+        if len(question.annotation_ids) <= 1:
+            asked[question.image_id].append(question)
     found: dict[str, list[tuple[float, float, str, int]]] = {branch: [] for branch in branches}
-    for start in range(0, len(names), 4):
-        batch = maker((names[start : start + 4], 0))
-        out = model(**model_inputs(batch, model.config, model.device, answers=False), branches=branches)
+    for number, image in enumerate(document.images):
+        questions = asked[image.id]
+        if not questions:
+            continue
+        frame = cv2.imread(str(args.split / "images" / image.file_name))
+        assert frame is not None, "the benchmark's pictures are in the repository"
+        texts = processor.texts([question.text for question in questions], pad_to_longest=True)
+        out = model(
+            processor.frames([frame]).pixel_values,
+            texts.input_ids,
+            texts.attention_mask,
+            image_index=torch.zeros(len(questions), dtype=torch.long),
+            branches=branches,
+        )
         for branch in branches:
             scores, boxes = answers(out, branch, model)
-            for index, query in enumerate(batch.queries):
-                truth = torch.from_numpy(batch.boxes[index])
-                overlap = float(iou(boxes[index], cxcywh_to_xyxy(truth))[0]) if len(truth) else float("nan")
-                picture = start + int(batch.image_index[index])
-                found[branch].append((overlap, float(scores[index]), query.kind, picture))
+            for index, question in enumerate(questions):
+                overlap = float("nan")
+                if question.annotation_ids:
+                    x, y, w, h = things[question.annotation_ids[0]].bbox
+                    truth = torch.tensor([[x, y, x + w, y + h]]) / torch.tensor([image.width, image.height] * 2)
+                    overlap = float(iou(boxes[index : index + 1], truth)[0])
+                found[branch].append((overlap, float(scores[index]), question.kind, number))
     return {branch: Scores(*map(np.array, zip(*rows, strict=True))) for branch, rows in found.items()}
 
 
@@ -200,8 +216,8 @@ its price.
 {chr(10).join(lines)}
 
 P@0.5 (percent) and mean IoU are of the {int(asked.sum())} questions with a target, the columns between them P@0.5 by
-kind; AUC tells those from the {int((~asked).sum())} questions without one. {len(LineSet(args.validation).names())}
-pictures of `{args.validation.name}` that training never saw.
+kind; AUC tells those from the {int((~asked).sum())} questions without one. The pictures are those
+of the line benchmark, `{args.split}`.
 
 **DWBD gives the token branch {distilled}.**
 
@@ -221,7 +237,7 @@ thirty epochs from BEiT-3; this budget is a small part of that.
 - core-minutes: {costs}, one thread each, on a shared machine
 - machine: {machine()}, torch {torch.__version__}, {precision}
 - command: `python benchmarks/distillation.py --steps {args.steps} --pictures {args.pictures} --data {args.data}
-  --validation {args.validation}`
+  --split {args.split}`
 """
 
 
@@ -247,7 +263,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200, help="of each training (default: 1200)")
     parser.add_argument("--pictures", type=int, default=1500, help="the first so many of --data (default: 1500)")
     parser.add_argument("--data", type=Path, default=Path("data/line-train"), help="rendered set to train on")
-    parser.add_argument("--validation", type=Path, default=Path("data/line-val"), help="rendered set to score on")
+    parser.add_argument("--split", type=Path, default=Path("benchmarks/line/test"), help="benchmark split to score on")
     parser.add_argument("--runs", type=Path, default=Path("data/runs/distill"), help="where runs are kept")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs/benchmarks/distillation.md", help="the table")
     args = parser.parse_args()
