@@ -1,15 +1,22 @@
-"""Writes docs/reference.md (or prints it, with --print): every command, setting, topic and metric, from the code."""
+"""Writes docs/reference.md (or prints it, with --print): every command, setting, topic and metric, from the code.
+
+The table of docs/training.md, with the settings of a training run, is written anew as well.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 
 import typer.core
 import typer.main
+import yaml
 from pydantic import BaseModel
 
 import consumers
@@ -22,14 +29,25 @@ from infra.settings import Settings, StackSettings, environment_name
 from infra.topics import TOPICS
 from producers.settings import CameraSettings
 from simvg import app
+from simvg_core.lineworld.language import Grammar
+from simvg_core.training.data import BatchMaker
+from simvg_core.training.jitter import JitterSettings
+from simvg_core.training.settings import SetSettings, TrainSettings
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+REFERENCE, TRAINING = DOCS / "reference.md", DOCS / "training.md"
 ROLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("simvg camera", CameraSettings),
     ("simvg work", WorkerSettings),
     ("simvg up, down, status", StackSettings),
     ("simvg demo", DemoSettings),
 )
+
+
+# Settings of a training run that are groups of settings, and where "see `…`" in its docstring leads.
+GROUPS: Mapping[str, type] = {"sets": SetSettings, "jitter": JitterSettings}
+SEE: Mapping[str, type] = {"Grammar": Grammar, "BatchMaker": BatchMaker}
+TABLE = re.compile(r"(?<=<!-- made by `make docs` -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
 
 
 Command = typer.core.TyperCommand | typer.core.TyperGroup
@@ -104,10 +122,51 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def arguments(cls: type) -> dict[str, str]:
+    """What the section "Args" of a class's docstring says, by name."""
+    section = re.split(r"^(?=\S)", (inspect.getdoc(cls) or "").partition("Args:\n")[2], maxsplit=1, flags=re.MULTILINE)
+    found = re.findall(r"^    (\w+): (.+(?:\n {8}.*)*)", section[0], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def training_rows(cls: type, above: str = "") -> Iterator[tuple[str, str, str]]:
+    """(dotted name, default as YAML has it, meaning) of every setting of a training run, those of groups included."""
+    told = arguments(cls)
+    about = (inspect.getdoc(cls) or "").partition("\n\nArgs:")[0]
+    for field in fields(cls):
+        name = field.name
+        mention = next((f"see `{other}`" for other, said in told.items() if f"`{name}`" in said), "")
+        text = told.get(name) or mention or ("see above" if f"`{name}`" in about else "")
+        if (see := re.match(r"see `(\w+)`", text)) and see[1] in SEE:
+            text = arguments(SEE[see[1]])[name].rstrip(".") + text[see.end() :]
+        yield f"{above}{name}", default_of(field), re.sub(r"\bNone\b", "`null`", text.rstrip("."))
+        if name in GROUPS:
+            yield from training_rows(GROUPS[name], f"{above}{name}.")
+
+
+def default_of(field: Field[object]) -> str:
+    """As YAML has it."""
+    value = field.default if field.default_factory is MISSING else field.default_factory()
+    if value is MISSING:
+        return "required"
+    plain = {} if is_dataclass(value) else list(value) if isinstance(value, tuple) else value
+    return f"`{yaml.safe_dump(plain, default_flow_style=True).splitlines()[0]}`"
+
+
+def training_settings() -> str:
+    """What a run is, and the table of its settings."""
+    about = (inspect.getdoc(TrainSettings) or "").partition("\n\nArgs:")[0]
+    lines = [about, "", "| setting | default | |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {default} | {text} |" for name, default, text in training_rows(TrainSettings)]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     if "--print" in sys.argv[1:]:
         sys.stdout.write(reference())
     else:
         REFERENCE.parent.mkdir(exist_ok=True)
         REFERENCE.write_text(reference(), encoding="utf-8")
-        sys.stdout.write(f"wrote {REFERENCE}\n")
+        page = TRAINING.read_text(encoding="utf-8")
+        TRAINING.write_text(TABLE.sub(lambda _: training_settings(), page), encoding="utf-8")
+        sys.stdout.write(f"wrote {REFERENCE} and the table of {TRAINING}\n")

@@ -11,7 +11,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,12 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import FIRST_POSITION
 from simvg_core.errors import CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
-from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
+from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_shape, official_sources
 
 EMA = "ema_state_dict"
 ENCODER_PREFIX = "vis_enc."
 LISTED = 20  # keys that a message names before it only counts; `MismatchError.keys` names them all
-HEADS_BY_WIDTH = {768: 12, 1024: 16}
+PUBLISHED = {768: SimVGConfig.base, 1024: SimVGConfig.large}  # by the encoder's width
 
 
 @dataclass
@@ -42,11 +42,15 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)  # of the right shape, but not finite floating-point numbers
     interpolated: list[str] = field(default_factory=list)
 
     def wrong(self) -> dict[str, list[str]]:
         """What does not fit, all of it, by kind."""
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "other shape": self.mismatched}
+        kinds = {
+            "missing": self.missing, "unexpected": self.unexpected, "other shape": self.mismatched,
+            "unusable": self.unusable,
+        }  # fmt: skip
         return {kind: list(names) for kind, names in kinds.items() if names}
 
 
@@ -61,13 +65,16 @@ def read_tensors(path: str | Path, weights: str | None = None) -> dict[str, Tens
             where the file has one.
 
     Raises:
-        CheckpointError: no such file, truncated, holding code or other objects, no tensors or no average in it.
+        CheckpointError: no such file, truncated, of another format than its name says, holding code or other objects,
+            no tensors or no average in it.
     """
     path = Path(path)
     if weights not in (None, "ema", "plain"):
         raise CheckpointError(f'weights {weights!r} is not known; use "ema" or "plain".')
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; give the path of a checkpoint.")
+    if path.suffix != ".safetensors" and _is_safetensors(path):
+        raise CheckpointError(f"{path} is a safetensors file; rename it to {path.with_suffix('.safetensors').name}.")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if weights == "ema" and not content.get(EMA):
         raise CheckpointError(f"{path} holds no running average ({EMA}); take its plain weights.")
@@ -82,10 +89,19 @@ def read_tensors(path: str | Path, weights: str | None = None) -> dict[str, Tens
     return tensors
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Such a file starts with the length of a JSON object, and the object."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and 8 + int.from_bytes(start[:8], "little") <= path.stat().st_size
+
+
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
+        if zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path} is a torch file; rename it to {path.with_suffix('.pth').name}.") from error
         raise CheckpointError(f"{path} is not a readable safetensors file ({error}); download it again.") from error
 
 
@@ -148,31 +164,25 @@ def config_from_official(settings: Mapping[str, Any] | str | Path, **overrides: 
     another size, "enc_shrink" (embed_dim, heads, ffn, layers).
 
     Raises:
-        CheckpointError: the file or one of its keys is missing.
+        CheckpointError: the file or one of its keys is missing, or is no mapping where one belongs.
+        ConfigurationError: a value of another type, out of range, or in contradiction to another.
     """
-    content: Mapping[str, Any]
-    if isinstance(settings, Mapping):
-        content = settings
-    else:
+    content: Any = settings
+    if not isinstance(settings, Mapping):
         try:
             content = json.loads(Path(settings).read_text())
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{settings} is not a readable JSON file of model settings ({error}).") from error
     try:
-        model = content["model"]
-        vision, head = model["vis_enc"], model["head"]
-        large = vision.get("vit_type", "base") == "large"
-        published = {"embed_dim": 1024, "heads": 16, "ffn": 4096, "layers": 24}
-        published = published if large else {"embed_dim": 768, "heads": 12, "ffn": 3072, "layers": 12}
-        sizes = content.get("enc_shrink") or published
-        weights = head["branch_loss_weight"]
-        losses = {"decoder": float(weights["decoder"])} if "decoder" in weights else {}
-        losses |= {name: float(value) for name, value in weights.get("balanced_distill", {}).items()}
+        model = mapping(mapping(content, "the file")["model"], "model")
+        vision, head = mapping(model["vis_enc"], "vis_enc"), mapping(model["head"], "head")
+        encoder: dict[str, Any] = {}
+        if sizes := content.get("enc_shrink"):
+            encoder = encoder_sizes(mapping(sizes, "enc_shrink"))
+        weights = mapping(head["branch_loss_weight"], "branch_loss_weight")
+        losses = {"decoder": weights["decoder"]} if "decoder" in weights else {}
+        losses |= mapping(weights.get("balanced_distill", {}), "balanced_distill")
         values: dict[str, Any] = {
-            "hidden_size": sizes["embed_dim"],
-            "num_attention_heads": sizes["heads"],
-            "intermediate_size": sizes["ffn"],
-            "num_hidden_layers": sizes["layers"],
             "image_size": vision["img_size"],
             "patch_size": vision["patch_size"],
             "vocab_size": vision.get("vocab_size", 64010),
@@ -184,66 +194,72 @@ def config_from_official(settings: Mapping[str, Any] | str | Path, **overrides: 
             "num_token_mlp_layers": head["num_token_mlp_layers"],
             "max_text_tokens": head["text_max_token"],
             "loss_weights": losses,
-            "text_pooling": "official",
-            # one answer is always the answer; several are cut where the published metric cuts them
-            "score_threshold": 0.0 if head["num_queries"] == 1 else 0.7,
         }
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise CheckpointError(f"the model settings lack {error}; give the official model dict.") from error
-    return SimVGConfig(**{**values, **overrides})
+    make = SimVGConfig.large if vision.get("vit_type", "base") == "large" else SimVGConfig.base
+    return make(**{**encoder, **values, **_reading(values["num_queries"]), **overrides})
+
+
+def encoder_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `SimVGConfig` for an encoder of given `embed_dim`, `heads`, `ffn` and `layers`. Raises KeyError."""
+    return {
+        "hidden_size": sizes["embed_dim"],
+        "num_attention_heads": sizes["heads"],
+        "intermediate_size": sizes["ffn"],
+        "num_hidden_layers": sizes["layers"],
+    }
+
+
+def mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """`value` of a settings file. Raises CheckpointError: it is no mapping."""
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"the model settings: {name} is {value!r:.60}; give a mapping of names to values.")
+    return value
+
+
+def _reading(queries: Any) -> dict[str, Any]:
+    """How the published models pool texts, and where they cut: one answer is always the answer; several are cut where
+    the published metric cuts them."""
+    return {"text_pooling": "official", "score_threshold": 0.0 if queries == 1 else 0.7}
 
 
 def config_from_tensors(tensors: Mapping[str, Tensor], **overrides: Any) -> SimVGConfig:
-    """The `SimVGConfig` that fits the shapes of an official checkpoint.
+    """The `SimVGConfig` of an official base or large checkpoint, known by the width of its words.
 
-    The number of attention heads is not in the shapes: known for base and large, else given as an override.
+    What the published models differ in is read from the shapes: patch and image side, and the number of answers. All
+    else is as published, so that a strict load names every key and shape that is not. Loss weights are those of the
+    size (1 / 2 / 1, large 1 / 1 / 0.4), though ReferIt's large model was trained with those of base.
 
     Raises:
-        CheckpointError: a key that every official checkpoint has is missing.
+        CheckpointError: no official checkpoint, or its encoder is neither base nor large.
+        ConfigurationError: the shapes, or the overrides, give a model that cannot be.
     """
-    prefix, generator = f"{ENCODER_PREFIX}beit3.", "head.text_guided_query_generation_transformer.layers."
-    try:
-        vocab, width = tensors[f"{prefix}text_embed.weight"].shape
-        patch = tensors[f"{prefix}vision_embed.proj.weight"].shape[-1]
-        grid = math.isqrt(len(tensors[f"{prefix}encoder.embed_positions.A.weight"]) - FIRST_POSITION - 1)
-        queries, head_size = tensors["head.query_embed.weight"].shape
-        ffn = len(tensors[f"{prefix}encoder.layers.0.ffn.A.fc1.weight"])
-        decoder_ffn = len(tensors["head.transformer.decoder.layers.0.ffns.0.layers.0.0.weight"])
-        generator_ffn = len(tensors[f"{generator}0.ffns.0.layers.0.0.weight"])
-        text_rows = len(tensors[f"{prefix}encoder.embed_positions.B.weight"])
-    except KeyError as error:
-        kind = "a BEiT-3 pretraining" if any(key.startswith("beit3.") for key in tensors) else "not an official SimVG"
-        raise CheckpointError(f"this is {kind} checkpoint: it has no {error}.") from error
-    heads = overrides.get("num_attention_heads", HEADS_BY_WIDTH.get(width))
-    if heads is None:
+    prefix = f"{ENCODER_PREFIX}beit3."
+    key = f"{prefix}text_embed.weight"
+    if key not in tensors:
+        kind = "a BEiT-3 pretraining" if any(name.startswith("beit3.") for name in tensors) else "not an official SimVG"
+        raise CheckpointError(f"this is {kind} checkpoint: it has no '{key}'.")
+    width = _side(tensors, key, 2, 1)
+    if width not in PUBLISHED:
+        shape = tuple(tensors[key].shape)
         raise CheckpointError(
-            f"the encoder is {width} wide, which is neither base (768) nor large (1024); give a config with its number "
-            "of attention heads."
+            f"{key} is {shape}: the encoder's width is neither base (768) nor large (1024); give the model's settings "
+            "(--config)."
         )
-    values: dict[str, Any] = {
-        "vocab_size": vocab,
-        "hidden_size": width,
-        "num_attention_heads": heads,
-        "intermediate_size": ffn,
-        "num_hidden_layers": _count(tensors, f"{prefix}encoder.layers."),
-        "patch_size": patch,
-        "image_size": patch * grid,
-        "max_text_positions": text_rows - FIRST_POSITION,
-        "head_size": head_size,
-        "num_queries": queries,
-        "num_decoder_layers": _count(tensors, "head.transformer.decoder.layers."),
-        "num_query_generator_layers": _count(tensors, generator),
-        "num_token_mlp_layers": _count(tensors, "head.mlp.layers."),
-        "decoder_ffn_size": decoder_ffn,
-        "query_generator_ffn_size": generator_ffn,
-        "text_pooling": "official",
-        "score_threshold": 0.0 if queries == 1 else 0.7,
-    }
-    return SimVGConfig(**{**values, **overrides})
+    config = PUBLISHED[width]()
+    patch = _side(tensors, f"{prefix}vision_embed.proj.weight", 4, 3) or config.patch_size
+    cells = _side(tensors, f"{prefix}encoder.embed_positions.A.weight", 2, 0) - FIRST_POSITION - 1
+    queries = _side(tensors, "head.query_embed.weight", 2, 0) or config.num_queries
+    values = {"patch_size": patch, "num_queries": queries, **_reading(queries)}
+    values["image_size"] = patch * math.isqrt(cells) if cells > 0 else config.image_size
+    return PUBLISHED[width](**{**values, **overrides})
 
 
-def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    return len({key[len(prefix) :].split(".")[0] for key in tensors if key.startswith(prefix)})
+def _side(tensors: Mapping[str, Tensor], key: str, rank: int, axis: int) -> int:
+    """0 where there is no such tensor of that rank."""
+    tensor = tensors.get(key)
+    return tensor.shape[axis] if tensor is not None and tensor.dim() == rank else 0
 
 
 def load_official(
@@ -255,8 +271,8 @@ def load_official(
     device takes over the tensors themselves, so that nothing is held twice.
 
     Raises:
-        MismatchError: with `strict`, when a key is missing, unexpected or of another shape; its message names the first
-            of each kind, its `keys` all.
+        MismatchError: with `strict`, when a key is missing, unexpected or of another shape, or its numbers are no
+            floating-point ones or not finite; the message names the first of each kind, its `keys` all.
     """
     report = LoadReport()
     own = model.state_dict()
@@ -272,16 +288,13 @@ def load_official(
         if absent:
             report.missing += absent
             continue
+        target = own[name]
+        if not _usable({source: tensors[source] for source in sources}, name, target, report):
+            continue
         parts = [tensors[source] for source in sources]
         value = torch.cat(parts) if len(parts) > 1 else parts[0]
-        target = own[name]
-        if name == "encoder.object_tokens" and value.numel() == target.shape[1]:
+        if name == "encoder.object_tokens":
             value = value.reshape(1, -1).expand_as(target)
-        same_rank = value.dim() == target.dim()
-        if value.numel() != target.numel() or (same_rank and value.shape != target.shape):
-            shapes = f"{tuple(value.shape)} instead of {tuple(target.shape)}"
-            report.mismatched.append(f"{' + '.join(sources)}: {shapes}")
-            continue
         value = value.reshape(target.shape).to(target.dtype)
         if take_over and not value.is_meta:
             # what two weights share, or what is spread out, cannot be saved as it lies
@@ -291,15 +304,38 @@ def load_official(
         new[name] = value
         report.loaded += sources
     report.missing = sorted(set(report.missing))
+    for names in (report.mismatched, report.unusable):
+        names[:] = dict.fromkeys(names)  # two experts of a standing model may come from one key
     report.unexpected = sorted(key for key in tensors if key not in used and key not in UNUSED_OFFICIAL_KEYS)
-    if strict and (report.missing or report.unexpected or report.mismatched):
-        raise MismatchError(
-            f"the checkpoint does not fit the model. Missing: {_listed(report.missing)}. Unexpected: "
-            f"{_listed(report.unexpected)}. Other shape: {_listed(report.mismatched)}. Check its size and config.",
-            report.wrong(),
-        )
+    if strict:
+        _refuse(report, "the checkpoint does not fit the model")
     model.load_state_dict(new, strict=False, assign=take_over)
     return report
+
+
+def _usable(parts: Mapping[str, Tensor], name: str, target: Tensor, report: LoadReport) -> bool:
+    """Whether official tensors by key can fill our weight `name`; what is wrong with them goes into the report."""
+    shape = official_shape(name, tuple(target.shape), len(parts))
+    fine = True
+    for key, part in parts.items():
+        if tuple(part.shape) != shape:
+            report.mismatched.append(f"{key}: {tuple(part.shape)} instead of {shape}")
+        elif not part.is_floating_point() or part.layout != torch.strided:
+            report.unusable.append(f"{key}: {part.dtype}, not dense floating point")
+        elif not part.is_meta and not bool(part.to(target.dtype).isfinite().all()):
+            report.unusable.append(f"{key}: NaN or infinite")
+        else:
+            continue
+        fine = False
+    return fine
+
+
+def _refuse(report: LoadReport, what: str) -> None:
+    """Raises MismatchError where anything is wrong."""
+    if wrong := report.wrong():
+        kinds = {"missing": report.missing, "unexpected": report.unexpected, "other shape": report.mismatched} | wrong
+        told = ". ".join(f"{kind.capitalize()}: {_listed(names)}" for kind, names in kinds.items())
+        raise MismatchError(f"{what}. {told}. Check its size and config, or take another checkpoint.", wrong)
 
 
 def _listed(names: list[str]) -> str:
@@ -315,7 +351,8 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
 
     Raises:
         CheckpointError: no BEiT-3 checkpoint.
-        MismatchError: an encoder weight is missing or of another width, so that the size must be wrong.
+        MismatchError: an encoder weight is missing or of another width, so that the size must be wrong, or its numbers
+            are no floating-point ones or not finite.
     """
     config = model.config
     renamed = {f"{ENCODER_PREFIX}{key}": value for key, value in tensors.items() if key.startswith("beit3.")}
@@ -324,21 +361,16 @@ def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadR
         raise CheckpointError(f"this is {kind} checkpoint: no key starts with 'beit3.'.")
     interpolated = []
     table_key = f"{ENCODER_PREFIX}beit3.encoder.embed_positions.A.weight"
-    if table_key in renamed and len(renamed[table_key]) != FIRST_POSITION + 1 + config.num_patches:
+    if _side(renamed, table_key, 2, 0) not in (0, FIRST_POSITION + 1 + config.num_patches):
         renamed[table_key] = resize_positions(renamed[table_key], config.grid_size)
         interpolated.append(table_key)
     patch_key = f"{ENCODER_PREFIX}beit3.vision_embed.proj.weight"
-    if patch_key in renamed and renamed[patch_key].shape[-1] != config.patch_size:
+    if _side(renamed, patch_key, 4, 3) not in (0, config.patch_size) and renamed[patch_key].is_floating_point():
         side = config.patch_size
         renamed[patch_key] = F.interpolate(renamed[patch_key].float(), (side, side), mode="bicubic")
         interpolated.append(patch_key)
     report = load_official(model, renamed, strict=False, encoder_only=True)
-    if report.missing or report.mismatched:
-        raise MismatchError(
-            f"the BEiT-3 checkpoint does not fit the encoder. Missing: {_listed(report.missing)}. Other shape: "
-            f"{_listed(report.mismatched)}. Check the model size.",
-            report.wrong(),
-        )
+    _refuse(replace(report, unexpected=[]), "the BEiT-3 checkpoint does not fit the encoder")
     report.unexpected += sorted(key for key in tensors if not key.startswith("beit3."))
     report.interpolated = interpolated
     return report
@@ -352,7 +384,7 @@ def resize_positions(table: Tensor, grid: int) -> Tensor:
     """
     kept, patches = table[: FIRST_POSITION + 1], table[FIRST_POSITION + 1 :].float()
     side = math.isqrt(len(patches))
-    if side * side != len(patches):
+    if side * side != len(patches) or not side:
         raise CheckpointError(f"the position table has {len(patches)} patch rows, which is not a square grid.")
     square = patches.T.reshape(1, -1, side, side)
     resized = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
@@ -19,6 +20,38 @@ _CHOICES = {
     "text_overflow": ("error", "truncate"),
     "tokenizer": ("fast", "xlm_roberta"),
     "resize": ("bilinear", "area"),
+}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return _whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# A field's annotation → what it takes, in words and as a check.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", _whole),
+    "float": ("a finite number", _number),
+    "float | None": ("a finite number or null", lambda value: value is None or _number(value)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "list[int] | tuple[int, ...]": (
+        "a list of whole numbers",
+        lambda value: isinstance(value, list | tuple) and all(map(_whole, value)),
+    ),
+    "list[float] | tuple[float, ...]": (
+        "a list of finite numbers",
+        lambda value: isinstance(value, list | tuple) and all(map(_number, value)),
+    ),
+    "dict[str, float] | None": (
+        "a finite number for each name",
+        lambda value: (
+            isinstance(value, dict) and all(isinstance(key, str) for key in value) and all(map(_number, value.values()))
+        ),
+    ),
 }
 
 
@@ -48,9 +81,10 @@ class SimVGConfig(PreTrainedConfig):
     - `text_pooling`: "masked" is the maximum over real tokens; "official" repeats what the published weights were
       trained with (maximum over the last, and when there is padding the second-last, position).
     - `loss_weights`: "decoder", "token", "distill" as in the paper (a missing branch is not run in training) and, for
-      models with auxiliary heads, "pointer", "heat_map", "dense", "existence"; "first" is the set loss of the
-      answers before a glimpse. `no_object_weight`: what an answer that
-      matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not there").
+      models with auxiliary heads, "pointer", "heat_map", "dense", "existence", "turn" (how things lie in the plane,
+      asked of a layer of its own); "first" is the set loss of the answers before a glimpse. `no_object_weight`: what an
+      answer that matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not
+      there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
     - gate (auxiliary heads, or layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): with
@@ -58,7 +92,7 @@ class SimVGConfig(PreTrainedConfig):
       tokens and the score `gate_score` (None: all queries get theirs).
 
     Raises:
-        ConfigurationError: a value out of range, a contradiction, or an unknown name.
+        ConfigurationError: a value of another type or out of range, a contradiction, or an unknown name.
     """
 
     model_type: ClassVar[str] = "simvg"
@@ -129,6 +163,12 @@ class SimVGConfig(PreTrainedConfig):
         self._check()
 
     def _check(self) -> None:
+        for name, annotation in SimVGConfig.__annotations__.items():
+            if annotation.startswith("ClassVar"):
+                continue
+            kind, fits = _KINDS[annotation]
+            if not fits(getattr(self, name)):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} is not {kind}; give one.")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -136,7 +176,7 @@ class SimVGConfig(PreTrainedConfig):
         positive = (
             "hidden_size num_hidden_layers num_attention_heads intermediate_size image_size patch_size vocab_size "
             "max_text_positions head_size num_head_heads num_queries num_object_tokens num_query_generator_layers "
-            "num_token_mlp_layers"
+            "num_token_mlp_layers decoder_ffn_size query_generator_ffn_size glimpse_channels"
         )
         for name in positive.split():
             if getattr(self, name) < 1:
@@ -169,7 +209,7 @@ class SimVGConfig(PreTrainedConfig):
         self._check_losses()
         if self.score_temperature <= 0:
             raise ConfigurationError(f"score_temperature={self.score_temperature} must be above 0.")
-        for name in ("score_threshold", "gate_score"):
+        for name in ("score_threshold", "gate_score", "dropout", "drop_path_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must lie in 0 … 1.")
         if self.gate_heads < 0 or self.gate_width < 1:

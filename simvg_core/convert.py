@@ -17,11 +17,14 @@ from torch import Tensor
 from simvg_core.checkpoints import (
     ENCODER_PREFIX,
     LISTED,
+    PUBLISHED,
     LoadReport,
     config_from_official,
     config_from_tensors,
+    encoder_sizes,
     load_beit3,
     load_official,
+    mapping,
     read_tensors,
 )
 from simvg_core.configuration import SimVGConfig
@@ -58,7 +61,8 @@ def convert_official(
 
     Args:
         tokenizer: the SentencePiece model (`beit3.spm`); None writes a folder without a tokenizer.
-        settings: JSON of the official model dict, for other sizes than base and large; None = from the shapes.
+        settings: JSON of the official model dict, for other sizes than base and large; None = as published for the
+            width of the encoder.
         weights: "ema", "plain", None = the running average where there is one.
         branch: "token" or "decoder", whose answers count. None = as `settings` says, else "token", or "decoder"
             where the token branch still has its start values (a checkpoint of the first training stage).
@@ -66,11 +70,16 @@ def convert_official(
     Raises:
         CheckpointError: the file, its keys, the tokenizer or `out` do not fit; it names them, and where there are many
             keys the file OUT-keys.json does.
+        ConfigurationError: `settings` hold a wrong value.
     """
     _check_out(out)
     tensors = read_tensors(checkpoint, weights)
     notes = []
     config = config_from_tensors(tensors) if settings is None else config_from_official(settings)
+    with torch.device("meta"):
+        model = SimVGForGrounding(config)
+    with _keys_told(out):
+        report = load_official(model, tensors)
     if branch is None and settings is None and token_branch_is_untrained(tensors):
         branch = "decoder"
         notes.append(
@@ -78,12 +87,8 @@ def convert_official(
             "answers; --branch token overrules this."
         )
     if branch is not None:
-        config.loss_weights = _losses_of(branch, config)
+        config.loss_weights = _losses_of(branch, config)  # the model's own: it is written into its config.json
     pieces = _pieces(tokenizer, config, notes)
-    with torch.device("meta"):
-        model = SimVGForGrounding(config)
-    with _keys_told(out):
-        report = load_official(model, tensors)
     _write(model, pieces, out)
     return Conversion(out, config, report, notes)
 
@@ -108,6 +113,7 @@ def convert_beit3(
 
     Raises:
         CheckpointError: the file, its size, the tokenizer or `out` do not fit; it names them.
+        ConfigurationError: `settings`, or the sides, hold a wrong value.
     """
     _check_out(out)
     tensors = read_tensors(checkpoint)
@@ -139,7 +145,8 @@ def _losses_of(branch: str, config: SimVGConfig) -> dict[str, float]:
     if branch != "token":
         raise CheckpointError(f'branch {branch!r} is not known; use "token" or "decoder".')
     weights = config.loss_weights or {}
-    return weights if "token" in weights else {**weights, "token": 2.0, "distill": 1.0}
+    published = PUBLISHED.get(config.hidden_size, SimVGConfig.base)().loss_weights or {}
+    return weights if "token" in weights else {**published, **weights}
 
 
 def _beit3_config(
@@ -162,6 +169,10 @@ def _beit3_config(
         if not any(key.startswith(ENCODER_PREFIX) for key in tensors):
             kind = f"no BEiT-3 checkpoint (keys: {', '.join(list(tensors)[:3])} …)"
         raise CheckpointError(f"this is {kind}.")
+    for name, table in (("text_embed", words), ("encoder.embed_positions.B", rows)):
+        if table.dim() != 2:
+            shape = tuple(table.shape)
+            raise CheckpointError(f"beit3.{name}.weight is {shape}, not (rows, width); download the checkpoint again.")
     own |= {"vocab_size": len(words), "max_text_positions": len(rows) - 2}
     if settings is not None:
         return SimVGConfig(**{**own, **_encoder_sizes(settings)})
@@ -177,19 +188,14 @@ def _beit3_config(
     return config
 
 
-def _encoder_sizes(settings: Path) -> dict[str, int]:
+def _encoder_sizes(settings: Path) -> dict[str, Any]:
     try:
-        content = json.loads(settings.read_text())
-        sizes = content["encoder"] if "encoder" in content else content["enc_shrink"]
-        return {
-            "hidden_size": sizes["embed_dim"],
-            "num_attention_heads": sizes["heads"],
-            "intermediate_size": sizes["ffn"],
-            "num_hidden_layers": sizes["layers"],
-        }
+        content = mapping(json.loads(settings.read_text()), "the file")
+        name = "encoder" if "encoder" in content else "enc_shrink"
+        return encoder_sizes(mapping(content[name], name))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{settings} is not a readable JSON file of encoder sizes ({error}).") from error
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise CheckpointError(
             f'{settings} lacks {error}; give {{"encoder": {{"embed_dim", "heads", "ffn", "layers"}}}}.'
         ) from error

@@ -8,6 +8,7 @@ SimVGError
 │   └── QueryIndexError     a standing query that does not exist
 ├── CheckpointError         a weights file that is broken, unsafe, or made for another model
 │   └── MismatchError       its keys or shapes are not the model's; names each
+├── DivergenceError         a training run whose gradients are no longer finite
 └── RenderError             the renderer cannot start, was given more than it holds, or a process of it failed
 
 Each message names the bad value and what to do about it.
@@ -50,6 +51,10 @@ class MismatchError(CheckpointError):
     def __init__(self, message: str, keys: dict[str, list[str]]) -> None:
         super().__init__(message)
         self.keys = keys
+
+
+class DivergenceError(SimVGError, ArithmeticError):
+    """A training run whose gradients are no longer finite."""
 
 
 class RenderError(SimVGError):

@@ -25,8 +25,10 @@ SHEET = "sheet"
 # Patches below this share of the strongest one stay as they are; the strongest is covered this much.
 FAINT, COVER = 0.15, 0.6
 _BAR, _MARGIN, _WIDTH = 22, 8, 480
-# Of a sheet: width of a picture, pictures side by side.
-_TILE, _COLUMNS = 320, 4
+# No side of a drawn picture is longer, pixels: enlarged to `_WIDTH`, a narrow and tall one would take all memory.
+_LONGEST = 4096
+# Of a sheet: width and largest height of a picture, pictures side by side.
+_TILE, _TILE_HEIGHT, _COLUMNS = 320, 640, 4
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _BOX, _INK, _PAPER, _FILL = (60, 220, 60), (40, 40, 40), (250, 250, 250), (70, 130, 230)
 
@@ -130,18 +132,20 @@ def draw(why: Why, out: Path) -> None:
 
 def picture(why: Why) -> Frame:
     """The frame under its map, with the answer's box, above a bar per word; of several maps a sheet, above the table
-    word × map. (H', W', 3) BGR."""
+    word × map. (H', W', 3) BGR; the frame keeps its aspect and takes at most 4096 pixels per side."""
     if len(why.maps) > 1:
         return np.concatenate([_sheet(why), _table(why, _TILE * _COLUMNS)])
     (seen,) = why.maps
-    frame = _covered(why, seen.map, max(_WIDTH, why.frame_bgr.shape[1]))
-    return np.concatenate([frame, _bars(why, seen, frame.shape[1])])
+    width = min(_LONGEST, max(_WIDTH, why.frame_bgr.shape[1]))
+    return np.concatenate([_covered(why, seen.map, width, _LONGEST), _bars(why, seen, width)])
 
 
-def _covered(why: Why, grid: NDArray[np.float32], width: int) -> Frame:
-    """The frame, `width` wide, under a map and with the answer's box."""
-    scale = width / why.frame_bgr.shape[1]
-    size = (width, max(1, round(why.frame_bgr.shape[0] * scale)))
+def _covered(why: Why, grid: NDArray[np.float32], width: int, tallest: int) -> Frame:
+    """The frame under a map and with the answer's box: `width` wide, or as wide as `tallest` allows and centred on
+    paper of that width."""
+    height, own = why.frame_bgr.shape[:2]
+    scale = min(width / own, tallest / height)
+    size = (max(1, round(own * scale)), max(1, round(height * scale)))
     frame: Any = cv2.resize(why.frame_bgr, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     strength: Any = cv2.resize(grid / max(float(grid.max()), 1e-12), size, interpolation=cv2.INTER_LINEAR)
     colours: Any = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
@@ -149,7 +153,12 @@ def _covered(why: Why, grid: NDArray[np.float32], width: int) -> Frame:
     mixed = np.ascontiguousarray((frame * (1 - cover) + colours * cover).astype(np.uint8))
     x0, y0, x1, y1 = (why.answer.box_xyxy_px * scale).round().astype(int).tolist()
     cv2.rectangle(mixed, (x0, y0), (x1, y1), _BOX, 2, cv2.LINE_AA)
-    return mixed
+    if size[0] == width:
+        return mixed
+    paper = np.full((size[1], width, 3), _PAPER, np.uint8)
+    left = (width - size[0]) // 2
+    paper[:, left : left + size[0]] = mixed
+    return paper
 
 
 def _bars(why: Why, seen: Seen, width: int) -> Frame:
@@ -171,7 +180,7 @@ def _sheet(why: Why) -> Frame:
     for seen in why.maps:
         name = _paper(1, _TILE)
         _write(name, seen.name, _MARGIN, 0)
-        tiles.append(np.concatenate([name, _covered(why, seen.map, _TILE)]))
+        tiles.append(np.concatenate([name, _covered(why, seen.map, _TILE, _TILE_HEIGHT)]))
     tiles += [np.full_like(tiles[0], _PAPER[0])] * (-len(tiles) % _COLUMNS)
     rows = [np.concatenate(tiles[at : at + _COLUMNS], axis=1) for at in range(0, len(tiles), _COLUMNS)]
     return np.concatenate(rows)

@@ -1,9 +1,9 @@
 """Start values of a model trained without pretrained weights.
 
 transformers asks leaf by leaf, and only for leaves that a checkpoint has not filled; so `plan` first marks the leaves
-whose start depends on where they stand, and `initialise` then fills one of them. The paper's model follows the
-published code. Our small models start from Xavier weights, distinct object tokens and a sine grid as image positions:
-they have no pretraining to take them from.
+whose start depends on where they stand, and `initialise` then fills one of them. The paper's model, a BEiT-3 encoder
+under DETR-like heads (arXiv 2409.17531, section 3.1), follows the published code of both. Our small models start from
+Xavier weights, distinct object tokens and a sine grid as image positions: they have no pretraining to take them from.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ def plan(model: nn.Module, config: SimVGConfig) -> None:
                 _mark(module.output, "residual")
                 for expert in module.feed_forward.values():
                     _mark(cast(FeedForward, expert).contract, "residual")
+        elif isinstance(module, MultiwayEncoder):
+            for name in ("words", "text_positions", "image_positions"):
+                _mark(getattr(module, name), name)
         elif isinstance(module, Attention):
             _mark(module.output, "xavier")
         elif isinstance(module, DecoderLayer):
@@ -75,13 +78,15 @@ def initialise(module: nn.Module, config: SimVGConfig) -> None:
             init.zeros_(cast(Tensor, module.running_mean))
             init.ones_(cast(Tensor, module.running_var))
             init.zeros_(cast(Tensor, module.num_batches_tracked))
-    elif isinstance(module, nn.Embedding) and start == "normal":
-        init.normal_(module.weight)
+    elif isinstance(module, nn.Embedding):
+        _embedding(module, start, config)
     elif isinstance(module, Attention):
         init.xavier_uniform_(module.input_weight)
         init.zeros_(module.input_bias)
+    elif isinstance(module, MultiwayEncoder) and config.num_object_tokens > 1:
+        init.normal_(module.object_tokens, std=0.3)
     elif isinstance(module, MultiwayEncoder):
-        _embeddings(module, config)
+        init.zeros_(module.object_tokens)
     elif isinstance(module, PointerHead):
         init.constant_(module.heat_gain, HEAT_GAIN)
     elif isinstance(module, AuxiliaryHeads):
@@ -114,22 +119,14 @@ def _linear(module: nn.Linear | nn.Conv2d, start: str) -> None:
         init.uniform_(bias, -bound, bound)
 
 
-def _embeddings(encoder: MultiwayEncoder, config: SimVGConfig) -> None:
-    if config.patch_embedding == "linear":
-        init.normal_(encoder.words.weight, std=config.hidden_size**-0.5)
-        init.normal_(encoder.image_positions.weight)
-        init.normal_(encoder.text_positions.weight)
-    else:
-        init.normal_(encoder.words.weight, std=0.3)
-        init.normal_(encoder.text_positions.weight, std=0.05)
-        init.normal_(encoder.image_positions.weight, std=0.02)
-        if not encoder.image_positions.weight.is_meta and config.hidden_size % 4 == 0:
-            valid = torch.ones(1, config.grid_size, config.grid_size, dtype=torch.bool)
-            sine = grid_positions(valid, config.hidden_size)[0]
-            table = encoder.image_positions.weight.detach().clone()
-            table[FIRST_POSITION + 1 :] = 0.3 * sine.to(table)
-            init.copy_(encoder.image_positions.weight, table)
-    if config.num_object_tokens > 1:
-        init.normal_(encoder.object_tokens, std=0.3)
-    else:
-        init.zeros_(encoder.object_tokens)
+def _embedding(module: nn.Embedding, start: str, config: SimVGConfig) -> None:
+    if config.patch_embedding == "linear" or start == "normal":
+        init.normal_(module.weight, std=config.hidden_size**-0.5 if start == "words" else 1.0)
+        return
+    init.normal_(module.weight, std={"words": 0.3, "text_positions": 0.05, "image_positions": 0.02}[start])
+    if start == "image_positions" and not module.weight.is_meta and config.hidden_size % 4 == 0:
+        valid = torch.ones(1, config.grid_size, config.grid_size, dtype=torch.bool)
+        sine = grid_positions(valid, config.hidden_size)[0]
+        table = module.weight.detach().clone()
+        table[FIRST_POSITION + 1 :] = 0.3 * sine.to(table)
+        init.copy_(module.weight, table)

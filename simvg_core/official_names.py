@@ -13,6 +13,15 @@ UNUSED_OFFICIAL_KEYS = {
 _BEIT3 = "vis_enc.beit3"
 
 
+def official_shape(name: str, own: tuple[int, ...], parts: int) -> tuple[int, ...]:
+    """Shape of each of the `parts` official tensors behind our weight `name` of shape `own`."""
+    if name == "encoder.object_tokens":
+        return 1, 1, own[1]
+    if name == "image_projection.weight":  # theirs is a 1×1 convolution
+        return *own, 1, 1
+    return own[0] // parts, *own[1:]
+
+
 def official_sources(config: SimVGConfig) -> dict[str, list[str]]:
     """Our state_dict key → official keys; several are stacked along the first axis.
 

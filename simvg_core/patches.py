@@ -1,4 +1,6 @@
-"""From pixels to patch vectors.
+"""From pixels to patch vectors (arXiv 2409.17531, section 3.1).
+
+The paper's are those of BEiT-3: one linear projection per patch. The residual stem and its fine map are our own.
 
 Shapes: B images, H = W image side, P patch side or stride, G = H / P, D width.
 """

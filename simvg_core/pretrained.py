@@ -9,6 +9,8 @@ from typing import Any
 
 from simvg_core.errors import CheckpointError, SimVGError
 
+NAMED = 20  # weights that a message names before it only counts
+
 
 def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *args: Any, **kwargs: Any) -> Any:
     """What transformers' `from_pretrained` gives for `source`, once every weight of the model is known to be in it.
@@ -17,7 +19,8 @@ def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *ar
         load: transformers' method, bound to the class; `args` and `kwargs` are passed on.
 
     Raises:
-        CheckpointError: the weights are missing, truncated, of another size than config.json says, or too few or many.
+        CheckpointError: the weights are missing, truncated, of another size than config.json says, too few or many, or
+            not finite.
     """
     with_info = kwargs.pop("output_loading_info", False)
     other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
@@ -37,4 +40,10 @@ def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *ar
         named.pop("mismatched_keys", None)
     if named:
         raise CheckpointError(f"the weights in {source} do not fit its config.json: {named}. Train or copy it anew.")
+    weights = {name: value for name, value in model.state_dict().items() if not value.is_meta}
+    if broken := sorted(name for name, value in weights.items() if not bool(value.isfinite().all())):
+        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise CheckpointError(
+            f"weights in {source} are NaN or infinite: {', '.join(broken[:NAMED])}{more}. Train or copy it anew."
+        )
     return (model, info) if with_info else model

@@ -7,13 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from simvg_core.training.settings import TrainSettings, read_settings
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+TRAINING = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
+LAUNCHED = re.compile(r"(?:torchrun|accelerate launch) .*-m simvg_core\.training\.cli (?=train )")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,23 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8") == made.stdout
 
 
+def test_the_settings_of_a_run_are_what_the_code_says(generator: ModuleType) -> None:
+    """docs/training.md lists every setting with its default and its meaning; `make docs` writes the table anew."""
+    assert generator.TABLE.findall(TRAINING) == [generator.training_settings()]
+    for one in fields(TrainSettings):
+        assert f"\n| `{one.name}` | " in TRAINING
+
+
+@pytest.mark.parametrize("text", re.findall(r"^```yaml\n(.*?)^```", TRAINING, re.MULTILINE | re.DOTALL))
+def test_examples_of_settings_are_taken(text: str, tmp_path: Path) -> None:
+    """Each YAML file of docs/training.md describes a run, and a command of the page takes it."""
+    file = tmp_path / "run.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert read_settings(file).output.startswith("data/runs/")
+    name = text.split()[1]
+    assert re.search(rf"^simvg train {re.escape(name)}$", TRAINING, re.MULTILINE)
+
+
 def test_commands_of_the_readme_exist(generator: ModuleType) -> None:
     """Each `simvg …` line in a code block of the README names a real command."""
     import typer.main
@@ -51,14 +73,15 @@ def test_commands_of_the_readme_exist(generator: ModuleType) -> None:
 
 
 def shown_commands() -> list[str]:
-    """Command lines of the README's code blocks, without their comments."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """Command lines of the code blocks of README.md and docs/training.md; of launchers what they launch."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", README + TRAINING, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    lines = [LAUNCHED.sub("simvg ", line) for line in lines]
     return [line for line in lines if re.match(r"(?:\.venv/bin/)?simvg ", line)]
 
 
 @pytest.mark.parametrize("line", shown_commands())
-def test_commands_of_the_readme_can_be_typed(line: str) -> None:
+def test_shown_commands_can_be_typed(line: str) -> None:
     """Each has all that its command requires, and nothing that it does not know: it is parsed, not run."""
     import typer.core
     import typer.main
@@ -81,9 +104,9 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/data.md"])
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/data.md", "docs/training.md"])
 def test_links_lead_somewhere(page: str) -> None:
     """Relative links and pictures of the pages exist."""
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (REPOSITORY / target).exists(), f"{page} links to {target}"
+    file = REPOSITORY / page
+    for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
+        assert (file.parent / target).exists(), f"{page} links to {target}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from simvg_core.images import Frame, resize
 from simvg_core.lineworld.truth import Seen
+from simvg_core.training.fields import NotNegative, Range, Rise, Share, Span, check
 
 # Round enough that the box of the turned thing is that of a turned ellipse.
 _ROUND = frozenset(
@@ -28,30 +29,39 @@ _ROUND = frozenset(
 _KEEP = 0.6
 _KEEP_PLATE = 0.3
 _GONE = 0.08
+_LEAST_SIGMA = 1.5
+_Quality = Annotated[int, Range(1, 100)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    """How strong each change may be; a probability of 0 switches it off."""
+    """How strong each change may be; a probability of 0 switches it off.
 
-    zoom: tuple[float, float] = (0.65, 1.3)
-    shift: float = 0.12
-    quarter_turn: float = 0.35
-    small_turn_deg: float = 7.0
-    any_turn: float = 0.12
-    flip: float = 0.3
-    gain: tuple[float, float] = (0.55, 1.45)
-    gamma: tuple[float, float] = (0.75, 1.35)
-    contrast: tuple[float, float] = (0.75, 1.3)
-    tint: float = 0.07
-    blur: float = 0.2
-    heavy_blur: float = 0.03
-    low_resolution: float = 0.1
-    noise: float = 0.4
-    noise_sigma: float = 11.0
-    jpeg: float = 0.4
-    jpeg_quality: tuple[int, int] = (20, 95)
-    cutout: float = 0.12
+    Raises:
+        ConfigurationError: a value of another type or out of range.
+    """
+
+    zoom: Span = (0.65, 1.3)
+    shift: NotNegative = 0.12
+    quarter_turn: Share = 0.35
+    small_turn_deg: NotNegative = 7.0
+    any_turn: Share = 0.12
+    flip: Share = 0.3
+    gain: Span = (0.55, 1.45)
+    gamma: Span = (0.75, 1.35)
+    contrast: Span = (0.75, 1.3)
+    tint: Share = 0.07
+    blur: Share = 0.2
+    heavy_blur: Share = 0.03
+    low_resolution: Share = 0.1
+    noise: Share = 0.4
+    noise_sigma: Annotated[float, Range(_LEAST_SIGMA)] = 11.0
+    jpeg: Share = 0.4
+    jpeg_quality: Annotated[tuple[_Quality, _Quality], Rise(strictly=True)] = (20, 95)
+    cutout: Share = 0.12
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -190,7 +200,7 @@ def photograph(frame: Frame, settings: AugmentSettings, rng: np.random.Generator
     if rng.random() < 0.85:
         out = cv2.LUT(out, _tone(settings, rng))
     if rng.random() < settings.noise:
-        sigma = float(rng.uniform(1.5, settings.noise_sigma))
+        sigma = float(rng.uniform(_LEAST_SIGMA, settings.noise_sigma))
         grain = rng.standard_normal((size, size), dtype=np.float32) * sigma
         if rng.random() < 0.5:
             out = cv2.add(out, cv2.merge([grain] * 3), dtype=cv2.CV_8U)

@@ -21,9 +21,12 @@ def train(
     output: Annotated[str | None, typer.Option(help="Folder of the run, instead of the config's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="End after so many minutes, instead of the config's.")] = None,
     steps: Annotated[int | None, typer.Option(help="End after so many steps, instead of the config's.")] = None,
-    start_from: Annotated[str | None, typer.Option(help="Model folder whose weights are the start.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Weights that are the start: a model folder, or a file of official SimVG or BEiT-3 weights."),
+    ] = None,
 ) -> None:
-    """Train a model on rendered sets.
+    """Train a model on rendered sets, or on data sets of expressions.
 
     Example: simvg train simvg_core/training/configs/line-first.yaml --minutes 60
     """
@@ -32,19 +35,25 @@ def train(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = read_settings(config, output=output, max_minutes=minutes, max_steps=steps, start_from=start_from)
-    with _display(settings.max_steps, settings.max_minutes) as shown:
-        trainer = Trainer(settings, resume=resume, on_step=lambda step, terms: shown(trainer.share(), step, terms))
+    trainer = Trainer(settings, resume=resume)
+    first, ended = trainer.processes.first, trainer.ended()
+    with _Bar(wanted=first and not ended) as bar:
+        trainer.on_step = lambda step, terms: bar.show(trainer.share(), step, terms["loss"])
         folder = trainer.run()
     trainer.processes.close()
-    if trainer.processes.first:
+    if first and ended:
+        typer.echo(f"the run had ended at step {trainer.progress.step}; its model is in {folder}. A later end goes on.")
+    elif first:
         typer.echo(f"model written to {folder}")
 
 
-class _display:
-    """A progress bar where rich is installed and a person watches; silent otherwise."""
+class _Bar:
+    """A progress bar where one is wanted, rich is installed and a person watches; silent otherwise."""
 
-    def __init__(self, steps: int | None, minutes: float | None) -> None:
+    def __init__(self, wanted: bool) -> None:
         self.bar: Any = None
+        if not wanted:
+            return
         try:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -56,7 +65,7 @@ class _display:
                 TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
             )
 
-    def __enter__(self) -> _display:
+    def __enter__(self) -> _Bar:
         if self.bar is not None:
             self.bar.start()
             self.task = self.bar.add_task("training", total=1.0)
@@ -66,9 +75,10 @@ class _display:
         if self.bar is not None:
             self.bar.stop()
 
-    def __call__(self, share: float, step: int, terms: dict[str, float]) -> None:
+    def show(self, share: float, step: int, loss: float) -> None:
+        """After a step; `share` of the run is done, 0 … 1."""
         if self.bar is not None:
-            self.bar.update(self.task, completed=share, description=f"step {step}, loss {terms['loss']:.3f}")
+            self.bar.update(self.task, completed=share, description=f"step {step}, loss {loss:.3f}")
 
 
 for command in (scoring_cli.evaluate, scoring_cli.calibrate, scoring_cli.publish):

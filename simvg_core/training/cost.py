@@ -26,13 +26,14 @@ _STANDING_TOKENS = 6
 
 
 @torch.no_grad()
-def cost_of(model: SimVGForGrounding, seconds: float = 3.0) -> dict[str, Any]:
+def cost_of(model: SimVGForGrounding, seconds: float = 3.0, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """Parameters by part; per pass billions of operations (a product and its sum are two), milliseconds and rate.
 
     The passes of a joint model are "encoder" (one image with one text) and what each branch adds to it; those of a
     standing model "frame" (an image, whatever is asked), "text" (once in a query's life) and "query" (each image with
     each text), and, where it has one, the decoder branch. "total" is an image with one text from end to end.
-    Operations are counted by torch on the passes themselves; each is timed for up to `seconds`, at least once.
+    Operations are counted by torch on the passes themselves; each is timed for up to `seconds`, at least once, with
+    matrix products in `dtype`.
     """
     was_training = model.training
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -41,7 +42,8 @@ def cost_of(model: SimVGForGrounding, seconds: float = 3.0) -> dict[str, Any]:
         parameter.requires_grad_(False)
     try:
         measure = _standing_passes if model.config.attention == "standing" else _joint_passes
-        passes = measure(model, seconds)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            passes = measure(model, seconds)
     finally:
         model.train(was_training)
         for parameter in learning:

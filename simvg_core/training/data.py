@@ -25,7 +25,7 @@ from simvg_core.images import Frame, read_frame
 from simvg_core.lineworld.designations import with_designation
 from simvg_core.lineworld.diverse import false_of
 from simvg_core.lineworld.language import Grammar, Query, rng_of
-from simvg_core.lineworld.truth import ImageTruth, Seen, TruthError, read_truth, seen_in
+from simvg_core.lineworld.truth import ImageTruth, Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLORS, DENSE_STATES, KINDS
 from simvg_core.text import TextPacker
 from simvg_core.training.augment import AugmentSettings, augment, plain
@@ -88,6 +88,7 @@ class LineSet:
 
         Raises:
             DataError: the picture is missing, broken or of another size than its truth says.
+            TruthError: the truth is missing or broken.
         """
         truth = _truth(self.folder / "truth" / f"{name}.json")
         path = self.folder / "images" / f"{name}.jpg"
@@ -101,16 +102,6 @@ class LineSet:
                 "render it again."
             )
         return frame, truth
-
-    def check(self) -> list[str]:
-        """One line per broken record; empty when all is well."""
-        problems = []
-        for name in self.names():
-            try:
-                self.read(name)
-            except (DataError, TruthError) as error:
-                problems.append(str(error))
-        return problems
 
 
 @lru_cache(maxsize=40_000)

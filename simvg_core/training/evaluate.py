@@ -63,6 +63,7 @@ def evaluate(
         name: of the model, for the report.
         threshold: None = the model's own.
         limit: only the first so many images.
+        dtype: bfloat16 = matrix products in it, for the scores and for the cost.
         progress: gets (samples done, samples in all).
 
     Raises:
@@ -92,11 +93,13 @@ def evaluate(
         "images": len({sample.image for sample in samples}),
         "expressions": len(samples) - scored.left_out.total(),
         "left_out": dict(sorted(left_out.items())),
+        "alternatives": sum(one.alternatives for one in next(iter(scored.outcomes.values()))),
         "threshold": floor,
+        "precision": str(dtype).removeprefix("torch."),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
         "branches": {branch: scores_of(own, floor) for branch, own in scored.outcomes.items()},
-        "cost": cost_of(model) if with_cost else None,
+        "cost": cost_of(model, dtype=dtype) if with_cost else None,
     }
     return Evaluation(record, scored.outcomes)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import ConfigurationError
+from simvg_core.errors import ConfigurationError, TextError
 from simvg_core.images import resize
 from simvg_core.text import TextPacker
 from simvg_core.training.data import Batch, DataError, read_picture
@@ -21,7 +21,7 @@ from simvg_core.training.sets.open import open_set
 from simvg_core.training.sets.sample import GroundingSet, Sample
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.sources import Step
-from simvg_core.words import Pieces
+from simvg_core.words import Pieces, WordPacker
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,29 @@ def normalised(boxes_xyxy_px: NDArray[np.float32], width: int, height: int) -> N
 def open_grounding_set(settings: SetSettings) -> GroundingSet:
     """Raises SetError where there is no such set."""
     images = None if settings.images is None else Path(settings.images)
-    return open_set(Path(settings.path), format=settings.format, split=settings.split, images=images)
+    return open_set(
+        Path(settings.path),
+        format=settings.format,
+        split=settings.split,
+        images=images,
+        merge_boxes=not settings.any_box,
+    )
+
+
+def _readable(words: WordPacker, text: str) -> bool:
+    try:
+        words.rows([text])
+    except TextError:
+        return False
+    return True
 
 
 class GroundingSource:
     """Data sets of expressions; an epoch asks for everything once, in one of its expressions drawn at random.
 
     Expressions of one image with the same boxes mean the same thing; expressions without a target stand alone. Where
-    a "rec" set has several boxes for an expression, one of them is drawn.
+    a "rec" set has several boxes for an expression, one of them is drawn. Expressions that the model cannot read, such
+    as too long ones where its `text_overflow` is "error", are left out and counted, as in an evaluation.
 
     Args:
         step_size: samples per step, all processes and passes together.
@@ -94,6 +109,7 @@ class GroundingSource:
         self.seed, self.step_size = settings.seed, step_size
         self.make: Callable[[Any], Batch] = SampleBatchMaker(config, pieces, settings.jitter, settings.seed)
         left_out: Counter[str] = Counter()
+        words = WordPacker(pieces, config.max_text_tokens, config.text_overflow)
         groups: dict[Any, list[Sample]] = {}
         for number, one in enumerate(sets):
             if one.task == "grec" and config.num_queries == 1:
@@ -102,6 +118,9 @@ class GroundingSource:
                 )
             left_out.update(one.left_out())
             for sample in one.samples():
+                if not _readable(words, sample.text):
+                    left_out["text the model cannot read"] += 1
+                    continue
                 alone = None if sample.boxes_xyxy_px else sample.id
                 key = (number, one.task, sample.image_id, sample.boxes_xyxy_px, alone)
                 groups.setdefault(key, []).append(sample)
@@ -109,7 +128,10 @@ class GroundingSource:
         self.things = list(groups.values())
         self.choose_box = [key[1] == "rec" and len(key[3]) > 1 for key in groups]
         if not self.things:
-            raise DataError("the training sets hold no usable sample; check their paths and splits.")
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "none"
+            raise DataError(
+                f"the training sets hold no usable sample (left out: {reasons}); check their paths and splits."
+            )
         self.epoch_steps: int | None = max(1, len(self.things) // step_size)
 
     def round(self, epoch: int, share: float) -> list[Step]:

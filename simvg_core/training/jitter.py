@@ -1,4 +1,8 @@
-"""Large-scale jitter of the paper's training: a picture is made coarser, or a part of it is cut out.
+"""Large-scale jitter: a picture is made coarser, or a part of it is cut out.
+
+Part of the paper's training (arXiv 2409.17531, section 4.1). The name and the idea are those of "Simple Copy-Paste"
+(arXiv 2012.07177); how windows are drawn and judged follows the published code of SimVG, which has it from SeqTR (arXiv
+2203.16265).
 
 A scale is drawn. Below 1 the picture is reduced to that share of the network's side (the resize to the network's input
 brings it back, so what changes is its sharpness). Above 1 a window of 1 / scale of both sides is cut out, so that
@@ -14,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.errors import ConfigurationError
 from simvg_core.images import Frame
+from simvg_core.training.fields import Count, Share, Span, check
 
 Boxes = NDArray[np.float32]
 
@@ -28,16 +32,19 @@ class JitterSettings:
         scale: lowest and highest, drawn evenly.
         keep: shares of every target's area that a window should keep; the first that `tries` windows reach counts.
         keep_at_least: where none is reached, the best window must keep this, else the picture stays whole.
+        tries: windows per share of `keep`.
+
+    Raises:
+        ConfigurationError: a value of another type or out of range.
     """
 
-    scale: tuple[float, float] = (0.3, 1.4)
-    keep: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6, 0.5)
-    keep_at_least: float = 0.3
-    tries: int = 100
+    scale: Span = (0.3, 1.4)
+    keep: tuple[Share, ...] = (0.9, 0.8, 0.7, 0.6, 0.5)
+    keep_at_least: Share = 0.3
+    tries: Count = 100
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ConfigurationError(f"jitter: scale={self.scale} must rise from above 0.")
+        check(self)
 
 
 def jitter(

@@ -1,9 +1,9 @@
 """One process or several, one per device: what differs between them.
 
-Several are started by `accelerate launch --multi_gpu -m simvg_core.training.cli train CONFIG`, on CPUs too, or by
-`torchrun --standalone --nproc-per-node 2 -m simvg_core.training.cli train CONFIG`; `accelerate launch --cpu` starts one
-process, unless it runs under MPI. What several learn is what one learns from their batches joined, but for batch norm,
-whose statistics are each process's own.
+Several are started by `accelerate launch --multi_gpu --num_processes 2 -m simvg_core.training.cli train CONFIG`, on
+CPUs too, or by `torchrun --standalone --nproc-per-node 2 -m simvg_core.training.cli train CONFIG`; `accelerate launch
+--cpu` starts one process, unless it runs under MPI. What several learn is what one learns from their batches joined,
+but for batch norm, whose statistics are each process's own.
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def publish(
     """
     source = run / "model"
     if not (source / "model.safetensors").is_file():
-        raise CheckpointError(f"{source} has no model.safetensors; let the run end, or resume it with --minutes 0.")
+        raise CheckpointError(
+            f"{source} has no model.safetensors; let the run end, or resume it with --resume --steps 1."
+        )
     training = Training.of(run)
     model = SimVGForGrounding.from_pretrained(source)
     processor = SimVGProcessor.from_pretrained(source)

@@ -10,6 +10,7 @@ from simvg_core.lineworld.benchmark import ask, decidable
 from simvg_core.lineworld.truth import read_truth, seen_in
 from simvg_core.training.data import LineSet
 from simvg_core.training.sets.open import RENDERED, find_format, open_set
+from simvg_core.training.sets.rendered import check_rendered
 from simvg_core.training.sets.sample import ALL_SPLITS, GroundingSet, Problem, Sample, Task
 
 _SEED = 7
@@ -42,7 +43,7 @@ class RenderedSet(GroundingSet):
 
     def check(self, *, decode: bool = False) -> list[Problem]:
         """Pictures are always decoded: their sizes must be those of the truth."""
-        return [Problem(self.name, problem, "render it again") for problem in self.lines.check()]
+        return check_rendered(self.lines.folder)[1]
 
     @cached_property
     def _samples(self) -> list[Sample]:
@@ -69,9 +70,14 @@ class RenderedSet(GroundingSet):
 
 
 def open_for_scoring(
-    path: Path, *, format: str | None = None, split: str | None = None, images: Path | None = None
+    path: Path,
+    *,
+    format: str | None = None,
+    split: str | None = None,
+    images: Path | None = None,
+    merge_boxes: bool = True,
 ) -> GroundingSet:
     """`open_set`, and rendered sets as well; errors as there."""
     if (find_format(path) if format is None else format) == RENDERED:
         return RenderedSet(path)
-    return open_set(path, format=format, split=split, images=images)
+    return open_set(path, format=format, split=split, images=images, merge_boxes=merge_boxes)

@@ -79,6 +79,8 @@ def print_report(record: dict[str, Any], console: Console) -> None:
         f"{record['expressions']} expressions, threshold {record['threshold']:g}, {record['seconds']:.0f} s",
         highlight=False,
     )
+    if record["alternatives"]:
+        console.print(f"any of several boxes is right: {record['alternatives']} expressions", highlight=False)
     for reason, count in record["left_out"].items():
         console.print(f"left out: {count} × {reason}", highlight=False, style="yellow")
     for heading, own in short(record):

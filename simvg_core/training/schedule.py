@@ -1,4 +1,8 @@
-"""Parameter groups and the learning rate over a run."""
+"""Parameter groups and the learning rate over a run.
+
+The paper's (arXiv 2409.17531, section 4.1, and the published configurations): Adam with AMSGrad, the encoder at a tenth
+of the rate, steps by epochs. AdamW and the cosine are ours, for the line's model.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,9 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images, where the format has them elsewhere.")
     ] = None,
+    any_box: Annotated[
+        bool, typer.Option("--any-box", help="Flickr30k: any box of a phrase is right, instead of the one around all.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the model's own.")] = None,
     branch: Annotated[
@@ -48,11 +52,13 @@ def evaluate(
     from simvg_core.training.report import print_report, write_report
     from simvg_core.training.scoring import branches_of
 
-    opened = open_for_scoring(data, format=format, split=split, images=images)
+    opened = open_for_scoring(data, format=format, split=split, images=images, merge_boxes=not any_box)
     loaded = Grounder.from_pretrained(model, device=_device(device))
     known = branches_of(loaded.model)
     if unknown := sorted(set(branch or ()) - set(known)):
         raise ConfigurationError(f"{model} has no branch {', '.join(unknown)}; it has {', '.join(known)}.")
+    if out is not None:
+        _make_folder(out)
     with progress_bar(f"scoring {model.name}") as progress:
         evaluation = evaluate_model(
             loaded.model,
@@ -116,6 +122,7 @@ def publish(
     from simvg_core.training.publish import publish as publish_run
     from simvg_core.training.tables import overview
 
+    _make_folder(out)
     with progress_bar("") as progress:
         result = publish_run(
             run, out, data, test, hard, lambda what, done, total: progress(done, total, f"asking {what}")
@@ -150,6 +157,20 @@ def progress_bar(text: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, description=description or text)
 
         yield move
+
+
+def _make_folder(folder: Path) -> None:
+    """Before long work whose results go there. Raises ConfigurationError where nothing can be written."""
+    from simvg_core.errors import ConfigurationError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"nothing can be written into {folder} ({error.strerror}); name another folder with --out."
+        ) from error
 
 
 def _device(name: str) -> str:

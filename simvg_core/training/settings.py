@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, field, fields, is_dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import yaml
 
 from simvg_core.errors import ConfigurationError
 from simvg_core.training.augment import AugmentSettings
+from simvg_core.training.fields import (
+    Amount,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    ShareBelow1,
+    build,
+    check,
+)
 from simvg_core.training.jitter import JitterSettings
 
-T = TypeVar("T")
-
-_CHOICES = {
-    "precision": ("auto", "bf16", "fp16", "fp32"),
-    "start_part": ("all", "encoder"),
-    "optimizer": ("adamw", "adam_amsgrad"),
-    "schedule": ("cosine", "steps"),
-    "architecture": ("line_small", "base", "large", "tiny"),
-}
+_DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +35,18 @@ class SetSettings:
         format: None = found from the files.
         split: None = all of them.
         images: folder of the images; None = where the format has them.
+        any_box: of Flickr30k: each box of a phrase is right; a step teaches one of them, drawn anew. Else the box
+            around them all is.
     """
 
     path: str
     format: str | None = None
     split: str | None = None
     images: str | None = None
+    any_box: bool = False
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +65,20 @@ class TrainSettings:
         first_data: drawn or older sets that fill the rounds while less than `first_share` of the run is done, or while
             `data` holds fewer than `first_until` pictures.
         validation: a rendered set for the periodic evaluation.
+        output: the run's folder.
         augmentation: of rendered pictures.
         architecture: which of `SimVGConfig`'s sizes the model has.
         model: fields of `SimVGConfig` by name, instead of those of the architecture.
         batch_size: pictures per process and pass, each with `queries` questions.
         accumulation: passes per step; a step's gradients are the mean of theirs.
+        max_targets: see `Grammar`.
         color_there: see `Grammar`.
         false_texts: see `BatchMaker`; beside `queries`.
         designations: see `BatchMaker`.
+        seed: decides everything that is random.
+        learning_rate: the highest, of all but the encoder.
+        betas: of the optimizer.
+        weight_decay: of matrices; biases, norms, embeddings and positions have none.
         optimizer: "adamw", or the paper's "adam_amsgrad".
         epsilon: of the optimizer.
         encoder_rate: factor of the learning rate for the encoder (0.1 in the paper).
@@ -72,14 +86,21 @@ class TrainSettings:
             "steps": epoch by epoch, a rise over `warmup_epochs`, then times `decay` from each of `decay_epochs` on.
         clip: largest norm of the gradients.
         ema: how slowly the averaged model follows; 0 = none is kept.
+        evaluate_minutes: from one evaluation on `evaluate_pictures` pictures to the next; also at the end.
+        checkpoint_steps: from one checkpoint to the next.
+        log_steps: from one line of the log to the next.
         round_steps: the folders are listed anew after so many steps.
         workers: picture preparation; `worker_processes` for GPUs, which threads cannot feed.
         precision: "bf16" (autocast), "fp16" (autocast with loss scaling, on CUDA), "fp32", or "auto": bf16 where the
             device has instructions for it, else fp32 (bf16 is several times slower on a CPU without them).
         gradient_checkpointing: encoder layers are computed again in the backward pass instead of being remembered.
+        device: "auto" = the GPU where torch sees one, else the CPU; or what torch calls it: "cpu", "cuda:1".
         threads: of torch on the CPU.
         start_from: whose weights are the start: a model folder, or a file of official SimVG or BEiT-3 weights.
         start_part: "all" of them, or of a model folder the "encoder" only, for heads or a picture size of another kind.
+
+    Raises:
+        ConfigurationError: a value of another type or out of range, or settings that contradict each other.
     """
 
     sets: tuple[SetSettings, ...] = ()
@@ -88,69 +109,57 @@ class TrainSettings:
     tokenizer: str | None = None
     data: tuple[str, ...] = ()
     first_data: tuple[str, ...] = ()
-    first_share: float = 0.1
-    first_until: int = 1600
+    first_share: Share = 0.1
+    first_until: Amount = 1600
     validation: str | None = None
     output: str = "data/runs/line"
-    architecture: str = "line_small"
+    architecture: Literal["line_small", "base", "large", "tiny"] = "line_small"
     model: dict[str, Any] = field(default_factory=dict)
     augmentation: AugmentSettings = field(default_factory=AugmentSettings)
-    batch_size: int = 8
-    accumulation: int = 1
-    queries: int = 14
-    max_targets: int = 8
-    color_there: float = 0.55
-    false_texts: int = 0
-    designations: float = 0.0
-    seed: int = 1
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    encoder_rate: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.98)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.05
-    schedule: str = "cosine"
-    warmup_steps: int = 150
-    warmup_epochs: int = 0
-    decay_epochs: tuple[int, ...] = ()
-    decay: float = 0.1
-    clip: float = 1.0
-    ema: float = 0.998
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    max_epochs: int | None = None
-    round_steps: int = 200
-    evaluate_minutes: float = 8.0
-    evaluate_pictures: int = 150
-    checkpoint_steps: int = 100
-    log_steps: int = 20
-    workers: int = 1
+    batch_size: Count = 8
+    accumulation: Count = 1
+    queries: Count = 14
+    max_targets: Count = 8
+    color_there: Share = 0.55
+    false_texts: Amount = 0
+    designations: Share = 0.0
+    seed: Amount = 1
+    optimizer: Literal["adamw", "adam_amsgrad"] = "adamw"
+    learning_rate: Positive = 1e-3
+    encoder_rate: NotNegative = 1.0
+    betas: tuple[ShareBelow1, ShareBelow1] = (0.9, 0.98)
+    epsilon: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.05
+    schedule: Literal["cosine", "steps"] = "cosine"
+    warmup_steps: Amount = 150
+    warmup_epochs: Amount = 0
+    decay_epochs: tuple[Count, ...] = ()
+    decay: Share = 0.1
+    clip: Positive = 1.0
+    ema: ShareBelow1 = 0.998
+    max_steps: Count | None = None
+    max_minutes: Positive | None = None
+    max_epochs: Count | None = None
+    round_steps: Count = 200
+    evaluate_minutes: NotNegative = 8.0
+    evaluate_pictures: Count = 150
+    checkpoint_steps: Count = 100
+    log_steps: Count = 20
+    workers: Amount = 1
     worker_processes: bool = False
-    threads: int = 1
-    precision: str = "auto"
+    threads: Count = 1
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     gradient_checkpointing: bool = False
     device: str = "auto"
     start_from: str | None = None
-    start_part: str = "all"
+    start_part: Literal["all", "encoder"] = "all"
 
     def __post_init__(self) -> None:
+        check(self)
+        if not _DEVICE.fullmatch(self.device):
+            raise ConfigurationError(f"device={self.device!r} is not known; use auto, cpu, cuda, cuda:N, mps or xpu.")
         if self.max_steps is None and self.max_minutes is None and self.max_epochs is None:
             raise ConfigurationError("the run has no end; set max_steps or max_minutes, or max_epochs.")
-        positive = ("batch_size", "accumulation", "queries", "round_steps", "checkpoint_steps", "log_steps", "threads")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1.")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigurationError(
-                    f"{name}={getattr(self, name)!r} is not known; use one of {', '.join(choices)}."
-                )
-        if self.false_texts < 0:
-            raise ConfigurationError(f"false_texts={self.false_texts} must be at least 0.")
-        if not 0 <= self.designations <= 1:
-            raise ConfigurationError(f"designations={self.designations} is a share of the texts; it lies in 0 … 1.")
-        if not 0 <= self.ema < 1:
-            raise ConfigurationError(f"ema={self.ema} must lie in 0 … 1, 1 excluded; 0 keeps no averaged model.")
         if self.data and (self.schedule == "steps" or self.max_epochs or self.warmup_epochs):
             raise ConfigurationError(
                 "rendered sets may grow, so they have no epochs: leave out schedule: steps, max_epochs and "
@@ -162,14 +171,6 @@ class TrainSettings:
             raise ConfigurationError("data and sets are trained on apart; give rendered sets or sets of expressions.")
 
 
-_NESTED: dict[str, type[Any]] = {
-    "augmentation": AugmentSettings,
-    "jitter": JitterSettings,
-    "sets": SetSettings,
-    "validation_set": SetSettings,
-}
-
-
 def read_settings(path: Path, **overrides: Any) -> TrainSettings:
     """Settings from a YAML file; `overrides` win.
 
@@ -178,38 +179,12 @@ def read_settings(path: Path, **overrides: Any) -> TrainSettings:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"training settings {path} cannot be read ({error}).") from error
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"training settings {path} cannot be read ({why}); give a YAML file in UTF-8."
+        ) from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"training settings {path} must be a mapping of names to values.")
     raw.update({key: value for key, value in overrides.items() if value is not None})
-    if isinstance(raw.get("data"), str):
-        raw["data"] = [raw["data"]]
     return build(TrainSettings, raw, str(path))
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: {value!r} must be a mapping of names to values.")
-    return value
-
-
-def build(kind: type[T], raw: dict[str, Any], where: str) -> T:
-    """A settings dataclass from plain values; lists become tuples, mappings nested settings."""
-    assert is_dataclass(kind)
-    known = {one.name: one for one in fields(kind)}
-    values: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}."
-            raise ConfigurationError(f"{where} has no setting {key!r}{hint}")
-        if key in _NESTED and value is not None:
-            nested = value if isinstance(value, list) else [value]
-            parts = [build(_NESTED[key], _mapping(part, f"{where}, {key}"), f"{where}, {key}") for part in nested]
-            value = parts if key == "sets" else parts[0]
-        values[key] = tuple(value) if isinstance(value, list) else value
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigurationError(f"{where}: {error}.") from error

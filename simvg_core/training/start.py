@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
-from simvg_core.checkpoints import load_beit3, load_official, read_tensors, resize_positions
+from simvg_core.checkpoints import ENCODER_PREFIX, load_beit3, load_official, read_tensors, resize_positions
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.lineworld.vocabulary import COLORS, NUM_DENSE_KINDS
@@ -15,6 +16,8 @@ from simvg_core.text import read_pieces
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.words import FastPieces, Pieces
+
+log = logging.getLogger(__name__)
 
 _OBJECTS = "encoder.object_tokens"
 _GLIMPSE = "encoder.patches.fine."
@@ -28,7 +31,13 @@ _MEANING = (
 
 
 def model_config(settings: TrainSettings) -> SimVGConfig:
-    """The architecture's sizes with those of the tokenizer, and of the rendered truth; `settings.model` wins."""
+    """The architecture's sizes with those of the tokenizer, and of the rendered truth, and the text pooling that
+    official SimVG weights were trained with where they are the start; `settings.model` wins.
+
+    Raises:
+        ConfigurationError: a model setting of a wrong type, or out of range, or no tokenizer.
+        CheckpointError: the file of weights to start from is not there, or cannot be read.
+    """
     make = getattr(SimVGConfig, settings.architecture)
     config: SimVGConfig = make(**settings.model)
     sizes: dict[str, Any] = {}
@@ -38,7 +47,25 @@ def model_config(settings: TrainSettings) -> SimVGConfig:
         sizes["vocab_size"] = pieces.tokenizer.get_vocab_size()
     if settings.architecture == "line_small":
         sizes |= {"num_kinds": NUM_DENSE_KINDS, "num_colors": len(COLORS)}
+    if config.attention == "joint" and "text_pooling" not in settings.model and _starts_official(settings.start_from):
+        log.info('text_pooling is "official", as of the weights in %s', settings.start_from)
+        sizes["text_pooling"] = "official"
     return make(**{**sizes, **settings.model})  # type: ignore[no-any-return]
+
+
+def _starts_official(start: str | None) -> bool:
+    """Whether a run starts from a file of official SimVG weights. A resumed run must know, too: its own checkpoint
+    does not say how its texts are pooled."""
+    if start is None or Path(start).is_dir():
+        return False
+    if not Path(start).is_file():
+        if not Path(start).suffix:  # a model folder, whose weights a resumed run no longer needs
+            return False
+        raise CheckpointError(
+            f"start_from={start} is not there, so that it cannot be told how its weights pool texts; put it there, or "
+            'name text_pooling in model ("official" for official SimVG weights, else "masked").'
+        )
+    return any(key.startswith(ENCODER_PREFIX) for key in read_tensors(start))
 
 
 def read_tokenizer(settings: TrainSettings, config: SimVGConfig) -> Pieces:
@@ -66,7 +93,8 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[
     From BEiT-3 weights only the encoder is filled, and so it is from a model folder when `part` is "encoder": then its
     picture may have another size, and positions are resized. A model folder must be whole, but may lack layers that
     this run's model has besides: they keep their start values and are told as "new". Object tokens of another number
-    begin as the mean of those.
+    begin as the mean of those. Settings of this run under which the same weights compute something else are told as
+    "changed", {name: [before, now]}, and warned of.
 
     Raises:
         CheckpointError: nothing readable there, a folder that lacks weights of its own config.json, or made for
@@ -81,7 +109,8 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[
         report = load_beit3(model, tensors)
         return {"kind": "BEiT-3", "loaded": len(report.loaded), "interpolated": report.interpolated}
     report = load_official(model, tensors)
-    return {"kind": "SimVG", "loaded": len(report.loaded)}
+    changed = _changed(path, {"text_pooling": "official"}, model.config)
+    return {"kind": "SimVG", "loaded": len(report.loaded), "changed": changed}
 
 
 def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, Any]:
@@ -102,10 +131,17 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, A
         model.load_state_dict({name: expected[name] for name in new} | given)
     except (RuntimeError, OSError, ValueError) as error:
         raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
-    own, other = model.config, start.config
-    changed = {key: [_plain(getattr(other, key)), _plain(getattr(own, key))] for key in _MEANING}
-    changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
+    changed = _changed(path, {key: getattr(start.config, key) for key in _MEANING}, model.config)
     return {"kind": "model folder", "part": part, "changed": changed, "new": new}
+
+
+def _changed(path: Path, before: dict[str, Any], config: SimVGConfig) -> dict[str, list[Any]]:
+    """Settings of the start that this run does not share: name → [before, now]."""
+    pairs = {key: [_plain(value), _plain(getattr(config, key))] for key, value in before.items()}
+    changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    for key, (old, new) in changed.items():
+        log.warning("start_from=%s: its weights were trained with %s=%r, this run has %r", path, key, old, new)
+    return changed
 
 
 def _plain(value: Any) -> Any:

@@ -95,7 +95,8 @@ def cost(record: Mapping[str, Any]) -> Table | None:
         for name, row in measured["passes"].items()
     )
     millions = measured["parameters"]["total"] / 1e6
-    title = f"Cost: {millions:.1f} million parameters; {measured['device']}, {measured['threads']} threads"
+    device = f"{measured['device']}, {measured['threads']} threads, {record['precision']}"
+    title = f"Cost: {millions:.1f} million parameters; {device}"
     heads = ("pass", "GFLOPs", "ms", "per second")
     return Table(title, heads, rows, heads)
 

@@ -1,4 +1,8 @@
-"""The training loop, the same for all kinds of data: mixed precision, averaging, several devices, exact resumption."""
+"""The training loop, the same for all kinds of data: mixed precision, averaging, several devices, exact resumption.
+
+The paper's training (arXiv 2409.17531, section 4.1) is this loop with the settings of configs/refcoco-*.yaml and
+configs/grefcoco-*.yaml; its losses (section 3.4) are the model's.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +18,21 @@ import torch
 from torch import Tensor
 
 from simvg_core.checkpoints import read_torch
-from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.errors import CheckpointError, ConfigurationError, DivergenceError
 from simvg_core.execution import has_bfloat16
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
-from simvg_core.training.data import Batch, LineSet, make_executor, model_inputs, prefetch
-from simvg_core.training.evaluate import first_images
+from simvg_core.training.data import Batch, make_executor, model_inputs, prefetch
 from simvg_core.training.grounding_source import GroundingSource, open_grounding_set
-from simvg_core.training.metrics import auc, summary
 from simvg_core.training.processes import Processes, make_processes
-from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.runlog import RunLog
 from simvg_core.training.schedule import build_optimizer, learning_rate
-from simvg_core.training.scoring import ask_model
-from simvg_core.training.sets.open import RENDERED, find_format
-from simvg_core.training.sets.sample import GroundingSet
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.sources import LineSource, Source
 from simvg_core.training.start import load_start, model_config, read_tokenizer
+from simvg_core.training.validation import Validation
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
 _PARTS = ("model", "ema", "optimizer", "progress")
 
 # A scaled fp16 step that overflows is left out and the scale halved; so many in a row are no accident.
@@ -70,7 +69,9 @@ class Trainer:
         on_step: told after every step (step, loss terms); for tests and progress displays.
 
     Raises:
-        ConfigurationError, DataError, CheckpointError: wrong settings, no pictures, no checkpoint to resume.
+        ConfigurationError: settings that this machine or the output folder cannot take.
+        DataError, SetError: no pictures, or a set that is not there, be it for training or for validation.
+        CheckpointError: no weights to start from, or no checkpoint to resume.
     """
 
     def __init__(
@@ -91,11 +92,19 @@ class Trainer:
             self.precision = "bf16" if has_bfloat16(self.device) else "fp32"
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
-        self.folder = Path(settings.output)
+        self.folder = Path(settings.output) if resume else _new_folder(settings.output)
+        wanted = settings.validation_set is not None or settings.validation is not None
+        self.validation = Validation(settings) if wanted and self.processes.first else None
         self.config = model_config(settings)
         self.pieces = read_tokenizer(settings, self.config)
         self.model = SimVGForGrounding(self.config)
-        torch.nn.Module.to(self.model, self.device)  # the method of transformers is untyped
+        try:
+            torch.nn.Module.to(self.model, self.device)  # the method of transformers is untyped
+        except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there, or is full
+            why = str(error).splitlines()[0]
+            raise ConfigurationError(
+                f"device={settings.device!r} cannot take the model ({why}); use another, such as cpu."
+            ) from error
         self.weights: dict[str, Any] = {}
         if settings.start_from is not None and not resume:
             self.weights = load_start(self.model, Path(settings.start_from), settings.start_part)
@@ -115,9 +124,6 @@ class Trainer:
         self.source = self._source()
         if resume:
             self._load()
-        elif (self.folder / CHECKPOINT).exists():
-            raise ConfigurationError(f"{self.folder} already holds a run; resume it or choose another output folder.")
-
         self.wrapped = self.processes.wrap(self.model)
 
     @property
@@ -135,9 +141,17 @@ class Trainer:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> Path:
-        """Trains to the end and writes the averaged model; returns its folder."""
+        """Trains to the end and writes the averaged model; returns its folder.
+
+        A run that had ended before is not trained on: its model is written where that was not done.
+
+        Raises:
+            DivergenceError: the gradients are no longer finite.
+            DataError, TruthError: a picture or record is broken.
+        """
         settings, progress = self.settings, self.progress
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.ended():
+            return self.model_folder if self._is_written() else self.write_model()
         executor = make_executor(settings.workers, settings.worker_processes)
         started = self.clock() - progress.seconds
         evaluated = progress.seconds
@@ -156,7 +170,7 @@ class Trainer:
                     progress.seconds = seconds
                     if self.on_step is not None:
                         self.on_step(progress.step, terms)
-                    done = self.share() >= 1.0
+                    done = self.ended()
                     since += 1
                     if progress.step % settings.log_steps == 0 or done:
                         now = self.clock()
@@ -180,6 +194,10 @@ class Trainer:
             log.note("end", step=progress.step, model=str(folder))
         self.processes.wait()
         return folder
+
+    def ended(self) -> bool:
+        """Whether there is no step left to train."""
+        return self.share() >= 1.0
 
     def share(self) -> float:
         """How much of the run is done, 0 … 1."""
@@ -246,11 +264,13 @@ class Trainer:
             return self.wrapped(**inputs)
 
     def _check(self, finite: bool) -> None:
-        """Raises ArithmeticError where the gradients show that the run is lost."""
+        """Raises DivergenceError where the gradients show that the run is lost."""
         self.overflows = 0 if finite else self.overflows + 1
         if self.overflows > (MAX_OVERFLOWS if self.scaler.is_enabled() else 0):
-            raise ArithmeticError(
-                f"the loss is no longer finite at step {self.progress.step + 1}; resume with a lower learning_rate."
+            again = "resume" if (self.folder / CHECKPOINT).is_file() else "start again"
+            raise DivergenceError(
+                f"the gradients are no longer finite at step {self.progress.step + 1} with "
+                f"learning_rate={self.settings.learning_rate}; {again} with a lower one."
             )
 
     @torch.no_grad()
@@ -265,53 +285,39 @@ class Trainer:
             kept.copy_(buffer)
 
     def _evaluate(self, log: RunLog) -> None:
-        data = self._validation(log) if self.processes.first else None
-        if data is None:
+        if self.validation is None:
             return
-        samples = first_images(data.samples(), self.settings.evaluate_pictures)
-        processor = SimVGProcessor(self.config, self.pieces)
-        branch = "token" if "token" in (self.config.loss_weights or {}) else "decoder"
-        scored = ask_model(
-            self.ema,
-            processor,
-            samples,
-            data.task,
-            branches=[branch],
-            dtype=torch.bfloat16 if self.precision == "bf16" else torch.float32,
-        )
-        outcomes = scored.outcomes[branch]
-        scores = summary(outcomes, self.config.score_threshold)
-        for noun in ("missing_bolt", "loose_bolt", "crooked_label", "stain", "cap"):
-            if own := [outcome for outcome in outcomes if outcome.noun == noun]:
-                scores[f"auc_{noun}"] = auc(
-                    [outcome.score for outcome in own if outcome.there],
-                    [outcome.score for outcome in own if not outcome.there],
-                )
-        log.scalars("validation", self.progress.step, **scores)
-
-    def _validation(self, log: RunLog) -> GroundingSet | None:
-        """What the run is scored on meanwhile; None where it names nothing, or nothing is rendered yet."""
-        if self.settings.validation_set is not None:
-            return open_grounding_set(self.settings.validation_set)
-        if self.settings.validation is None:
-            return None
-        folder = Path(self.settings.validation)
-        rendered = not folder.exists() or find_format(folder) == RENDERED
-        if rendered and not LineSet(folder).names(may_be_empty=True):
+        if (folder := self.validation.waits_for) is not None:
             log.note("validation skipped", step=self.progress.step, reason=f"{folder} holds no picture yet")
-            return None
-        return open_for_scoring(folder)
+            return
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        scores = self.validation.scores(self.ema, SimVGProcessor(self.config, self.pieces), dtype)
+        log.scalars("validation", self.progress.step, **scores)
 
     # -- files ---------------------------------------------------------------------------------------------------
 
     def write_model(self) -> Path:
         """The averaged model, its config and tokenizer, as `from_pretrained` reads them."""
-        folder = self.folder / "model"
-        if not self.processes.first:
-            return folder
-        self.ema.save_pretrained(folder)
-        SimVGProcessor(self.config, self.pieces).save_pretrained(folder)
-        return folder
+        if self.processes.first:
+            part = self.folder / "model.part"
+            self.ema.save_pretrained(part)
+            SimVGProcessor(self.config, self.pieces).save_pretrained(part)
+            self.model_folder.mkdir(exist_ok=True)
+            # the weights come last: where they are, the model is whole
+            for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
+                file.replace(self.model_folder / file.name)
+            part.rmdir()
+        return self.model_folder
+
+    def _is_written(self) -> bool:
+        """Whether the model was written after the last checkpoint; that of an earlier end is older."""
+        weights = self.model_folder / WEIGHTS
+        return weights.is_file() and weights.stat().st_mtime >= (self.folder / CHECKPOINT).stat().st_mtime
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the averaged model goes."""
+        return self.folder / "model"
 
     def save(self) -> None:
         """Everything that decides the next step; replaced in one move, so that a kill leaves the old or the new one."""
@@ -355,3 +361,18 @@ class Trainer:
             raise CheckpointError(
                 f"{path} does not fit this run's settings ({error}); resume with those it was begun with, or {anew}."
             ) from error
+
+
+def _new_folder(output: str) -> Path:
+    """For a run that begins. Raises ConfigurationError where it cannot be made, or holds a run already."""
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = (folder / CHECKPOINT).exists()
+    except OSError as error:
+        raise ConfigurationError(
+            f"output={output!r} cannot be a folder ({error.strerror}); name another, where files may be written."
+        ) from error
+    if begun:
+        raise ConfigurationError(f"{folder} already holds a run; resume it or choose another output folder.")
+    return folder

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import simvg
-from simvg_core.checkpoints import config_from_tensors, load_official, read_tensors
+from simvg_core.checkpoints import PUBLISHED, config_from_tensors, load_official, read_tensors
 from simvg_core.configuration import SimVGConfig
 from simvg_core.convert import convert_beit3, convert_official, token_branch_is_untrained
 from simvg_core.errors import CheckpointError
@@ -188,11 +188,21 @@ def _refused(spm, folder):
     full = folder / "full"
     full.mkdir()
     (full / "mine.txt").write_text("kept")
+    (folder / "type.json").write_text(REC_SETTINGS.read_text().replace('"embed_dim": 64', '"embed_dim": "64"'))
+    (folder / "list.json").write_text('{"encoder": [24, 4, 48, 2]}')
+    flat = {"text_embed.weight": torch.zeros(768), "encoder.embed_positions.B.weight": torch.zeros(12)}
+    for name, prefix in (("flat-official", "vis_enc.beit3."), ("flat-beit3", "beit3.")):
+        save_file({prefix + key: value for key, value in flat.items()}, folder / f"{name}.safetensors")
+    nan = load_file(REC) | {"head.input_proj.bias": torch.full((32,), torch.nan)}
+    save_file(nan, folder / "nan.safetensors")
     rec = ["official", REC, "--config", REC_SETTINGS]
     out = ["--out", folder / "out"]
     return {
         "other sizes": (["official", GREC, "--config", REC_SETTINGS, *out], "(200, 48) instead of (200, 64)"),
-        "no known width": (["official", REC, "--tokenizer", spm, *out], "64 wide, which is neither base"),
+        "no known width": (
+            ["official", REC, "--tokenizer", spm, *out],
+            "(200, 64): the encoder's width is neither base",
+        ),
         "no tokenizer": (["official", REC, *out], "give beit3.spm"),
         "BEiT-3 as official": (["official", BEIT3, "--tokenizer", spm, *out], "a BEiT-3 pretraining checkpoint"),
         "official as BEiT-3": (["beit3", REC, "--size", "base", *out], "use `simvg convert official`"),
@@ -207,6 +217,20 @@ def _refused(spm, folder):
         "too many pieces": ([*rec, "--tokenizer", large, *out], "the model has words for 199"),
         "folder in use": ([*rec, "--out", full], "exists and is not an empty folder"),
         "bad settings": (["official", REC, "--config", folder / "notes.txt", *out], "not a readable JSON file"),
+        "wrong type": (["official", REC, "--config", folder / "type.json", *out], "hidden_size='64' is not a whole"),
+        "list of sizes": (["beit3", BEIT3, "--config", folder / "list.json", *out], "encoder is [24, 4, 48, 2]; give"),
+        "flat words": (
+            ["official", folder / "flat-official.safetensors", "--tokenizer", spm, *out],
+            "text_embed.weight is (768,): the encoder's width",
+        ),
+        "flat words of BEiT-3": (
+            ["beit3", folder / "flat-beit3.safetensors", "--size", "base", *out],
+            "text_embed.weight is (768,), not (rows, width)",
+        ),
+        "NaN": (
+            ["official", folder / "nan.safetensors", "--config", REC_SETTINGS, *out],
+            "Unusable: head.input_proj.bias: NaN or infinite",
+        ),
         "patch": (["beit3", BEIT3, "--config", BEIT3_SETTINGS, "--image-size", 97, *out], "image_size=97"),
     }
 
@@ -225,6 +249,11 @@ CASES = [
     "too many pieces",
     "folder in use",
     "bad settings",
+    "wrong type",
+    "list of sizes",
+    "flat words",
+    "flat words of BEiT-3",
+    "NaN",
     "patch",
 ]
 
@@ -316,6 +345,8 @@ def test_full_size_checkpoints_load_strictly(name, queries):
     report = load_official(model, tensors)
     assert len(report.loaded) == len(keys) - 3
     assert (config.num_queries, config.image_size, config.patch_size) == (queries, 640, 32)
+    assert config.loss_weights == PUBLISHED[config.hidden_size]().loss_weights
+    assert config.loss_weights["distill"] == (0.4 if name == "refcoco_large" else 1.0)
     with pytest.raises(CheckpointError, match=r"Missing: head\.mlp\.layers\.0\.bias"):
         load_official(model, {key: value for key, value in tensors.items() if key != "head.mlp.layers.0.bias"})
 

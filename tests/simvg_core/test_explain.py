@@ -247,6 +247,29 @@ def test_a_sheet_is_drawn_from_the_explanation(grounder):
     assert [word for word, _ in rows] == ["missing", "bolt"] and all(len(weights) == 6 for _, weights in rows)
 
 
+@pytest.mark.parametrize("map_", ["gradient", "sheet"])
+@pytest.mark.parametrize(("height", "width"), [(5000, 2), (2, 5000)], ids=["tall", "wide"])
+def test_a_picture_of_extreme_aspect_is_drawn_small(height, width, map_, command, tmp_path):
+    """Enlarged to a readable width, two columns of pixels would be a picture of gigabytes."""
+    cv2.imwrite(str(tmp_path / "narrow.png"), np.full((height, width, 3), 40, np.uint8))
+    out = tmp_path / "why.png"
+    code, text = command(MODEL, tmp_path / "narrow.png", "missing bolt", "--out", out, "--map", map_)
+    assert code == 0, text
+    drawn = cv2.imread(str(out))
+    words = 3 * 22 + 16
+    expected = {
+        ("gradient", 2): (4096 + words, 480),
+        ("gradient", 5000): (2 + words, 4096),
+        ("sheet", 2): (2 * (640 + 38) + 22 + words, 1280),
+        ("sheet", 5000): (2 * (1 + 38) + 22 + words, 1280),
+    }
+    assert drawn.shape[:2] == expected[map_, width]
+    if height == 5000:  # centred on paper
+        left = 480 if map_ == "gradient" else 320
+        ink = np.abs(drawn[60:600, :left].astype(int) - 250).max(axis=(0, 2)).nonzero()[0]
+        assert left / 2 - 4 < ink.min() <= ink.max() < left / 2 + 4
+
+
 def test_a_picture_without_a_name_goes_beside_where_one_is(command, tmp_path, monkeypatch):
     """Without --out the picture is written into the current folder, after the image's name, and told."""
     monkeypatch.chdir(tmp_path)

@@ -37,6 +37,12 @@ def _of_another_size(folder):
     SimVGConfig.tiny(vocab_size=321).save_pretrained(folder)
 
 
+def _not_finite(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["encoder.words.weight"][3, 5] = torch.nan
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 def _without_weights(folder):
     (folder / "model.safetensors").unlink()
 
@@ -46,6 +52,7 @@ CASES = {
     "unexpected weight": (_with_a_stranger, r"do not fit its config\.json: .*unexpected_keys.*stranger"),
     "truncated": (_truncated, "cannot be read .*copy the folder again, or train it anew"),
     "another size": (_of_another_size, r"do not fit its config\.json: .*mismatched_keys.*encoder\.words\.weight.*321"),
+    "NaN": (_not_finite, r"are NaN or infinite: encoder\.words\.weight\. Train or copy it anew"),
     "no weights": (_without_weights, r"has no model\.safetensors; copy or train the weights"),
 }
 
@@ -66,3 +73,5 @@ def test_what_transformers_offers_is_kept(folder):
     assert not info["missing_keys"] and model.config.score_threshold == 0.7 and not model.training
     other = SimVGForGrounding.from_pretrained(folder, vocab_size=321, ignore_mismatched_sizes=True)
     assert len(other.encoder.words.weight) == 321
+    words = model.encoder.words.weight.std()
+    assert 0.8 * words < other.encoder.words.weight.std() < 1.2 * words, "they start as in a new model"

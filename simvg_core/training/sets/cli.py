@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +33,8 @@ AnyBox = Annotated[
 @app.callback()
 def data() -> None:
     """Data sets: what is in them, and what is wrong with them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # broken records hold characters that no terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @app.command("list")

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 from simvg_core.training.sets import places
 from simvg_core.training.sets.collect import Collector, SampleSet
 from simvg_core.training.sets.errors import SetFormatError
+from simvg_core.training.sets.line import MOST_PX
 from simvg_core.training.sets.pictures import Picture, find_images
 from simvg_core.training.sets.sample import BoxXyxyPx
 
@@ -62,7 +63,7 @@ def read_flickr(
         merge_boxes: the boxes of a phrase become the one around them; False = each is kept, and any of them is right.
 
     Raises:
-        SetFormatError: a folder is missing.
+        SetFormatError: a folder is missing, or a file of a split is broken.
         SetNotFoundError: the images are nowhere.
         SetSplitError: there is no such split.
     """
@@ -107,14 +108,21 @@ def around(boxes: Sequence[BoxXyxyPx]) -> BoxXyxyPx:
 
 
 def _names(path: Path) -> list[tuple[str, str]]:
-    """(split, image) in the order of the files of the splits; without such files every image that has sentences."""
-    listed = [
-        (split, line.strip())
-        for split in SPLITS
-        if (path / f"{split}.txt").is_file()
-        for line in (path / f"{split}.txt").read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
+    """(split, image) in the order of the files of the splits; without such files every image that has sentences.
+
+    Raises:
+        SetFormatError: a file of a split is unreadable or no UTF-8.
+    """
+    listed = []
+    for split in SPLITS:
+        file = path / f"{split}.txt"
+        if not file.is_file():
+            continue
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetFormatError(f"{file} is no list of images ({error}); {_GET}.") from error
+        listed += [(split, line.strip()) for line in lines if line.strip()]
     return listed or [(UNSPLIT, file.stem) for file in sorted((path / SENTENCES).glob("*.txt"))]
 
 
@@ -122,8 +130,9 @@ def _phrases(file: Path, collector: Collector) -> list[tuple[str, str, str, str]
     """(id, entity, types, words) of every phrase of every sentence."""
     try:
         text = file.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        collector.problem(f"image {file.stem}", f"its sentences {file} cannot be read ({error.strerror})", _GET)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        why = error.strerror if isinstance(error, OSError) else error
+        collector.problem(f"image {file.stem}", f"its sentences {file} cannot be read ({why})", _GET)
         return []
     found = []
     for line_number, line in enumerate(text.splitlines()):
@@ -167,4 +176,7 @@ def _whole(node: ElementTree.Element, where: str) -> int:
     text = node.findtext(where)
     if text is None:
         raise ValueError(f"{where} is missing")
-    return int(text)
+    value = int(text)
+    if abs(value) > MOST_PX:
+        raise ValueError(f"{where} is {value}")
+    return value

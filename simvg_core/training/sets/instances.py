@@ -80,7 +80,7 @@ def read_instances(path: Path) -> Instances:
         )
     except KeyError as error:
         raise SetFormatError(f"{path}: field {error.args[0]!r} is missing; get the file anew.") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise SetFormatError(f"{path} is no list of instances ({error}); get the file anew.") from error
 
 

@@ -8,7 +8,7 @@ as well: `info`, `categories`, `category_id`, `attributes`, `kind`, `noun` and `
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from simvg_core.training.sets.sample import Problem
 
 DOCUMENT = "annotations.json"
 IMAGES = "images"
+MOST_PX = 2**31 - 1
 Id = int | str
 Record = TypeVar("Record")
 
@@ -195,8 +196,8 @@ def _image(raw: dict[str, Any]) -> LineImage:
     return LineImage(
         id=_id(raw, "id"),
         file_name=_text(raw, "file_name"),
-        width=_positive(raw, "width"),
-        height=_positive(raw, "height"),
+        width=_side_px(raw, "width"),
+        height=_side_px(raw, "height"),
     )
 
 
@@ -244,9 +245,14 @@ def numbers(raw: Any) -> tuple[float, float, float, float]:
     if not isinstance(raw, Iterable) or isinstance(raw, str | bytes | dict):
         raise ValueError(f"box {raw!r} is not a list of four numbers")
     values = tuple(raw)
-    if len(values) != 4 or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+    if len(values) != 4 or not all(_is_number(value) for value in values):
         raise ValueError(f"box {list(values)!r} is not four finite numbers")
     return float(values[0]), float(values[1]), float(values[2]), float(values[3])
+
+
+def _is_number(value: Any) -> bool:
+    """A finite one that a float can hold; JSON's true and false are none, though Python counts them as such."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_id(value: Any) -> bool:
@@ -267,8 +273,8 @@ def _text(raw: dict[str, Any], name: str, may_be_empty: bool = False) -> str:
     return value
 
 
-def _positive(raw: dict[str, Any], name: str) -> int:
+def _side_px(raw: dict[str, Any], name: str) -> int:
     value = raw[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} is not a positive whole number")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_PX:
+        raise ValueError(f"{name}={value!r} is not a number of pixels that an image can have")
     return value

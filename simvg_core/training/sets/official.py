@@ -59,7 +59,7 @@ def read_official(path: Path, *, split: str | None = None, images: Path | None =
         for number, entry in enumerate(entries):
             try:
                 reader.take(name, f"{name}-{number}", entry)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 what = f"field {error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
                 collector.broken(f"record {name}-{number}", what, _GET)
     return collector.finish("grec" if reader.several else "rec")
@@ -75,6 +75,13 @@ def _entries(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (entry for entries in raw.values() for entry in entries if isinstance(entry, dict))
 
 
+def _is_numbered(entry: dict[str, Any]) -> bool:
+    try:
+        return int(entry["image_id"]) >= 0
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+
+
 def _image_name(entry: dict[str, Any], coco: bool) -> str:
     return (_COCO_NAME if coco else _PLAIN_NAME).format(int(entry["image_id"]))
 
@@ -85,8 +92,11 @@ def _find_folders(
     """For each source of images its folder, and whether names are COCO's. A source that is nowhere is reported."""
     probes: dict[str | None, list[dict[str, Any]]] = {}
     for entry in _entries(raw):
-        few = probes.setdefault(entry.get("data_source", _source(file)), [])
-        if len(few) < _PROBED and str(entry.get("image_id", "")).isdecimal():
+        source = entry.get("data_source", _source(file))
+        if source is not None and not isinstance(source, str):  # reported where the record is read
+            continue
+        few = probes.setdefault(source, [])
+        if len(few) < _PROBED and _is_numbered(entry):
             few.append(entry)
     found: dict[str | None, tuple[Path, bool]] = {}
     missing: list[SetNotFoundError] = []
@@ -151,6 +161,8 @@ class _Reader:
         if not numbered:
             return
         source = entry.get("data_source", self.source)
+        if source is not None and not isinstance(source, str):
+            raise ValueError(f"data_source={source!r} is not a name")
         if source not in self.folders:
             for _ in numbered:
                 self.collector.skip(f"images of source {source} not found")

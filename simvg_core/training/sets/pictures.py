@@ -37,7 +37,7 @@ def find_images(names: Iterable[str], folders: Sequence[Path]) -> Path:
     probes = list(islice(names, _PROBED))
     present = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
     for folder in present:
-        if not probes or any((folder / name).is_file() for name in probes):
+        if not probes or any(_is_file(folder / name) for name in probes):
             return folder
     looked = ", ".join(str(folder) for folder in dict.fromkeys(folders))
     raise SetNotFoundError(
@@ -74,7 +74,7 @@ def check_pictures(pictures: Sequence[Picture], *, decode: bool = False) -> list
 
 def _check(picture: Picture, decode: bool) -> Problem | None:
     name = f"image {picture.id}"
-    if not picture.path.is_file():
+    if not _is_file(picture.path):
         return Problem(name, f"{picture.path} is missing", "get the image anew, or name the folder with --images DIR")
     try:
         size = image_size(picture.path)
@@ -86,6 +86,13 @@ def _check(picture: Picture, decode: bool) -> Problem | None:
     if decode and not _decodes(picture.path):
         return Problem(name, f"{picture.path} cannot be decoded; its header is whole", "get the image anew")
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have, such as one of 300 characters
+        return False
 
 
 def _decodes(path: Path) -> bool:

@@ -82,7 +82,7 @@ def _read(
         refs[number] = None  # its memory is used again for the samples
         try:
             _take(ref, collector, instances, pictures, several)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             what = f"field {error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             collector.broken(f"reference number {number}", what, _GET)
     return collector.finish("grec" if several else "rec")
@@ -92,6 +92,10 @@ def _take(
     ref: dict[str, Any], collector: Collector, instances: Instances, pictures: dict[Any, Picture], several: bool
 ) -> None:
     ref_id, given, image_id, sentences = ref["ref_id"], ref["split"], ref["image_id"], ref["sentences"]
+    if not isinstance(given, str):
+        raise ValueError(f"split={given!r} is not a word")
+    if not isinstance(sentences, list) or not sentences:
+        raise ValueError(f"sentences={sentences!r} is not a list of sentences")
     ann_ids: Sequence[Any] = ref["ann_id"] if isinstance(ref["ann_id"], list) else [ref["ann_id"]]
     nothing = several and (bool(ref.get("no_target")) or list(ann_ids) in ([-1], []))
     texts = [(str(sentence["sent_id"]), sentence.get("sent", sentence.get("raw"))) for sentence in sentences]

@@ -64,7 +64,13 @@ def test_asking_shipped_pictures_again_gives_the_shipped_queries(split: str) -> 
         assert again == stored
 
 
-@pytest.mark.parametrize(("split", "index"), [("val", 3), ("test_hard", 5)])
+def test_the_shipped_pictures_are_small() -> None:
+    """Whoever clones the repository loads them: under 40 MB in all."""
+    files = [path for split in SPLITS for path in (SHIPPED / split / "images").iterdir()]
+    assert sum(path.stat().st_size for path in files) < 40e6
+
+
+@pytest.mark.parametrize(("split", "index"), [("val", 3), ("test", 7), ("test", 412), ("test_hard", 5)])
 def test_a_shipped_picture_rendered_again_is_the_same(split: str, index: int) -> None:
     """Truth exactly, pixels to within rounding of the light and of JPEG."""
     document, image = shipped(split), shipped(split).images[index]

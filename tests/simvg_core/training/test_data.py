@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,19 +26,6 @@ def test_a_folder_without_pictures_says_how_to_make_some(tmp_path: Path) -> None
     """The remedy is a command."""
     with pytest.raises(DataError, match="holds no rendered picture; make some with `simvg line render"):
         LineSet(tmp_path).names()
-
-
-def test_a_good_set_has_no_problems_and_a_broken_one_names_them(drawn_set: Path, tmp_path: Path) -> None:
-    """Each broken record has its own line."""
-    assert LineSet(drawn_set).check() == []
-    broken = tmp_path / "broken"
-    shutil.copytree(drawn_set, broken)
-    (broken / "images/000003.jpg").write_bytes(b"no picture")
-    (broken / "truth/000005.json").write_text("{}")
-    problems = LineSet(broken).check()
-    assert len(problems) == 2
-    assert "000003.jpg" in problems[0] and problems[0].endswith("Or render it again.")
-    assert "000005.json: field 'width' is missing" in problems[1]
 
 
 @pytest.mark.parametrize("augmentation", [None, AugmentSettings()], ids=["plain", "augmented"])

@@ -12,11 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import InputError
+from simvg_core.errors import ConfigurationError, InputError
 from simvg_core.execution import Execution
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -28,7 +29,7 @@ from simvg_core.training.metrics import Outcome
 from simvg_core.training.rendered import RenderedSet
 from simvg_core.training.report import html, print_report, write_report
 from simvg_core.training.sets.sample import Sample
-from simvg_core.training.tables import overview
+from simvg_core.training.tables import cost, overview
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.training.worst import PER_GROUP, worst
 from simvg_core.words import FastPieces
@@ -63,8 +64,9 @@ def evaluation(outcomes: list[Outcome], task: str = "grec") -> Evaluation:
     """As `evaluate` makes it, of given answers."""
     record = {
         "model": "toy", "attention": "standing", "image_size": 96, "data": "some <set>", "split": "all", "task": task,
-        "images": 1, "expressions": len(outcomes), "left_out": {"no words": 3}, "threshold": 0.5, "when": "today",
-        "seconds": 1.0, "branches": {"token": scores_of(outcomes, 0.5)}, "cost": None,
+        "images": 1, "expressions": len(outcomes), "left_out": {"no words": 3}, "alternatives": 0, "threshold": 0.5,
+        "precision": "float32", "when": "today", "seconds": 1.0, "branches": {"token": scores_of(outcomes, 0.5)},
+        "cost": None,
     }  # fmt: skip
     return Evaluation(record, {"token": outcomes})
 
@@ -253,6 +255,38 @@ def test_a_joint_model_costs_its_encoder_and_each_branch() -> None:
         parts = passes["encoder"]["gflops"] + passes[f"{branch} branch"]["gflops"]
         assert parts == pytest.approx(passes[f"total, {branch} branch"]["gflops"])
     assert all(parameter.requires_grad for parameter in model.parameters()) and model.training
+
+
+def test_cost_is_measured_in_the_precision_of_scores(drawn_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same operations on bfloat16 products, and the table says so."""
+    model, processor = toy()
+    whole = cost_of(model, seconds=0)["passes"]
+    kinds: list[torch.dtype] = []
+    model.image_projection.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    monkeypatch.setattr("simvg_core.training.cost._RUNS", 1)
+    record = evaluate(model, processor, RenderedSet(drawn_set), limit=1, dtype=torch.bfloat16).record
+    assert set(kinds) == {torch.bfloat16}
+    passes = record["cost"]["passes"]
+    assert {name: row["gflops"] for name, row in passes.items()} == {
+        name: pytest.approx(row["gflops"]) for name, row in whole.items()
+    }
+    table = cost(record)
+    assert table is not None and table.title.endswith("threads, bfloat16")
+
+
+@pytest.mark.parametrize("place", ["file", "file/under"], ids=str)
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_asked(
+    place: str, drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--out` is a file, or lies under one: a line that says so, before hours of scoring."""
+    model, processor = toy()
+    model.save_pretrained(tmp_path / "toy")
+    processor.save_pretrained(tmp_path / "toy")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("simvg_core.training.evaluate.evaluate", lambda *_, **__: pytest.fail("asked in vain"))
+    command = ["evaluate", str(tmp_path / "toy"), "--data", str(drawn_set), "--out", str(tmp_path / place)]
+    with pytest.raises(ConfigurationError, match=r"nothing can be written into .*file.*; name another folder"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 def test_the_command_writes_record_and_page(drawn_set: Path, tmp_path: Path) -> None:

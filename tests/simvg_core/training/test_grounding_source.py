@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,34 @@ def test_expressions_without_a_target_stand_alone(worded_set: Path) -> None:
     one = source(worded_set)
     empty = [group for group in one.things if not group[0].boxes_xyxy_px]
     assert len(empty) == 8 and all(len(group) == 1 for group in empty)
+
+
+@pytest.mark.parametrize(("overflow", "unread"), [("error", 1), ("truncate", 0)])
+def test_what_the_model_cannot_read_is_left_out_and_counted(
+    overflow: str, unread: int, worded_set: Path, tmp_path: Path
+) -> None:
+    """What is too long where the model refuses that; a run goes through the others, as an evaluation does."""
+    document = json.loads((worded_set / "annotations.json").read_text())
+    document["expressions"][0]["text"] = "red cap " * 30
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    (tmp_path / "images").symlink_to(worded_set / "images")
+    one = source(tmp_path, text_overflow=overflow)
+    assert one.left_out["text the model cannot read"] == unread
+    assert sum(map(len, one.things)) == len(document["expressions"]) - unread
+    for samples in one.things:
+        one.make((samples, 0))
+
+
+def test_sets_without_a_usable_sample_are_refused(worded_set: Path, tmp_path: Path) -> None:
+    """With what was left out."""
+    document = json.loads((worded_set / "annotations.json").read_text())
+    document["expressions"] = [document["expressions"][0] | {"text": "red cap " * 30}]
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    (tmp_path / "images").symlink_to(worded_set / "images")
+    with pytest.raises(
+        DataError, match=r"no usable sample \(left out: 1 text the model cannot read\); check their paths"
+    ):
+        source(tmp_path, text_overflow="error")
 
 
 def test_a_small_set_fills_a_step_by_repeating(worded_set: Path) -> None:

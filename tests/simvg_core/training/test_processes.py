@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -89,6 +90,22 @@ def test_two_processes_stopped_and_resumed_have_the_losses_of_one_with_twice_the
         assert list(whole) == [int(step) for step in told["steps"]] == [1, 2, 3, 4, 5]
         for step, terms in whole.items():
             assert told["steps"][str(step)] == pytest.approx(terms, rel=1e-5), step
+
+
+def test_one_of_several_processes_draws_the_progress_bar(rendered: TrainSettings, tmp_path: Path) -> None:
+    """And says where the model is; the terminal is theirs together. The bar ends full."""
+    config = write(replace(rendered, max_steps=1), tmp_path / "run.yaml")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    apart = ["--redirects", "3", "--log-dir", str(tmp_path / "told")]
+    command = [*launcher, *apart, "-m", "simvg_core.training.cli", "train", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FORCE_COLOR": "1", "COLUMNS": "120"}
+    launched = subprocess.run(
+        command, cwd=Path(__file__).parents[3], env=environment, capture_output=True, text=True, check=False
+    )
+    first, second = sorted((tmp_path / "told").rglob("stdout.log"))
+    assert launched.returncode == 0, launched.stderr + second.with_name("stderr.log").read_text()
+    assert re.search(r"step 1, loss \d+\.\d{3}", first.read_text()) and "model written to" in first.read_text()
+    assert second.read_text() == ""
 
 
 def test_a_step_in_several_passes_is_the_mean_of_them(worded: TrainSettings, worded_set: Path, tmp_path: Path) -> None:

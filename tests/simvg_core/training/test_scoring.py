@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,17 @@ def test_a_rendered_set_is_asked_the_same_questions_again(drawn_set: Path) -> No
     for sample in first:
         for x0, y0, x1, y1 in sample.boxes_xyxy_px:
             assert -1 <= x0 < x1 <= sample.width + 1 and -1 <= y0 < y1 <= sample.height + 1
+
+
+def test_a_rendered_set_names_its_broken_records(drawn_set: Path, tmp_path: Path) -> None:
+    """Each has its own line, as `simvg data check` shows it; a whole set has none."""
+    assert open_for_scoring(drawn_set).check() == []
+    broken = shutil.copytree(drawn_set, tmp_path / "broken")
+    (broken / "images/000003.jpg").write_bytes(b"no picture")
+    (broken / "truth/000005.json").write_text("{}")
+    picture, truth = RenderedSet(broken).check()
+    assert picture.record == "picture 000003" and str(picture).endswith("Or render it again.")
+    assert truth.record == "picture 000005" and "000005.json: field 'width' is missing" in truth.what
 
 
 def test_the_shipped_benchmark_opens_for_scoring() -> None:

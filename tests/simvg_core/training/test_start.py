@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,31 @@ def test_official_weights_are_a_start() -> None:
     assert told["kind"] == "SimVG" and told["loaded"] > 200
 
 
+def _started(start: Path, **model: Any) -> TrainSettings:
+    """A run of the toy that starts from a file."""
+    model = {"tokenizer": "xlm_roberta", **model}
+    return TrainSettings(data=("x",), max_steps=1, architecture="tiny", model=model, start_from=str(start))
+
+
+def test_a_run_from_official_weights_pools_texts_as_they_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Unless its settings name another pooling, which is warned of; BEiT-3 weights know of none."""
+    official = REFERENCE / "simvg_tiny_rec.safetensors"
+    assert model_config(_started(official)).text_pooling == "official"
+    assert model_config(_started(REFERENCE / "beit3_pretrain_tiny.safetensors")).text_pooling == "masked"
+    standing = model_config(_started(official, attention="standing", box_head="pointer"))
+    assert standing.text_pooling == "masked"  # it computes no padded text
+    named = model_config(_started(official, text_pooling="masked"))
+    assert named.text_pooling == "masked" and not caplog.messages
+    told = load_start(SimVGForGrounding(named), official)
+    assert told["changed"] == {"text_pooling": ["official", "masked"]}
+    (warning,) = caplog.messages
+    assert warning.endswith("its weights were trained with text_pooling='official', this run has 'masked'")
+    assert load_start(SimVGForGrounding(model_config(_started(official))), official)["changed"] == {}
+    with pytest.raises(CheckpointError, match=r"gone\.pth is not there, .* put it there, or name text_pooling"):
+        model_config(_started(tmp_path / "gone.pth"))
+    assert model_config(_started(tmp_path / "gone.pth", text_pooling="official")).text_pooling == "official"
+
+
 def test_beit3_weights_fill_the_encoder_and_leave_the_heads() -> None:
     """Positions of another grid are resized."""
     config = SimVGConfig.tiny(
@@ -41,13 +67,16 @@ def test_beit3_weights_fill_the_encoder_and_leave_the_heads() -> None:
     assert torch.equal(head, model.token_branch.project.weight)
 
 
-def test_a_model_folder_is_a_start_and_tells_what_it_did_otherwise(tmp_path: Path) -> None:
+def test_a_model_folder_is_a_start_and_tells_what_it_did_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Stage 2 starts from stage 1; a setting that changes what the weights compute does not pass unseen."""
     first = SimVGForGrounding(SimVGConfig.tiny(text_pooling="official", loss_weights={"decoder": 1.0}))
     first.save_pretrained(tmp_path)
     second = SimVGForGrounding(SimVGConfig.tiny())
     told = load_start(second, tmp_path)
     assert told["changed"] == {"text_pooling": ["official", "masked"]}
+    assert "trained with text_pooling='official', this run has 'masked'" in caplog.text
     assert torch.equal(first.encoder.words.weight, second.encoder.words.weight)
 
 
@@ -135,7 +164,7 @@ def test_published_models_need_their_tokenizer() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_config_builds_its_model_and_optimiser_groups(path: Path) -> None:
     """At full size, without memory for it; each weight is in one group, and the encoder's have its rate."""
-    settings = read_settings(path)
+    settings = replace(read_settings(path), start_from=None)  # what it would start from is not here
     with torch.device("meta"):
         model = SimVGForGrounding(model_config(settings))
     groups = parameter_groups(model, settings.weight_decay, settings.encoder_rate)
@@ -173,7 +202,7 @@ def test_published_configs_hold_the_published_values(name: str) -> None:
         "warmup_epochs": 0 if name == "refcoco-large-two-stage-2" else 3,
     }  # fmt: skip
     assert {key: getattr(settings, key) for key in fields} == fields
-    config = model_config(settings)
+    config = model_config(replace(settings, start_from=None))
     several = name.startswith("grefcoco")
     paper: SimVGConfig = getattr(SimVGConfig, size)(num_queries=10 if several else 1)
     for key in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "num_queries", "drop_path_rate"):

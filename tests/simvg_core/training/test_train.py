@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.errors import CheckpointError, ConfigurationError, SimVGError
 from simvg_core.grounder import Grounder
-from simvg_core.training.settings import TrainSettings, read_settings
+from simvg_core.training.cli import app, main
+from simvg_core.training.sets.errors import SetError
+from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
+from tests.simvg_core.training.runs import write
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 
@@ -37,6 +45,11 @@ def losses_of(settings: TrainSettings, *, stop_after: int | None = None, resume:
     return losses
 
 
+def notes_of(settings: TrainSettings) -> list[dict[str, Any]]:
+    """The lines of its log."""
+    return [json.loads(line) for line in (Path(settings.output) / "log.jsonl").read_text().splitlines()]
+
+
 def test_a_killed_run_resumes_with_the_losses_of_an_undisturbed_one(
     toy_settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -54,7 +67,7 @@ def test_a_finished_run_leaves_a_model_that_grounds(toy_settings: dict[str, Any]
     folder = Trainer(TrainSettings(**toy_settings)).run()
     answer = Grounder.from_pretrained(str(folder)).ground([torch.zeros(60, 80, 3).byte().numpy()], ["missing bolt"])
     assert answer[0][0].state in ("present", "absent", "unknown")
-    lines = [json.loads(line) for line in (folder.parent / "log.jsonl").read_text().splitlines()]
+    lines = notes_of(TrainSettings(**toy_settings))
     assert [line["step"] for line in lines if line["what"] == "train"] == [1, 2, 3, 4, 5, 6]
 
 
@@ -81,6 +94,29 @@ def test_a_new_run_does_not_overwrite_an_old_one(toy_settings: dict[str, Any]) -
         Trainer(settings)
 
 
+def test_a_finished_run_is_not_trained_on(
+    toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--resume` says so and leaves its model alone; one that is missing, or of an earlier end, is written."""
+    settings = TrainSettings(**toy_settings | {"max_steps": 2})
+    weights = Trainer(settings).run() / "model.safetensors"
+    first, notes = weights.read_bytes(), notes_of(settings)
+    weights.with_name("config.json").write_text("calibrated")
+    monkeypatch.setattr(sys, "argv", ["simvg", "train", str(write(settings, tmp_path / "run.yaml")), "--resume"])
+    app(standalone_mode=False)
+    assert f"the run had ended at step 2; its model is in {weights.parent}" in capsys.readouterr().out
+    assert weights.with_name("config.json").read_text() == "calibrated"
+    weights.write_bytes(b"of an earlier end")
+    os.utime(weights, (0, 0))
+    assert Trainer(settings, resume=True).run() == weights.parent
+    assert weights.read_bytes() == first
+    weights.unlink()
+    Trainer(settings, resume=True).run()
+    assert weights.read_bytes() == first and notes_of(settings) == notes
+    later = replace(settings, max_steps=3)
+    assert sorted(losses_of(later, resume=True)) == [3]
+
+
 def test_resuming_what_never_ran_is_refused(toy_settings: dict[str, Any]) -> None:
     """The remedy is to leave --resume out."""
     with pytest.raises(CheckpointError, match="start the run without --resume"):
@@ -88,31 +124,66 @@ def test_resuming_what_never_ran_is_refused(toy_settings: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("wrong", "error", "message"),
     [
-        ("learning_rat: 0.1", "no setting 'learning_rat'; did you mean 'learning_rate'"),
-        ("augmentation: {blurr: 0.1}", "no setting 'blurr'; did you mean 'blur'"),
-        ("batch_size: 0", "batch_size=0 must be at least 1"),
-        ("precision: fp8", "precision='fp8' is not known"),
+        ({"output": "file"}, ConfigurationError, r"output='.*file' cannot be a folder \(File exists\); name another"),
+        (
+            {"output": "file/run"},
+            ConfigurationError,
+            r"output='.*run' cannot be a folder \(Not a directory\); name another",
+        ),
+        ({"device": "xpu"}, ConfigurationError, r"device='xpu' cannot take the model \(.*\); use another, such as cpu"),
+        ({"validation_set": SetSettings(path="gone")}, SetError, "there is no gone; name the folder of a data set"),
+        ({"validation": "other"}, SetError, "other is no data set of a known format"),
     ],
 )
-def test_wrong_settings_name_key_and_remedy(tmp_path: Path, line: str, message: str) -> None:
-    """Nothing unknown is taken silently."""
-    path = tmp_path / "run.yaml"
-    path.write_text(f"data: [x]\nmax_steps: 1\n{line}\n")
-    with pytest.raises(ConfigurationError, match=message):
-        read_settings(path)
+def test_what_a_run_cannot_use_stops_it_at_once(
+    wrong: dict[str, Any],
+    error: type[SimVGError],
+    message: str,
+    toy_settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the first step, not after hours at the first evaluation; the validation's errors come from its set."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("other").mkdir()
+    Path("other/notes.txt").touch()
+    with pytest.raises(error, match=message):
+        Trainer(TrainSettings(**toy_settings | wrong))
 
 
-def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
-    """Steps or minutes."""
-    path = tmp_path / "run.yaml"
-    path.write_text("data: x\n")
-    with pytest.raises(ConfigurationError, match="set max_steps or max_minutes"):
-        read_settings(path)
+@pytest.mark.parametrize("made", [[], ["."], ["images", "truth"]], ids=["not there", "empty", "without pictures"])
+def test_a_validation_set_that_is_not_rendered_yet_is_waited_for(
+    made: list[str], toy_settings: dict[str, Any], drawn_set: Path, tmp_path: Path
+) -> None:
+    """Its evaluation is left out with a note, and made as soon as there are pictures."""
+    folder = tmp_path / "later"
+    for name in made:
+        (folder / name).mkdir(parents=True)
+    settings = TrainSettings(**toy_settings | {"validation": str(folder), "max_steps": 2, "evaluate_minutes": 0})
+
+    def render(step: int, terms: dict[str, float]) -> None:
+        if step == 2:
+            shutil.copytree(drawn_set, folder, dirs_exist_ok=True)
+
+    Trainer(settings, on_step=render).run()
+    told = [line for line in notes_of(settings) if line["what"].startswith("validation")]
+    assert [(line["what"], line["step"]) for line in told] == [("validation skipped", 1), ("validation", 2)]
+    assert told[0]["reason"] == f"{folder} holds no picture yet" and told[1]["questions"] > 0
 
 
-def test_shipped_configs_are_valid() -> None:
-    """Every YAML file in configs/."""
-    folder = Path(__file__).parents[3] / "simvg_core/training/configs"
-    assert [read_settings(path) for path in sorted(folder.glob("*.yaml"))]
+def test_a_diverged_run_ends_with_the_remedy(
+    toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line of the command, which ends with code 2."""
+    path = write(TrainSettings(**toy_settings | {"learning_rate": 1e30, "warmup_steps": 0}), tmp_path / "run.yaml")
+    monkeypatch.setattr(sys, "argv", ["simvg", "train", str(path)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        r"error: the gradients are no longer finite at step \d with learning_rate=1e\+30; resume with a lower one\.",
+        error,
+    )

@@ -84,13 +84,58 @@ REFS: list[dict[str, Any]] = [
 @pytest.fixture
 def refer_folder(tmp_path: Path) -> Path:
     """RefCOCO as its authors' reader wants it: DATA/refcoco and DATA/images/mscoco/images/train2014."""
-    folder = tmp_path / "data" / "refcoco"
+    return _refer(tmp_path / "data", "refcoco", {"refs(unc).p": REFS})
+
+
+def _refer(data: Path, name: str, files: dict[str, list[dict[str, Any]]]) -> Path:
+    folder = data / name
     names = {1: COCO_NAME.format(1), 2: COCO_NAME.format(2)}
     _json(folder / "instances.json", instances(names))
-    (folder / "refs(unc).p").write_bytes(pickle.dumps(REFS, protocol=2))
-    for name in names.values():
-        write_image(tmp_path / "data/images/mscoco/images/train2014" / name)
+    for file, refs in files.items():
+        (folder / file).write_bytes(pickle.dumps(refs, protocol=2))
+    for image in names.values():
+        write_image(data / "images/mscoco/images/train2014" / image)
     return folder
+
+
+def _thing_said(ref_id: int, ann_id: int, split: str, *texts: tuple[int, str]) -> dict[str, Any]:
+    """A reference to a thing of `instances`; its sentences as (id, words)."""
+    image_id, category_id = (1, 1) if ann_id < 20 else (2, 3)
+    return {
+        "ref_id": ref_id, "ann_id": ann_id, "category_id": category_id, "image_id": image_id, "split": split,
+        "sent_ids": [id_ for id_, _ in texts], "file_name": f"COCO_train2014_{image_id:012d}_{ann_id}.jpg",
+        "sentences": [sentence(id_, text) for id_, text in texts],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def refcoco_plus_folder(tmp_path: Path) -> Path:
+    """RefCOCO+: one file of references, divided by unc; no words of place."""
+    refs = [
+        _thing_said(0, 10, "train", (0, "bald man")),
+        _thing_said(1, 21, "val", (3, "small white car")),
+        _thing_said(2, 11, "testA", (6, "red shirt")),
+        _thing_said(3, 20, "testB", (9, "dark car")),
+    ]
+    return _refer(tmp_path / "data", "refcoco+", {"refs(unc).p": refs})
+
+
+@pytest.fixture
+def refcocog_folder(tmp_path: Path) -> Path:
+    """RefCOCOg: whole phrases, divided twice. umd divides images, google things; google's test was never published."""
+    man = (8, "the man in yellow coat"), (9, "skiing man in a yellow coat and a black cap")
+    other, car = (14, "a man who looks at his phone"), (32, "a grey car that is parked in front of a shop")
+    umd = [
+        _thing_said(0, 10, "train", *man),
+        _thing_said(1, 21, "val", (20, "a small car behind the grey one")),
+        _thing_said(2, 20, "test", car),
+    ]
+    google = [
+        _thing_said(0, 10, "train", *man),
+        _thing_said(3, 11, "val", other),
+        _thing_said(2, 20, "val", car),
+    ]
+    return _refer(tmp_path / "data", "refcocog", {"refs(umd).p": umd, "refs(google).p": google})
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def run(*arguments: object, code: int = 0) -> str:
     [
         ("line_folder", ["line (line, grec)", "test │ 3", "color", "1"]),
         ("refer_folder", ["refcoco unc (refer, rec)", "train │ 2", "testA │ 1"]),
+        ("refcoco_plus_folder", ["refcoco+ unc (refer, rec)", "val │ 1", "testB │ 1"]),
         ("grefs_folder", ["grefs unc (grefcoco, grec)", "no target", "several targets"]),
         ("official_folder", ["refcoco-unc (official, rec)", "train │ 3"]),
         ("flickr_folder", ["flickr30k_entities (flickr30k, rec)", "phrase is not visual", "people", "clothing"]),
@@ -57,6 +58,12 @@ def test_broken_records_are_listed_and_end_with_1(change_line: Change) -> None:
     assert lines[-3].startswith("expression 1: its text '' has no word; ")
     assert lines[-2].startswith("image 2: ") and "lost.png is missing; get the image anew" in lines[-2]
     assert lines[-1] == "2 broken records"
+
+
+def test_what_no_terminal_can_show_is_shown_by_its_number(change_line: Change) -> None:
+    """Half a pair of UTF-16, as a broken file has it."""
+    lines = run("check", change_line(lambda document: document["images"][1].update(id="\ud800")), code=1).splitlines()
+    assert "image \\ud800: no expression is about it; add one, or remove the image." in lines
 
 
 def test_split_and_images_can_be_named(refer_folder: Path, tmp_path: Path) -> None:

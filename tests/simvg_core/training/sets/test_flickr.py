@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from simvg_core.training.cli import app
+from simvg_core.training.grounding_source import open_grounding_set
 from simvg_core.training.sets.errors import SetFormatError, SetNotFoundError, SetSplitError
 from simvg_core.training.sets.open import open_set
+from simvg_core.training.settings import SetSettings
+from tests.simvg_core.training.test_evaluate import toy
+
+
+@pytest.mark.parametrize(("any_box", "boxes"), [(False, [(1, 1, 30, 20)]), (True, [(1, 2, 10, 20), (20, 1, 30, 19)])])
+def test_a_training_takes_the_box_around_a_phrase_or_any_of_its_boxes(
+    any_box: bool, boxes: list[tuple[float, ...]], flickr_folder: Path
+) -> None:
+    """As the settings of the set say."""
+    men = open_grounding_set(SetSettings(path=str(flickr_folder), any_box=any_box)).samples()[0]
+    assert men.text == "Two men" and list(men.boxes_xyxy_px) == boxes
 
 
 def test_each_phrase_with_a_box_is_a_sample(flickr_folder: Path) -> None:
@@ -40,6 +55,23 @@ def test_boxes_can_be_kept_apart(flickr_folder: Path) -> None:
     assert men.boxes_xyxy_px == ((1, 2, 10, 20), (20, 1, 30, 19))
 
 
+def test_any_box_of_a_phrase_is_right_where_that_is_asked(flickr_folder: Path, tmp_path: Path) -> None:
+    """`simvg evaluate --any-box`: the report says of how many phrases; without it there are none."""
+    model, processor = toy()
+    model.save_pretrained(tmp_path / "toy")
+    processor.save_pretrained(tmp_path / "toy")
+    command = ["evaluate", tmp_path / "toy", "--data", flickr_folder, "--no-cost", "--out", tmp_path / "out"]
+    for option, count in (["--any-box"], 2), ([], 0):
+        done = CliRunner().invoke(app, [*map(str, command), *option])
+        assert done.exit_code == 0, done.output
+        record = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
+        assert (record["expressions"], record["alternatives"]) == (4, count)
+        assert record["branches"]["token"]["all"]["single_target"] == 4, "alternatives are one target"
+        page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+        for text in (done.output, page):
+            assert ("any of several boxes is right" in text) == bool(count)
+
+
 def test_split_is_chosen(flickr_folder: Path) -> None:
     """Of the files train.txt, val.txt, test.txt that are there."""
     assert [sample.id for sample in open_set(flickr_folder, split="test").samples()] == ["12-0-0"]
@@ -62,8 +94,9 @@ def test_folder_without_split_files_is_one_split(flickr_folder: Path) -> None:
         ("<annotation>", "is no annotation"),
         ("<annotation><size><width>40</width></size></annotation>", "size/height is missing"),
         ("<annotation><size><width>40</width><height>x</height></size></annotation>", "invalid literal"),
+        (f"<annotation><size><width>{10**400}</width></size></annotation>", "size/width is 1000"),
     ],
-    ids=["missing", "no XML", "no size", "no number"],
+    ids=["missing", "no XML", "no size", "no number", "absurd size"],
 )
 def test_broken_annotation_is_named(content: str | None, what: str, flickr_folder: Path) -> None:
     """Its phrases are left out and counted; the other images are read."""
@@ -83,6 +116,22 @@ def test_missing_sentences_are_named(flickr_folder: Path) -> None:
     (problem,) = open_set(flickr_folder).check()
     assert problem.record == "image 12"
     assert "12.txt cannot be read" in problem.what
+
+
+@pytest.mark.parametrize("name", ["12\0", "1" * 300], ids=["zero byte", "long"])
+def test_name_that_no_file_can_have_is_named(name: str, flickr_folder: Path) -> None:
+    """The other images of the list are read."""
+    (flickr_folder / "test.txt").write_text(f"12\n{name}\n", encoding="utf-8")
+    (problem,) = open_set(flickr_folder).check()
+    assert problem.record == f"image {name}"
+    assert "cannot be read" in problem.what
+
+
+def test_list_of_another_encoding_is_named(flickr_folder: Path) -> None:
+    """A split cannot be guessed from half of its names."""
+    (flickr_folder / "train.txt").write_bytes(b"11\n1\xe9\n")
+    with pytest.raises(SetFormatError, match=r"train\.txt is no list of images \('utf-8' codec .*; get the file anew"):
+        open_set(flickr_folder)
 
 
 def test_wrongly_marked_phrase_is_named(flickr_folder: Path) -> None:

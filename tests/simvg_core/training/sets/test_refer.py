@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,12 +61,42 @@ def test_unknown_split_names_those_there_are(refer_folder: Path) -> None:
         open_set(refer_folder, split="tset")
 
 
-def test_one_of_several_reference_files_is_named(refer_folder: Path) -> None:
-    """RefCOCOg comes with google's and umd's splits; the file says which is meant."""
-    shutil.copy(refer_folder / "refs(unc).p", refer_folder / "refs(google).p")
-    with pytest.raises(SetNotFoundError, match=r"refs\(google\)\.p, refs\(unc\)\.p; name the one"):
-        open_set(refer_folder)
-    assert open_set(refer_folder / "refs(google).p").name == "refcoco google"
+def test_refcoco_plus_is_read(refcoco_plus_folder: Path) -> None:
+    """A plus in the folder's name, four splits, of which "test" is two."""
+    opened = open_set(refcoco_plus_folder)
+    assert (opened.name, opened.task) == ("refcoco+ unc", "rec")
+    assert opened.splits() == {"train": 1, "val": 1, "testA": 1, "testB": 1}
+    test = open_set(refcoco_plus_folder, split="test").samples()
+    assert [(sample.text, sample.noun) for sample in test] == [("red shirt", "person"), ("dark car", "car")]
+    assert opened.check(decode=True) == []
+
+
+def test_refcocog_has_two_divisions_and_one_is_named(refcocog_folder: Path) -> None:
+    """Google's and umd's lie in one folder; which is meant nobody can guess."""
+    with pytest.raises(SetNotFoundError, match=r"refs\(google\)\.p, refs\(umd\)\.p; name the one"):
+        open_set(refcocog_folder)
+
+
+def test_refcocog_by_umd_is_read(refcocog_folder: Path) -> None:
+    """Its one test split is "test", and no part of it is testA; the words are the cleaned ones."""
+    opened = open_set(refcocog_folder / "refs(umd).p")
+    assert (opened.name, opened.splits()) == ("refcocog umd", {"train": 2, "val": 1, "test": 1})
+    (test,) = open_set(refcocog_folder / "refs(umd).p", split="test").samples()
+    assert (test.id, test.text, test.noun) == ("2-32", "a grey car that is parked in front of a shop", "car")
+    with pytest.raises(SetSplitError, match="no split 'testA'; it has train, val, test"):
+        open_set(refcocog_folder / "refs(umd).p", split="testA")
+    assert opened.check(decode=True) == []
+
+
+def test_refcocog_by_google_is_read(refcocog_folder: Path) -> None:
+    """It divides things, so that one image is in train and in val; it has no test split."""
+    file = refcocog_folder / "refs(google).p"
+    train, val = (open_set(file, split=split).samples() for split in ("train", "val"))
+    assert {sample.image_id for sample in train} == {"1"} < {sample.image_id for sample in val}
+    assert not {sample.boxes_xyxy_px for sample in train} & {sample.boxes_xyxy_px for sample in val}
+    with pytest.raises(SetSplitError, match="refcocog google has no split 'test'; it has train, val"):
+        open_set(file, split="test")
+    assert open_set(file).check(decode=True) == []
 
 
 def test_referit_is_read(refer_folder: Path, tmp_path: Path) -> None:
@@ -93,6 +122,8 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str, str]] = {
     ),
     "no text": (_ref(1, sentences=[{"sent_id": 60}]), "expression 6-60", "its text is a NoneType"),
     "no sentences": (lambda refs: refs[1].pop("sentences"), "reference number 1", "field 'sentences' is missing"),
+    "empty list": (_ref(1, sentences=[]), "reference number 1", "sentences=[] is not a list"),
+    "no split": (_ref(1, split=None), "reference number 1", "split=None is not a word"),
     "no reference": (lambda refs: refs.__setitem__(1, 3), "reference number 1", "int"),
     "repeated": (lambda refs: refs.append(refs[1]), "expression 6-60", "its id is used before"),
 }  # fmt: skip
@@ -138,10 +169,14 @@ def test_broken_box_is_named(bbox: Any, what: str, refer_folder: Path) -> None:
         ("instances.json", b"{}", "field 'images' is missing"),
         ("instances.json", b"[1]", "no list of instances"),
         ("instances.json", b"{", "cannot be read as JSON"),
+        (
+            "instances.json", b'{"images": [{"id": 1, "file_name": "a", "width": Infinity, "height": 1}]}',
+            "no list of instances .*infinity",
+        ),
         ("refs(unc).p", pickle.dumps({"a": 1}), "holds a dict, not a list of references"),
     ],
-    ids=["no images", "list", "no JSON", "dict"],
-)
+    ids=["no images", "list", "no JSON", "endless image", "dict"],
+)  # fmt: skip
 def test_broken_file_is_named(name: str, content: bytes, what: str, refer_folder: Path) -> None:
     """A whole file that is wrong is one named error."""
     (refer_folder / name).write_bytes(content)
