@@ -219,17 +219,17 @@ def report(args: argparse.Namespace) -> str:
 
 One small model in joint attention with the paper's heads (`simvg_core/training/configs/distill-*.yaml`), trained
 from a pretrained encoder (that of `models/line-small` with the fingerprint
-`{(args.runs / ENCODER).read_text()}`; the heads begin at random) with the same pictures,
-questions, seed and number of steps: its token branch alone; with the decoder branch and dynamic weight-balance
-distillation; and its token branch alone in standing attention. Only the rows of a token branch run at its price.
+`{(args.runs / ENCODER).read_text()}`; the heads begin at random) with the same pictures, questions, seed and number of
+steps: its token branch alone; with the decoder branch and dynamic weight-balance distillation; and its token branch
+alone in standing attention. Only the rows of a token branch run at its price.
 
 | | P@0.5 | {" | ".join(KINDS)} | mean IoU | AUC |
 | --- | ---: |{" ---: |" * len(KINDS)} ---: | ---: |
 {chr(10).join(lines)}
 
 P@0.5 (percent) and mean IoU are of the {int(asked.sum())} questions with a target, the columns between them P@0.5 by
-kind; AUC tells those from the {int((~asked).sum())} questions without one. The pictures are those
-of the line benchmark, `{args.split}`.
+kind; AUC tells those from the {int((~asked).sum())} questions without one. The pictures are those of the line
+benchmark, `{args.split}`.
 
 **DWBD gives the token branch {distilled}.**
 
