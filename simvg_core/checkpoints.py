@@ -24,13 +24,12 @@ from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import FIRST_POSITION
-from simvg_core.errors import CheckpointError, MismatchError
+from simvg_core.errors import CheckpointError, MismatchError, listed
 from simvg_core.model import SimVGForGrounding
 from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_shape, official_sources
 
 EMA = "ema_state_dict"
 ENCODER_PREFIX = "vis_enc."
-LISTED = 20  # keys that a message names before it only counts; `MismatchError.keys` names them all
 PUBLISHED = {768: SimVGConfig.base, 1024: SimVGConfig.large}  # by the encoder's width
 
 
@@ -334,13 +333,8 @@ def _refuse(report: LoadReport, what: str) -> None:
     """Raises MismatchError where anything is wrong."""
     if wrong := report.wrong():
         kinds = {"missing": report.missing, "unexpected": report.unexpected, "other shape": report.mismatched} | wrong
-        told = ". ".join(f"{kind.capitalize()}: {_listed(names)}" for kind, names in kinds.items())
+        told = ". ".join(f"{kind.capitalize()}: {listed(names)}" for kind, names in kinds.items())
         raise MismatchError(f"{what}. {told}. Check its size and config, or take another checkpoint.", wrong)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return (", ".join(names[:LISTED]) or "none") + more
 
 
 def load_beit3(model: SimVGForGrounding, tensors: Mapping[str, Tensor]) -> LoadReport:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from simvg_core.checkpoints import (
     ENCODER_PREFIX,
-    LISTED,
     PUBLISHED,
     LoadReport,
     config_from_official,
@@ -28,7 +27,7 @@ from simvg_core.checkpoints import (
     read_tensors,
 )
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError, MismatchError
+from simvg_core.errors import LISTED, CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.preparation import write_preparation
 from simvg_core.text import XLMRobertaPieces, read_sentencepiece

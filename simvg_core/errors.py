@@ -16,6 +16,8 @@ Each message names the bad value and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SimVGError(Exception):
     """Base of every error raised by simvg_core."""
@@ -59,3 +61,13 @@ class DivergenceError(SimVGError, ArithmeticError):
 
 class RenderError(SimVGError):
     """The renderer cannot start, was given more than it holds, or one of its processes failed."""
+
+
+LISTED = 20
+"""Names that a message gives before it only counts."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are; "none"."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (", ".join(names[:LISTED]) or "none") + more

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from simvg_core.errors import CheckpointError, SimVGError
-
-NAMED = 20  # weights that a message names before it only counts
+from simvg_core.errors import CheckpointError, SimVGError, listed
 
 
 def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *args: Any, **kwargs: Any) -> Any:
@@ -42,8 +40,5 @@ def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *ar
         raise CheckpointError(f"the weights in {source} do not fit its config.json: {named}. Train or copy it anew.")
     weights = {name: value for name, value in model.state_dict().items() if not value.is_meta}
     if broken := sorted(name for name, value in weights.items() if not bool(value.isfinite().all())):
-        more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-        raise CheckpointError(
-            f"weights in {source} are NaN or infinite: {', '.join(broken[:NAMED])}{more}. Train or copy it anew."
-        )
+        raise CheckpointError(f"weights in {source} are NaN or infinite: {listed(broken)}. Train or copy it anew.")
     return (model, info) if with_info else model

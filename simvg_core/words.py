@@ -11,6 +11,8 @@ from tokenizers import Tokenizer
 from simvg_core.errors import CheckpointError, QueryIndexError, TextError
 
 BEGIN, PAD, END, UNKNOWN = 0, 1, 2, 3
+UNREADABLE = "text the model cannot read"
+"""Why a sample is left out, where samples are counted."""
 TEXTS_AT_ONCE = 500
 """Texts that go through a model's text pass together, so that thousands of them do not need memory for all at once."""
 
@@ -104,6 +106,14 @@ class WordPacker:
                 f"text {text!r} has {len(pieces)} tokens, the model reads {room}; shorten it, {cut!r} would be cut off."
             )
         return pack(pieces, self.max_tokens), cut
+
+    def reads(self, text: Any) -> bool:
+        """Whether :meth:`rows` takes the text."""
+        try:
+            self._row(text)
+        except TextError:
+            return False
+        return True
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the tokenizer does not know, in order; the model cannot tell them apart."""

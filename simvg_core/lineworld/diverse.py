@@ -63,8 +63,10 @@ def false_of(scene: Sequence[Seen], rng: random.Random, count: int) -> list[Quer
     """Up to so many different questions whose answer in a picture is certainly none."""
     found: dict[str, Query] = {}
     for _ in range(20 * count):
+        if len(found) == count:
+            break
         ask = _draw(rng)
-        if len(found) < count and ask.judge(scene) is False:
+        if ask.judge(scene) is False:
             found.setdefault(ask.text, Query(ask.text, "none", ask.meaning.concept.key, ()))
     return list(found.values())
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import ConfigurationError, TextError
+from simvg_core.errors import ConfigurationError
 from simvg_core.images import resize
 from simvg_core.text import TextPacker
 from simvg_core.training.data import Batch, DataError, read_picture
@@ -21,7 +21,7 @@ from simvg_core.training.sets.open import open_set
 from simvg_core.training.sets.sample import GroundingSet, Sample
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.sources import Step
-from simvg_core.words import Pieces, WordPacker
+from simvg_core.words import UNREADABLE, Pieces, WordPacker
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,6 @@ def open_grounding_set(settings: SetSettings) -> GroundingSet:
     )
 
 
-def _readable(words: WordPacker, text: str) -> bool:
-    try:
-        words.rows([text])
-    except TextError:
-        return False
-    return True
-
-
 class GroundingSource:
     """Data sets of expressions; an epoch asks for everything once, in one of its expressions drawn at random.
 
@@ -118,8 +110,8 @@ class GroundingSource:
                 )
             left_out.update(one.left_out())
             for sample in one.samples():
-                if not _readable(words, sample.text):
-                    left_out["text the model cannot read"] += 1
+                if not words.reads(sample.text):
+                    left_out[UNREADABLE] += 1
                     continue
                 alone = None if sample.boxes_xyxy_px else sample.id
                 key = (number, one.task, sample.image_id, sample.boxes_xyxy_px, alone)

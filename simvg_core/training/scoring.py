@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from simvg_core.answers import Answer
-from simvg_core.errors import TextError
 from simvg_core.model import BRANCHES, SimVGForGrounding
 from simvg_core.processing import Inputs, SimVGProcessor
 from simvg_core.text import TextBatch
 from simvg_core.training.data import make_executor, prefetch, read_picture
 from simvg_core.training.metrics import Outcome
 from simvg_core.training.sets.sample import Sample, Task
+from simvg_core.words import UNREADABLE
 
 # A joint model runs the whole encoder for every pair of image and text, a standing one for every image.
 _JOINT_PAIRS, _STANDING_TEXTS = 8, 256
@@ -74,7 +74,9 @@ def ask_model(
     """
     names = branches_of(model) if branches is None else list(branches)
     left_out: Counter[str] = Counter()
-    readable = [sample for sample in samples if _readable(processor, sample, left_out)]
+    readable = [sample for sample in samples if processor.text.words.reads(sample.text)]
+    if len(readable) < len(samples):
+        left_out[UNREADABLE] += len(samples) - len(readable)
     scored: dict[str, list[tuple[int, Outcome]]] = {name: [] for name in names}
     order = {id(sample): place for place, sample in enumerate(readable)}
     standing = model.config.attention == "standing"
@@ -110,15 +112,6 @@ def ask_model(
     return Scored(
         {name: [one for _, one in sorted(found, key=lambda pair: pair[0])] for name, found in scored.items()}, left_out
     )
-
-
-def _readable(processor: SimVGProcessor, sample: Sample, left_out: Counter[str]) -> bool:
-    try:
-        processor.texts([sample.text])
-    except TextError:
-        left_out["text the model cannot read"] += 1
-        return False
-    return True
 
 
 def _jobs(samples: Sequence[Sample], most: int, standing: bool) -> Iterator[_Job]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from simvg_core.training.folder import make_folder
 
 Progress = Callable[[int, int], None]
 DEVICES = ("auto", "cpu", "cuda")
@@ -58,7 +59,7 @@ def evaluate(
     if unknown := sorted(set(branch or ()) - set(known)):
         raise ConfigurationError(f"{model} has no branch {', '.join(unknown)}; it has {', '.join(known)}.")
     if out is not None:
-        _make_folder(out)
+        make_folder(out, "--out")
     with progress_bar(f"scoring {model.name}") as progress:
         evaluation = evaluate_model(
             loaded.model,
@@ -122,7 +123,7 @@ def publish(
     from simvg_core.training.publish import publish as publish_run
     from simvg_core.training.tables import overview
 
-    _make_folder(out)
+    make_folder(out, "--out")
     with progress_bar("") as progress:
         result = publish_run(
             run, out, data, test, hard, lambda what, done, total: progress(done, total, f"asking {what}")
@@ -157,20 +158,6 @@ def progress_bar(text: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, description=description or text)
 
         yield move
-
-
-def _make_folder(folder: Path) -> None:
-    """Before long work whose results go there. Raises ConfigurationError where nothing can be written."""
-    from simvg_core.errors import ConfigurationError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigurationError(
-            f"nothing can be written into {folder} ({error.strerror}); name another folder with --out."
-        ) from error
 
 
 def _device(name: str) -> str:

@@ -23,6 +23,7 @@ from simvg_core.execution import has_bfloat16
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import Batch, make_executor, model_inputs, prefetch
+from simvg_core.training.folder import make_folder
 from simvg_core.training.grounding_source import GroundingSource, open_grounding_set
 from simvg_core.training.processes import Processes, make_processes
 from simvg_core.training.runlog import RunLog
@@ -364,15 +365,8 @@ class Trainer:
 
 
 def _new_folder(output: str) -> Path:
-    """For a run that begins. Raises ConfigurationError where it cannot be made, or holds a run already."""
-    folder = Path(output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        begun = (folder / CHECKPOINT).exists()
-    except OSError as error:
-        raise ConfigurationError(
-            f"output={output!r} cannot be a folder ({error.strerror}); name another, where files may be written."
-        ) from error
-    if begun:
+    """For a run that begins. Raises ConfigurationError where it cannot be written into, or holds a run already."""
+    folder = make_folder(Path(output), "output")
+    if (folder / CHECKPOINT).exists():
         raise ConfigurationError(f"{folder} already holds a run; resume it or choose another output folder.")
     return folder

@@ -126,11 +126,15 @@ def test_resuming_what_never_ran_is_refused(toy_settings: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"output": "file"}, ConfigurationError, r"output='.*file' cannot be a folder \(File exists\); name another"),
+        (
+            {"output": "file"},
+            ConfigurationError,
+            r"nothing can be written into .*file \(File exists\); name another folder with output",
+        ),
         (
             {"output": "file/run"},
             ConfigurationError,
-            r"output='.*run' cannot be a folder \(Not a directory\); name another",
+            r"nothing can be written into .*run \(Not a directory\); name another folder with output",
         ),
         ({"device": "xpu"}, ConfigurationError, r"device='xpu' cannot take the model \(.*\); use another, such as cpu"),
         ({"validation_set": SetSettings(path="gone")}, SetError, "there is no gone; name the folder of a data set"),
