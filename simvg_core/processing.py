@@ -81,7 +81,7 @@ class SimVGProcessor:
         return self.text(list(texts), pad_to_longest)
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words the tokenizer does not know."""
+        """Words the model does not know."""
         return self.text.words.unknown_words(text)
 
     def frames(self, frames: Sequence[Any] | NDArray[Any]) -> Inputs:

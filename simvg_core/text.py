@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError
-from simvg_core.words import PAD, Pieces, WordPacker, read_fast_pieces
+from simvg_core.words import PAD, UNKNOWN, Pieces, WordPacker, read_fast_pieces
 
 
 class XLMRobertaPieces:
@@ -28,6 +28,14 @@ class XLMRobertaPieces:
 
     def __call__(self, text: str) -> list[int]:
         return list(self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text)))
+
+    def knows(self, word: str) -> bool:
+        """Whether it has pieces for a cleaned word; BEiT-3 has read most."""
+        return UNKNOWN not in self(word)
+
+    def near(self, word: str) -> str | None:
+        """Its pieces are no whole words."""
+        return None
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's files into a model folder."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +17,12 @@ UNREADABLE = "text the model cannot read"
 """Why a sample is left out, where samples are counted."""
 TEXTS_AT_ONCE = 500
 """Texts that go through a model's text pass together, so that thousands of them do not need memory for all at once."""
+
+LEARNED = "words.json"
+"""File of a model folder: word → how often training said it."""
+_NEAR = 0.75  # "mising" is "missing", "gasket" is no "basket"
+MIN_TIMES = 20
+"""A word that training said less often is not learned."""
 
 _SPECIAL = {"<s>": BEGIN, "<pad>": PAD, "</s>": END, "<unk>": UNKNOWN}
 REMOVED, SPACED = ".,'!?\"()*#:;", "-/"
@@ -31,16 +39,30 @@ class Pieces(Protocol):
 
     def __call__(self, text: str) -> list[int]: ...
 
+    def knows(self, word: str) -> bool:
+        """Whether the model can be expected to understand a cleaned word."""
+        ...
+
+    def near(self, word: str) -> str | None:
+        """A word that the model knows and that an unknown one may be a misspelling of."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's files into a model folder."""
         ...
 
 
 class FastPieces:
-    """A `tokenizer.json` of the tokenizers library with <s>, <pad>, </s>, <unk> as ids 0 to 3."""
+    """A `tokenizer.json` of the tokenizers library with <s>, <pad>, </s>, <unk> as ids 0 to 3.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    Args:
+        learned: words that the model was trained on, and how often; none = it knows all that have pieces. A model that
+            began with nothing takes a word that it never read for any other: it must not be asked with it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, learned: Mapping[str, int] | None = None) -> None:
         self.tokenizer = tokenizer
+        self.learned = dict(learned or {})
         wrong = {name: tokenizer.token_to_id(name) for name, want in _SPECIAL.items()}
         if wrong != _SPECIAL:
             raise CheckpointError(f"the tokenizer gives its special tokens the ids {wrong}; they must be {_SPECIAL}.")
@@ -48,22 +70,49 @@ class FastPieces:
     def __call__(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def knows(self, word: str) -> bool:
+        """Types and numbers ("m6", "a17") are no words: training says others at every turn."""
+        if UNKNOWN in self(word):
+            return False
+        return not self.learned or word in self.learned or any(map(str.isdigit, word))
+
+    def near(self, word: str) -> str | None:
+        """Of the learned words."""
+        return next(iter(difflib.get_close_matches(word, self.learned, 1, _NEAR)), None)
+
     def save(self, folder: Path) -> None:
-        """Writes `tokenizer.json` into a model folder."""
+        """Writes `tokenizer.json`, and the learned words where they are known, into a model folder."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
+        if self.learned:
+            (folder / LEARNED).write_text(json.dumps(self.learned, indent=0, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_fast_pieces(folder: Path) -> FastPieces:
-    """The `tokenizer.json` in a model folder. Raises CheckpointError: it is missing or does not fit."""
+    """The `tokenizer.json` in a model folder, and its learned words where it tells them.
+
+    Raises CheckpointError: it is missing or does not fit.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"{folder} has no tokenizer.json; copy the one the model was trained with.")
     try:
-        return FastPieces(Tokenizer.from_file(str(path)))
+        return FastPieces(Tokenizer.from_file(str(path)), _read_learned(folder / LEARNED))
     except CheckpointError:
         raise
     except Exception as error:  # the library raises bare Exception for a broken file
         raise CheckpointError(f"{path} is not a readable tokenizer ({error}).") from error
+
+
+def _read_learned(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); copy it from where the model was trained.") from error
+    if not isinstance(found, dict) or not all(isinstance(times, int) for times in found.values()):
+        raise CheckpointError(f"{path} must hold words and how often each was said; copy it anew.")
+    return found
 
 
 class WordPacker:
@@ -116,8 +165,16 @@ class WordPacker:
         return True
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of a text that the tokenizer does not know, in order; the model cannot tell them apart."""
-        return [word for word in clean_text(text).split() if UNKNOWN in self.pieces(word)]
+        """Words of a text that the model does not know, in order: it takes each for any other."""
+        return [word for word in clean_text(text).split() if not self.pieces.knows(word)]
+
+    def complaint(self, text: str) -> str | None:
+        """Why a text should not be asked, in words: it has some that the model does not know; None if it has none."""
+        named = []
+        for word in dict.fromkeys(self.unknown_words(text)):
+            near = self.pieces.near(word)
+            named.append(repr(word) if near is None else f"{word!r} (did you mean {near!r}?)")
+        return f"the model does not know {', '.join(named)}; use other words" if named else None
 
 
 def pack(pieces: list[int], max_tokens: int) -> list[int]:

@@ -60,7 +60,7 @@ class AnyGrounder(Protocol):
 
     def compile(self, texts: Sequence[str]) -> Any: ...
 
-    def unknown_words(self, text: str) -> list[str]: ...
+    def complaint(self, text: str) -> str | None: ...
 
     def cut_words(self, text: str) -> str: ...
 
@@ -131,8 +131,7 @@ class GrounderEngine:
             return str(error)
         if cut:
             return f"the model reads no more than the words before {cut!r}; shorten the text"
-        unknown = self._grounder.unknown_words(text)
-        return f"the model does not know {', '.join(map(repr, unknown))}; use other words" if unknown else None
+        return self._grounder.complaint(text)
 
     def _selected(self, words: tuple[str, ...]) -> Compiled:
         with self._lock:

@@ -133,8 +133,12 @@ class EdgeGrounder:
         return EdgeQueries(self, tuple(texts), self._prepare(list(texts)))
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of a text that the model has never seen."""
+        """Words of a text that the model has never learned: its answer means nothing."""
         return self.words.unknown_words(text)
+
+    def complaint(self, text: str) -> str | None:
+        """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
+        return self.words.complaint(text)
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""

@@ -16,7 +16,7 @@ WORDS = tuple(
     """
     air bar battery bearing belt board body box bracket bridge car carrier chain clamp clip coil component control
     conveyor core crate door drive engine factory fan feed filter flange frame gasket glass grease guide hinge
-    hose housing key lever lid line machined main material metal model motor package paint panel part piece pin pipe
+    hose housing key lever line machined main material metal model motor package paint part piece pin pipe
     point power product pump rail robot roller safety seal sensor series shaft shelf slot spacer spring standard station
     steering strap supplier switch table terminal tray tube type unit valve window work
     """.split()  # noqa: SIM905

@@ -14,6 +14,7 @@ from functools import cache
 from simvg_core.lineworld.meaning import CORNERS, SIDES, Meaning, extreme, in_region, nearest, relative, verdict
 from simvg_core.lineworld.truth import Seen
 from simvg_core.lineworld.vocabulary import BY_KEY, COLOR_WORDS, CONCEPTS, RIVALS, SIZE_WORDS, Concept
+from simvg_core.lineworld.wordings import further_names, further_statements
 
 MAX_TARGETS = 5
 """More targets than a model has answers are never asked in a benchmark."""
@@ -67,11 +68,13 @@ class Grammar:
         max_targets: questions with more targets are not asked.
         color_there: share of colours asked for that the thing is known to have; of the others, two thirds are colours
             of something else in the picture.
+        further_wordings: share of names and sentences that are taken from `wordings`, where there are some.
     """
 
     held_out: bool = False
     max_targets: int = MAX_TARGETS
     color_there: float = 0.55
+    further_wordings: float = 0.0
 
     def ask(self, scene: Sequence[Seen], rng: random.Random, count: int) -> list[Query]:
         """Up to `count` different questions; deterministic for the state of `rng`."""
@@ -139,6 +142,8 @@ class Grammar:
         statements = concept.statements
         if self.held_out and concept.statements_held_out and rng.random() < 0.5:
             statements = concept.statements_held_out
+        elif self._further(rng) and (more := further_statements(concept)):
+            statements = more
         if statements and rng.random() < 0.3:
             kind = "synonym" if statements is concept.statements_held_out else "state"
             return self._query(rng.choice(statements), kind, meaning, targets, lure)
@@ -263,15 +268,23 @@ class Grammar:
         """A name and whether training never sees it."""
         if self.held_out and concept.held_out and rng.random() < 0.35:
             return rng.choice(concept.held_out), True
+        if self._further(rng) and (more := further_names(concept)):
+            return rng.choice(more), False
         return (concept.names[0] if rng.random() < simple else rng.choice(concept.names)), False
 
     def _phrase(self, rng: random.Random, meaning: Meaning) -> tuple[str, str]:
         concept = meaning.concept
-        singular, plural = concept.names[0] if rng.random() < 0.7 else rng.choice(concept.names)
+        if self._further(rng) and (more := further_names(concept)):
+            singular, plural = rng.choice(more)
+        else:
+            singular, plural = concept.names[0] if rng.random() < 0.7 else rng.choice(concept.names)
         if meaning.color is not None:
             word = rng.choice(COLOR_WORDS[meaning.color])
             return f"{word} {singular}", f"{word} {plural}"
         return singular, plural
+
+    def _further(self, rng: random.Random) -> bool:
+        return self.further_wordings > 0 and rng.random() < self.further_wordings
 
     def _narrowed(self, scene: Sequence[Seen], rng: random.Random, concept: Concept) -> Meaning:
         """Sometimes with the colour of one of its instances."""
@@ -318,7 +331,7 @@ def rng_of(seed: int, index: int, epoch: int) -> random.Random:
 def _phrases() -> dict[str, Meaning]:
     known: dict[str, Meaning] = {}
     for concept in CONCEPTS:
-        for name in concept.names + concept.held_out:
+        for name in concept.names + concept.held_out + further_names(concept):
             for form in name:
                 known.setdefault(form, Meaning(concept))
                 if concept.colored:
@@ -327,7 +340,7 @@ def _phrases() -> dict[str, Meaning]:
                 if concept.sized:
                     for size, words in SIZE_WORDS.items():
                         known.update({f"{word} {form}": Meaning(concept, size=size) for word in words})
-        for sentence in concept.statements + concept.statements_held_out:
+        for sentence in concept.statements + concept.statements_held_out + further_statements(concept):
             known[sentence] = Meaning(concept)
     known.setdefault("pliers", Meaning(BY_KEY["pliers"]))
     return known

@@ -73,6 +73,7 @@ class TrainSettings:
         accumulation: passes per step; a step's gradients are the mean of theirs.
         max_targets: see `Grammar`.
         color_there: see `Grammar`.
+        further_wordings: see `Grammar`.
         false_texts: see `BatchMaker`; beside `queries`.
         designations: see `BatchMaker`.
         seed: decides everything that is random.
@@ -121,6 +122,7 @@ class TrainSettings:
     queries: Count = 14
     max_targets: Count = 8
     color_there: Share = 0.55
+    further_wordings: Share = 0.0
     false_texts: Amount = 0
     designations: Share = 0.0
     seed: Amount = 1

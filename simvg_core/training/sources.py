@@ -61,7 +61,11 @@ class LineSource:
             lines,
             config,
             settings.augmentation,
-            Grammar(max_targets=settings.max_targets, color_there=settings.color_there),
+            Grammar(
+                max_targets=settings.max_targets,
+                color_there=settings.color_there,
+                further_wordings=settings.further_wordings,
+            ),
             settings.queries,
             seed,
             false_texts=settings.false_texts,

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from simvg_core.checkpoints import ENCODER_PREFIX, load_beit3, load_official, read_tensors, resize_positions
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
@@ -15,13 +17,14 @@ from simvg_core.model import SimVGForGrounding
 from simvg_core.text import read_pieces
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.tokenizer import build_tokenizer
-from simvg_core.words import FastPieces, Pieces
+from simvg_core.words import FastPieces, Pieces, read_fast_pieces
 
 log = logging.getLogger(__name__)
 
 _OBJECTS = "encoder.object_tokens"
 _GLIMPSE = "encoder.patches.fine."
 _GATE = "gate."
+_WORDS = "encoder.words.weight"
 _POSITIONS = "encoder.image_positions.weight"
 # Settings that change what the same weights compute, so that a start with others must not pass unseen.
 _MEANING = (
@@ -87,13 +90,14 @@ def read_tokenizer(settings: TrainSettings, config: SimVGConfig) -> Pieces:
     )
 
 
-def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[str, Any]:
+def load_start(model: SimVGForGrounding, path: Path, part: str = "all", pieces: Pieces | None = None) -> dict[str, Any]:
     """Fills a model from a model folder, or from a file of official SimVG or BEiT-3 weights; tells what came of it.
 
     From BEiT-3 weights only the encoder is filled, and so it is from a model folder when `part` is "encoder": then its
     picture may have another size, and positions are resized. A model folder must be whole, but may lack layers that
     this run's model has besides: they keep their start values and are told as "new". Object tokens of another number
-    begin as the mean of those. Settings of this run under which the same weights compute something else are told as
+    begin as the mean of those. Words that only this run's tokenizer, `pieces`, has keep their start values, where those
+    of the folder come first in it. Settings of this run under which the same weights compute something else are told as
     "changed", {name: [before, now]}, and warned of.
 
     Raises:
@@ -101,7 +105,7 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[
             another model.
     """
     if path.is_dir():
-        return _load_folder(model, path, part)
+        return _load_folder(model, path, part, pieces)
     if part != "all":
         raise CheckpointError(f"start_part={part} is for model folders; of the file {path} take all.")
     tensors = read_tensors(path)
@@ -113,7 +117,7 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all") -> dict[
     return {"kind": "SimVG", "loaded": len(report.loaded), "changed": changed}
 
 
-def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, Any]:
+def _load_folder(model: SimVGForGrounding, path: Path, part: str, pieces: Pieces | None) -> dict[str, Any]:
     start = SimVGForGrounding.from_pretrained(path)
     try:
         given, expected = start.state_dict(), model.state_dict()
@@ -127,12 +131,25 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str) -> dict[str, A
                 given[_POSITIONS] = resize_positions(given[_POSITIONS], math.isqrt(model.config.num_patches))
         if given[_OBJECTS].shape != expected[_OBJECTS].shape:
             given[_OBJECTS] = given[_OBJECTS].mean(dim=0, keepdim=True).expand_as(expected[_OBJECTS])
+        if isinstance(pieces, FastPieces) and given[_WORDS].shape[0] < expected[_WORDS].shape[0]:
+            _check_ids(path, pieces)
+            given[_WORDS] = torch.cat([given[_WORDS], expected[_WORDS][given[_WORDS].shape[0] :]])
         new = sorted(set(expected) - set(given))
         model.load_state_dict({name: expected[name] for name in new} | given)
     except (RuntimeError, OSError, ValueError) as error:
         raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
     changed = _changed(path, {key: getattr(start.config, key) for key in _MEANING}, model.config)
     return {"kind": "model folder", "part": part, "changed": changed, "new": new}
+
+
+def _check_ids(path: Path, pieces: FastPieces) -> None:
+    """Raises CheckpointError unless all that the folder's tokenizer knows has the same ids in the larger one."""
+    before = read_fast_pieces(path).tokenizer.get_vocab()
+    now = pieces.tokenizer.get_vocab()
+    if moved := [word for word, number in before.items() if now.get(word) != number]:
+        raise CheckpointError(
+            f"start_from={path}: the tokenizer of this run has {moved[0]!r} under another id; set tokenizer: {path}."
+        )
 
 
 def _changed(path: Path, before: dict[str, Any], config: SimVGConfig) -> dict[str, list[Any]]:

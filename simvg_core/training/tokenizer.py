@@ -13,6 +13,7 @@ from tokenizers.models import WordPiece
 
 from simvg_core.lineworld.language import NUMBERS
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, PLAIN_WORDS, SIZE_WORDS
+from simvg_core.lineworld.wordings import NAMES, STATEMENTS
 from simvg_core.words import clean_text
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -36,6 +37,13 @@ def grammar_words() -> list[str]:
     return sorted(words)
 
 
+def _later_words() -> list[str]:
+    """Words of the further wordings."""
+    said = [form for found in NAMES.values() for name in found for form in name]
+    said += [sentence for found in STATEMENTS.values() for sentence in found]
+    return sorted({word for text in said for word in clean_text(text).split()})
+
+
 def build_tokenizer() -> Tokenizer:
     """A word-piece tokenizer with <s>, <pad>, </s>, <unk> as ids 0 to 3; expects cleaned text."""
     characters = string.ascii_lowercase + string.digits + "%&+=_<>@$€£§°µ×~^|\\{}[]`ßøæœđłπΩ"
@@ -46,6 +54,7 @@ def build_tokenizer() -> Tokenizer:
         *(f"##{ending}" for ending in _ENDINGS if len(ending) > 1),
         *grammar_words(),
         *(clean_text(word) for word in PLAIN_WORDS),
+        *_later_words(),  # behind all others, whose ids the weights of earlier runs know
     ]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(WordPiece(vocab=vocabulary, unk_token="<unk>", max_input_chars_per_word=40))

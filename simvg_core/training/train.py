@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import Batch, make_executor, model_inputs, prefetch
 from simvg_core.training.folder import make_folder
 from simvg_core.training.grounding_source import GroundingSource, open_grounding_set
+from simvg_core.training.heard import count_words, heard_before, learned_words
 from simvg_core.training.processes import Processes, make_processes
 from simvg_core.training.runlog import RunLog
 from simvg_core.training.schedule import build_optimizer, learning_rate
@@ -32,6 +33,7 @@ from simvg_core.training.settings import TrainSettings
 from simvg_core.training.sources import LineSource, Source
 from simvg_core.training.start import load_start, model_config, read_tokenizer
 from simvg_core.training.validation import Validation
+from simvg_core.words import FastPieces
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
 _PARTS = ("model", "ema", "optimizer", "progress")
@@ -48,12 +50,12 @@ class Progress:
     epoch: int = 0
     seconds: float = 0.0
     round_tasks: list[tuple[int, list[str]]] | None = None  # what is left of the current round
-    best: float = -1.0
+    heard: dict[str, int] = field(default_factory=dict)  # words of rendered sets' questions, and how often
 
     @classmethod
     def of(cls, saved: dict[str, Any]) -> Progress:
-        """From `asdict`. Raises TypeError where that made no progress."""
-        progress = cls(**saved)
+        """From `asdict`, perhaps of an earlier version. Raises TypeError where that made no progress."""
+        progress = cls(**{name: value for name, value in saved.items() if name != "best"})  # which nothing used
         for name in ("step", "epoch"):
             if not isinstance(value := saved.get(name), int):
                 raise TypeError(f"{name} is {value!r}")
@@ -108,7 +110,7 @@ class Trainer:
             ) from error
         self.weights: dict[str, Any] = {}
         if settings.start_from is not None and not resume:
-            self.weights = load_start(self.model, Path(settings.start_from), settings.start_part)
+            self.weights = load_start(self.model, Path(settings.start_from), settings.start_part, self.pieces)
         self.ema = self.model
         if settings.ema:
             self.ema = copy.deepcopy(self.model)
@@ -121,7 +123,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.overflows = 0
-        self.progress = Progress()
+        self.progress = Progress(heard={} if resume else heard_before(settings.start_from))
         self.source = self._source()
         if resume:
             self._load()
@@ -240,6 +242,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         names: list[str] = []
         rows = []
+        count_words(self.progress.heard, batches, self.pieces)
         for number, batch in enumerate(batches):
             last = number == passes - 1
             with nullcontext() if last else self.processes.alone(self.wrapped):
@@ -302,7 +305,10 @@ class Trainer:
         if self.processes.first:
             part = self.folder / "model.part"
             self.ema.save_pretrained(part)
-            SimVGProcessor(self.config, self.pieces).save_pretrained(part)
+            pieces = self.pieces
+            if isinstance(pieces, FastPieces):
+                pieces = FastPieces(pieces.tokenizer, learned_words(self.progress.heard))
+            SimVGProcessor(self.config, pieces).save_pretrained(part)
             self.model_folder.mkdir(exist_ok=True)
             # the weights come last: where they are, the model is whole
             for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):

@@ -92,6 +92,21 @@ def test_unknown_words_are_named():
     assert processor().unknown_words("missing Zorgle on the red cap") == ["zorgle", "on"]
 
 
+def test_words_that_training_never_said_are_unknown(tmp_path):
+    """Although they have pieces; types with a number in them are none. The list stays with the tokenizer."""
+    known = FastPieces(fast_pieces().tokenizer, {"missing": 40, "red": 30, "cap": 25})
+    known.save(tmp_path)
+    for one in (known, read_pieces(tmp_path, "fast")):
+        assert [one.knows(word) for word in ("red", "bolt", "zorgle")] == [True, False, False]
+        assert (one.near("mising"), one.near("bolt")) == ("missing", None)
+    (tmp_path / "words.json").write_text('["red"]')
+    with pytest.raises(CheckpointError, match=r"words\.json must hold words and how often"):
+        read_pieces(tmp_path, "fast")
+    (tmp_path / "words.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"words\.json cannot be read"):
+        read_pieces(tmp_path, "fast")
+
+
 def test_padding_to_the_longest():
     """A batch can be padded to its longest text only."""
     assert processor().texts(["red cap", "bolts"], pad_to_longest=True).attention_mask.tolist() == [[1] * 4, [1] * 4]

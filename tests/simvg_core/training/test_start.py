@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
@@ -18,6 +20,7 @@ from simvg_core.training.schedule import parameter_groups
 from simvg_core.training.settings import SetSettings, TrainSettings, read_settings
 from simvg_core.training.start import load_start, model_config, read_tokenizer
 from simvg_core.training.train import Trainer
+from simvg_core.words import FastPieces
 
 REFERENCE = Path(__file__).parents[2] / "data/reference"
 CONFIGS = Path(__file__).parents[3] / "simvg_core/training/configs"
@@ -101,6 +104,23 @@ def test_a_start_without_the_new_layers_is_taken(tmp_path: Path) -> None:
     assert told["new"] and all("glimpse" in name or ".fine." in name for name in told["new"])
     assert torch.equal(first.encoder.words.weight, second.encoder.words.weight)
     torch.testing.assert_close(second.encoder.object_tokens, first.encoder.object_tokens.mean(0, keepdim=True))
+
+
+def test_words_that_the_start_does_not_know_are_new(tmp_path: Path) -> None:
+    """They keep their start values behind those of the start; one that lies under another id is refused."""
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "bolt": 4, "cap": 5}
+    first = SimVGForGrounding(SimVGConfig.tiny(tokenizer="fast", vocab_size=6))
+    first.save_pretrained(tmp_path)
+    FastPieces(Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))).save(tmp_path)
+    larger = SimVGConfig.tiny(tokenizer="fast", vocab_size=7)
+    second = SimVGForGrounding(larger)
+    new = second.encoder.words.weight[6].clone()
+    load_start(second, tmp_path, "all", FastPieces(Tokenizer(WordLevel(vocabulary | {"gear": 6}, unk_token="<unk>"))))
+    assert torch.equal(second.encoder.words.weight[:6], first.encoder.words.weight)
+    assert torch.equal(second.encoder.words.weight[6], new)
+    moved = FastPieces(Tokenizer(WordLevel(vocabulary | {"gear": 5, "cap": 6}, unk_token="<unk>")))
+    with pytest.raises(CheckpointError, match="has 'cap' under another id; set tokenizer"):
+        load_start(SimVGForGrounding(larger), tmp_path, "all", moved)
 
 
 def test_an_encoder_alone_is_a_start_for_other_heads_and_pictures(tmp_path: Path) -> None:
