@@ -5,7 +5,7 @@ Statements are in the order in which a person would rule causes out; the last on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,6 +22,7 @@ from infra.contracts import (
     StandingQuery,
     State,
 )
+from infra.uptake import reasons
 
 NEAR = timedelta(seconds=1)
 """A frame captured this far from a moment is still taken to show it."""
@@ -31,7 +32,7 @@ SKIPPED = {
     "expired": "it was past its expiry when a worker came to it",
     "rate": "no query was due by its rate, or the camera's",
     "overload": "the worker was overloaded and looked less often for queries of lower severity than critical",
-    "no_query": "no query watched the camera",
+    "no_query": "no query that the model can take watched the camera",
     "handed_over": "its partition moved to another worker, which was to score it",
     "stopped": "the worker was stopped; the next one was to score it",
 }
@@ -74,7 +75,8 @@ class Refused:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of a camera around a moment. ``query``: the one that was asked about as it is now, None where there
-    is none now. ``alert``: the one that the question is about, if it is about one."""
+    is none now. ``alert``: the one that the question is about, if it is about one. ``refused``: by running worker,
+    why its model cannot take the query."""
 
     camera: str
     at: datetime
@@ -86,6 +88,7 @@ class Facts:
     rejected: Sequence[Refused] = ()
     published: Sequence[Published] = ()
     alerts: Sequence[Alert] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -143,7 +146,8 @@ def explain(facts: Facts) -> Answer:
     if not query.model_copy(update={"enabled": True}).watches(facts.camera):
         return answer.say(f"it watches {', '.join(query.cameras)}, not camera {facts.camera}")
     if seen is None:
-        return answer.say(_why_not_scored(facts))
+        answer.say(_why_not_scored(facts))
+        return answer.say(_refusal(facts)) if facts.refused else answer
     answer.frames = _around(facts, seen)
     if seen.result is None:
         return answer.say(_why_not_asked(facts, query, seen))
@@ -288,6 +292,8 @@ def _why_not_asked(facts: Facts, query: StandingQuery, seen: Scored) -> str:
     frame = f"frame {seen.sequence} was scored, but not for this query"
     if query.changed > seen.captured_at:
         return f"{frame}: its revision {query.revision} is newer than the frame (changed {query.changed:%H:%M:%S})"
+    if facts.refused:
+        return f"{frame}: {_refusal(facts)}"
     if query.rate is not None:
         return f"{frame}: it is asked at most {query.rate:g} times a second and was not due"
     before = any(one.result is not None and one.captured_at < seen.captured_at for one in facts.scored)
@@ -297,6 +303,12 @@ def _why_not_asked(facts: Facts, query: StandingQuery, seen: Scored) -> str:
     return (
         f"{frame}: the worker did not have it active, or was overloaded and left out severity {query.severity} "
         "(`simvg query list` shows both)"
+    )
+
+
+def _refusal(facts: Facts) -> str:
+    return (
+        f"{'; '.join(reasons(facts.refused))}; write it in other words with `simvg query edit {facts.asked} --text …`"
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -28,11 +29,15 @@ from infra.contracts import (
     StandingQuery,
     utc_from_ns,
 )
-from infra.errors import BadAlertMessage, BadFrameMessage, SettingsError
+from infra.errors import BadAlertMessage, BadFrameMessage, RegistryAccessDenied, SettingsError
 from infra.options import ConfigFile, Kafka, Prefix, RedisUrl
 from infra.queries import QueryRegistry
+from infra.reports import Reports
 from infra.settings import KafkaSettings, RoleSettings, load
 from infra.topics import topic_name
+from infra.uptake import uptake
+
+logger = logging.getLogger(__name__)
 
 WINDOW = timedelta(seconds=30)
 CLIENT = "simvg-why"
@@ -84,7 +89,7 @@ def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *,
     """Reads everything that the line keeps about a camera around a moment, and the query; ``alert``: the one in
     question."""
     kafka = settings.kafka
-    query = _query(settings, asked)
+    query, refused = _query(settings, camera, asked)
     id = query.id if query is not None else asked
     if query is None and asked.casefold() == CAMERA_BLIND.replace("-", " "):
         id = CAMERA_BLIND
@@ -104,18 +109,31 @@ def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *,
         ],
         published=list(_published(kafka, camera, moment)),
         alerts=[one for one in _alerts(kafka) if one.camera == camera and one.query.id == id],
+        refused=refused,
     )
 
 
-def _query(settings: RoleSettings, asked: str) -> StandingQuery | None:
+def _query(settings: RoleSettings, camera: str, asked: str) -> tuple[StandingQuery | None, Mapping[str, str]]:
+    """The query as it is now, and, by worker of the camera, why its model cannot take it."""
     registry = QueryRegistry(settings.redis)
     try:
         known = registry.list()
+        found = next((one for one in known if one.id == asked), None) or next(
+            (one for one in known if one.text.casefold() == asked.casefold()), None
+        )
+        try:
+            return found, {} if found is None else uptake(found, _of_camera(registry.reports(), camera)).refused
+        except RegistryAccessDenied as error:  # a reader whose rights are those of an earlier version
+            logger.warning("whether the workers take the query is not known: %s", error)
+            return found, {}
     finally:
         registry.close()
-    return next((one for one in known if one.id == asked), None) or next(
-        (one for one in known if one.text.casefold() == asked.casefold()), None
-    )
+
+
+def _of_camera(reports: Reports, camera: str) -> Reports:
+    """Reports of the workers that get the camera's frames, as far as they tell; of all when none gets any."""
+    getting = {name: one for name, one in reports.items() if one.load is None or camera in one.load.cameras}
+    return getting or reports
 
 
 def _alerts(kafka: KafkaSettings) -> list[Alert]:

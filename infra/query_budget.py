@@ -10,7 +10,7 @@ from rich.console import Console
 from infra.admission import forecast, refusal, replaced
 from infra.contracts import Severity, StandingQuery
 from infra.queries import QueryRegistry
-from infra.reports import Reports
+from infra.reports import Reports, WorkerReport
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,13 @@ def admit(registry: QueryRegistry, query: StandingQuery, *, force: bool, console
 
 
 def workers_lines(reports: Reports) -> list[str]:
-    """A line for each running worker: what it runs, what that costs, and what is looked at less often."""
+    """A line for each running worker: what it runs, what that costs, how much its model cannot take, and what is looked
+    at less often."""
     lines = []
     for worker, report in sorted(reports.items()):
         line = f"worker {worker}: revision {report.revision}"
         if report.load is None:
-            lines.append(f"{line}, has measured no cost")
+            lines.append(f"{line}, has measured no cost{_refused(report)}")
             continue
         load, prices = report.load, report.load.prices
         line += (
@@ -55,8 +56,16 @@ def workers_lines(reports: Reports) -> list[str]:
             f"{prices.pass_s * 1e3:.3g} ms a view, {prices.pair_s * 1e3:.3g} ms a query and view, "
             f"{prices.frame_s * 1e3:.3g} ms a frame"
         )
-        lines.append(line + _sampled(load.sampling))
+        lines.append(line + _refused(report) + _sampled(load.sampling))
     return lines
+
+
+def _refused(report: WorkerReport) -> str:
+    count = len(report.refused or ()) + report.refused_more
+    if not count:
+        return ""
+    more = f", {report.refused_more} of them named in its log only" if report.refused_more else ""
+    return f"; REFUSES {count} quer{'y' if count == 1 else 'ies'}{more}"
 
 
 def _sampled(sampling: Mapping[Severity, float]) -> str:

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infra.contracts import CAMERA_BLIND, Delay, StandingQuery
@@ -19,8 +21,11 @@ from infra.errors import BadQuery
 from infra.options import ConfigFile, RedisUrl
 from infra.queries import QueryRegistry, parse_query
 from infra.query_budget import admit, workers_lines
+from infra.query_uptake import refusal_lines, state_cell, tell_uptake
+from infra.reports import Reports
 from infra.schedule import Schedule
 from infra.settings import RoleSettings, load
+from infra.uptake import uptake
 
 app = typer.Typer(no_args_is_help=True, help="Standing queries: what is watched on every frame, until you remove it.")
 console = Console()
@@ -172,19 +177,19 @@ def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
     return parse_query({"id": identifier or slug or "query", "created": now, "changed": now, **changes})
 
 
-def queries_table(queries: list[StandingQuery], revision: int) -> Table:
-    """The registry as a table."""
+def queries_table(queries: list[StandingQuery], revision: int, reports: Reports) -> Table:
+    """The registry as a table; its states are those that the running workers report."""
     table = Table(title=f"Standing queries (revision {revision})", title_justify="left")
     for column in ("id", "text", "cameras", "raise/clear", "on/off", "state", "rev"):
         table.add_column(column, no_wrap=column != "text", overflow="ellipsis" if column == "cameras" else "fold")
     for query in queries:
         table.add_row(
             query.id,
-            query.text,
+            escape(query.text),
             " ".join(query.cameras),
             f"{query.raise_threshold:.2f}/{query.clears_below:.2f}",
             "/".join(str(delay).replace(" frames", "f") for delay in (query.on_delay, query.off_delay)),
-            "active" if query.enabled else "[yellow]paused[/]",
+            state_cell(query, uptake(query, reports)),
             str(query.revision),
         )
     return table
@@ -220,7 +225,8 @@ def add(
 ) -> None:
     """Adds a standing query; every worker takes it up within seconds, without a restart.
 
-    Refused, with the numbers, when it would cost a running worker more than it has time for.
+    Refused, with the numbers, when it would cost a running worker more than it has time for. Says when the model of a
+    running worker cannot take it, and why: then it is kept, and not watched.
 
     Example: simvg query add "missing bolt" --camera 'line-*' --threshold 0.8 --on-delay 3
     """
@@ -234,7 +240,10 @@ def add(
         query = new_query(identifier, changes)
         forced = admit(registry, query, force=force, console=console)
         added = registry.add(query.model_copy(update={"forced": forced}))
-    console.print(f"added [bold]{added.id}[/] “{added.text}” for {' '.join(added.cameras)}", highlight=False)
+        console.print(
+            f"added [bold]{added.id}[/] “{escape(added.text)}” for {' '.join(added.cameras)}", highlight=False
+        )
+        tell_uptake(registry, added, console)
 
 
 @app.command("list")
@@ -243,7 +252,7 @@ def list_queries(
     config: ConfigFile = None,
     redis: RedisUrl = None,
 ) -> None:
-    """Lists the standing queries, and what the running workers have time for.
+    """Lists the standing queries, why a running worker's model cannot take one, and what the workers have time for.
 
     Example: simvg query list
     """
@@ -251,9 +260,13 @@ def list_queries(
         snapshot, reports = registry.snapshot(), registry.reports()
     if as_json:
         for query in snapshot.queries:
-            typer.echo(query.model_dump_json())
+            told = query.model_dump(mode="json") | {"uptake": asdict(uptake(query, reports))}
+            typer.echo(json.dumps(told, ensure_ascii=False))
     else:
-        console.print(queries_table(list(snapshot.queries), snapshot.revision))
+        console.print(queries_table(list(snapshot.queries), snapshot.revision, reports))
+        for query in snapshot.queries:
+            for line in refusal_lines(query, uptake(query, reports)):
+                console.print(line, highlight=False, soft_wrap=True)
         for line in workers_lines(reports):
             console.print(line, highlight=False)
 
@@ -300,7 +313,8 @@ def edit(
 ) -> None:
     """Changes fields of a query; a change that somebody else made meanwhile is never overwritten.
 
-    Refused, with the numbers, when it would then cost a running worker more than it has time for.
+    Refused, with the numbers, when it would then cost a running worker more than it has time for. Says when the model
+    of a running worker cannot take it.
 
     Example: simvg query edit missing-bolt --threshold 0.85
     """
@@ -324,7 +338,9 @@ def _change(
     forced = admit(registry, wanted, force=force, console=console) if wanted.enabled else current.forced
     expected = revision if revision is not None else current.revision
     changed = registry.update(query_id, expected, changes | {"forced": forced})
-    console.print(f"{done} [bold]{changed.id}[/] “{changed.text}”, now revision {changed.revision}", highlight=False)
+    told = f"{done} [bold]{changed.id}[/] “{escape(changed.text)}”, now revision {changed.revision}"
+    console.print(told, highlight=False)
+    tell_uptake(registry, changed, console)
 
 
 @app.command("pause")

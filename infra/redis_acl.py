@@ -1,7 +1,8 @@
 """Who may do what in Redis: the least that each role needs, as users of Redis 7.
 
-A reader (`simvg replay`, `simvg why`) reads the standing queries; a worker also reports itself; only the console and
-operators write queries. Cameras and the line's control have no business in Redis, so there is no user for them.
+A reader (`simvg replay`, `simvg why`) reads the standing queries and what workers report; a worker reports itself; only
+the console and operators write queries. Cameras and the line's control have no business in Redis, so there is no user
+for them.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ def rules(role: Role, prefix: str, *, password_sha256: str) -> list[str]:
     queries = [f"{prefix}:queries", f"{prefix}:queries:revision", f"{prefix}:queries:changes"]
     start = ["reset", "on", f"#{password_sha256}", "resetchannels", *_CONNECTION.split(), *_READ.split()]
     read = [f"%R~{key}" for key in queries]
+    workers = f"(+scan +mget %R~{prefix}:workers:*)"
     if role == "reader":
-        return [*start, *read]
+        return [*start, *read, workers]
     if role == "worker":
         return [*start, *read, f"(+set %W~{prefix}:workers:*)"]
     write = [*_WRITE.split(), *(f"~{key}" for key in queries)]
-    workers = f"(+scan +mget %R~{prefix}:workers:*)"
     if role == "operator":
         return [*start, *write, workers]
     # The console also keeps its own view of the alerts, and its sessions.

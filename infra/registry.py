@@ -2,8 +2,9 @@
 
 In Redis, under the prefix ``P``: the hash ``P:queries`` (one JSON value per id), the counter ``P:queries:revision``
 that every write raises, the stream ``P:queries:changes`` that tells of each write (trimmed; publish/subscribe and
-keyspace notifications lose messages), and ``P:workers:ID`` with what a worker runs and measures. A query's own revision
-is the registry's at its last change, so it never comes twice, not even for an id that is removed and added again.
+keyspace notifications lose messages), and ``P:workers:ID`` with what a worker runs, measures and cannot ask. A query's
+own revision is the registry's at its last change, so it never comes twice, not even for an id that is removed and added
+again.
 """
 
 from __future__ import annotations
@@ -208,10 +209,17 @@ class QueryRegistry:
         wait_ms = max(int(min(seconds, self._settings.timeout_s / 2) * 1000), 1)
         return bool(self._call(lambda: self._client.xread({self._stream: place}, count=1, block=wait_ms)))
 
-    def report_worker(self, worker_id: str, revision: int, ttl: float, load: Load | None = None) -> None:
-        """Say that a worker runs the query set of ``revision``, and what it measures of itself; forgotten after ``ttl``
-        seconds without a report."""
-        value = WorkerReport(revision=revision, load=load).model_dump_json(exclude_none=True)
+    def report_worker(
+        self,
+        worker_id: str,
+        revision: int,
+        ttl: float,
+        load: Load | None = None,
+        refused: Mapping[str, str] | None = None,
+    ) -> None:
+        """Say that a worker runs the query set of ``revision``, what it measures of itself, and, by query id, why its
+        model cannot take a query; forgotten after ``ttl`` seconds without a report."""
+        value = WorkerReport.of(revision, load, refused).model_dump_json(exclude_none=True)
         self._call(lambda: self._client.set(self._workers + worker_id, value, px=max(int(ttl * 1000), 1)))
 
     def workers(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a worker tells the registry of itself: the queries that run there and what they cost it."""
+"""What a worker tells the registry of itself: the queries that run there, what they cost, and which it cannot take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from infra.contracts import Contract, Severity
 from infra.cost import Prices
 
 logger = logging.getLogger(__name__)
+
+NAMED = 100
+"""Refused queries that a report names, of however many."""
+REASON_CHARACTERS = 300
+"""A longer reason is cut; a report is written every few seconds."""
 
 
 class Load(Contract):
@@ -36,6 +41,19 @@ class WorkerReport(Contract):
 
     revision: int = Field(ge=0, description="revision of the query set that the worker runs")
     load: Load | None = None
+    refused: dict[str, str] | None = Field(
+        default=None,
+        description="why its model cannot take a query, by query id, the first ones; None: an older worker, not saying",
+    )
+    refused_more: int = Field(default=0, ge=0, description="queries besides that its model cannot take")
+
+    @classmethod
+    def of(cls, revision: int, load: Load | None = None, refused: Mapping[str, str] | None = None) -> WorkerReport:
+        """A report of bounded size, whatever the number of refused queries and the length of the reasons."""
+        if refused is None:
+            return cls(revision=revision, load=load)
+        named = {query: _cut(reason) for query, reason in sorted(refused.items())[:NAMED]}
+        return cls(revision=revision, load=load, refused=named, refused_more=len(refused) - len(named))
 
     @classmethod
     def read(cls, worker: str, value: bytes) -> WorkerReport | None:
@@ -45,6 +63,10 @@ class WorkerReport(Contract):
         except ValueError as error:  # also a number of thousands of digits
             logger.warning("report of a worker cannot be read: %s", error, extra={"worker": worker})
             return None
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= REASON_CHARACTERS else reason[: REASON_CHARACTERS - 1] + "…"
 
 
 Reports = Mapping[str, WorkerReport]

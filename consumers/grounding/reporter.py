@@ -1,4 +1,4 @@
-"""What a worker tells the registry of itself: that it runs, the revision of its queries, and its load."""
+"""What a worker tells the registry of itself: that it runs, which queries, which its model refuses, and its load."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from consumers.grounding.plan import Plan
 from infra.errors import RegistryError
 from infra.queries import QueryRegistry
 from infra.reports import Load
@@ -17,7 +18,7 @@ IDLE_SECONDS = 0.1
 
 
 class Reporter:
-    """Reports in time, so that the registry does not forget this worker, and at once when the revision changes."""
+    """Reports in time, so that the registry does not forget this worker, and at once when the queries change."""
 
     def __init__(
         self,
@@ -25,14 +26,14 @@ class Reporter:
         worker_id: str,
         ttl_s: float,
         *,
-        revision: Callable[[], int],
+        plan: Callable[[], Plan],
         load: Callable[[], Load | None],
     ) -> None:
         """``ttl_s``: seconds after which the registry forgets a worker that says nothing."""
         self._registry = registry
         self._worker_id = worker_id
         self._ttl_s = ttl_s
-        self._revision = revision
+        self._plan = plan
         self._load = load
 
     def watch(self, running: threading.Event, moved: Callable[[], object]) -> None:
@@ -40,12 +41,12 @@ class Reporter:
         follower's to log."""
         while running.is_set():
             moved()
-            told = self._revision()
+            plan = self._plan()
             try:
-                self._registry.report_worker(self._worker_id, told, self._ttl_s, self._load())
+                self._registry.report_worker(self._worker_id, plan.revision, self._ttl_s, self._load(), plan.refused)
             except RegistryError as error:
                 logger.debug("worker could not report: %s", error)
             until = time.monotonic() + self._ttl_s / 3
-            while running.is_set() and self._revision() == told and time.monotonic() < until:
+            while running.is_set() and self._plan() is plan and time.monotonic() < until:
                 moved()
                 time.sleep(IDLE_SECONDS)

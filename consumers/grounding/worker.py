@@ -132,7 +132,7 @@ class Worker:
             self._registry,
             settings.worker_id,
             settings.report_ttl_s,
-            revision=lambda: self.plan.revision,
+            plan=lambda: self.plan,
             load=self._overload.load,
         )
         self._recheck = threading.Event()

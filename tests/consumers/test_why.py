@@ -127,6 +127,34 @@ def test_a_nearer_frame_that_was_skipped_is_the_one_in_question() -> None:
     assert "frame 7" in told(**facts, skipped=skipped) and "by its rate" in told(**facts, skipped=skipped)
 
 
+REFUSED = {"w0": "the model does not know 'quux'", "w1": "the model does not know 'quux'"}
+
+
+def test_query_that_the_model_refuses_says_so() -> None:
+    """Whether its camera's frames were scored for other queries, for none, or never came; with the remedy."""
+    because = (
+        "the model of workers w0, w1 cannot take it: the model does not know 'quux'; write it in other words with "
+        "`simvg query edit q --text …`"
+    )
+    frame = "frame 7 was scored, but not for this query"
+    assert told(scored=[Scored(7, AT, None)], refused=REFUSED) == f"{frame}: {because}"
+    skipped = [SkippedFrames(reason="no_query", epoch="e", first=7, last=7)]
+    facts = Facts(
+        camera="line-1", at=AT, asked="q", query=QUERY, published=[published(7)], skipped=skipped, refused=REFUSED
+    )
+    assert explain(facts).statements[1:] == [
+        "frame 7, captured at 13:37:10.000, was not scored: no query that the model can take watched the camera",
+        because,
+    ]
+    assert told(refused=REFUSED) == because
+
+
+def test_query_that_was_asked_then_is_not_explained_by_a_refusal_of_today() -> None:
+    """Another model may run now; and a paused query is paused, whatever a model thinks of it."""
+    assert told(scored=[scored(1, 0.3)], refused=REFUSED) == "no alert: the condition was not there"
+    assert "it is paused" in told(changed(enabled=False), refused=REFUSED)
+
+
 def test_a_look_that_was_left_out_for_overload_says_so() -> None:
     """A frame on which nothing was asked, and one on which the query alone was left out; a critical query never is."""
     skipped = [SkippedFrames(reason="overload", epoch="e", first=7, last=7)]

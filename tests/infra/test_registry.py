@@ -21,6 +21,7 @@ from infra.errors import (
 )
 from infra.process import free_port
 from infra.queries import QueryRegistry, parse_query
+from infra.reports import NAMED, REASON_CHARACTERS, WorkerReport
 from infra.settings import RedisSettings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -260,6 +261,26 @@ def test_report_that_is_none_is_skipped(
     registry.report_worker("w-1", 4, ttl=60)
     raw.set(f"{redis_settings.prefix}:workers:w-2", value)
     assert registry.workers() == {"w-1": 4}
+
+
+def test_refused_queries_are_reported_within_bounds(registry: QueryRegistry) -> None:
+    """By id with the reason; of very many the first ones and the number of the others, and a long reason is cut."""
+    registry.report_worker("w-1", 4, ttl=60, refused={})
+    registry.report_worker("w-2", 4, ttl=60, refused={f"q-{n:03}": "x" * 5000 for n in range(NAMED + 7)})
+    few, many = registry.reports().values()
+    assert (few.refused, few.refused_more) == ({}, 0)
+    assert many.refused is not None
+    assert (len(many.refused), many.refused_more) == (NAMED, 7)
+    assert many.refused["q-000"] == "x" * (REASON_CHARACTERS - 1) + "…"
+
+
+@pytest.mark.parametrize("value", [b"4", b'{"revision": 4}'], ids=["number", "object"])
+def test_report_of_an_older_worker_does_not_say_what_is_refused(
+    registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings, value: bytes
+) -> None:
+    """It is read all the same, and is not taken for one that refuses nothing."""
+    raw.set(f"{redis_settings.prefix}:workers:w-1", value)
+    assert registry.reports() == {"w-1": WorkerReport(revision=4, refused=None)}
 
 
 def test_change_is_announced_in_the_stream(registry: QueryRegistry) -> None:

@@ -143,18 +143,22 @@ def test_worker_cannot_write_queries(secured_redis: SecuredRedis, monkeypatch: p
 
 @pytest.mark.usefixtures("prefix")
 def test_reader_reads_queries_and_no_more(secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user of `simvg why` and `simvg replay` lists the queries; it changes none and is not taken for a worker."""
+    """The user of `simvg why` and `simvg replay` lists the queries and what workers report; it changes none and is not
+    taken for a worker."""
     operator = QueryRegistry(secured_redis.grant("operator", "o3", monkeypatch))
     reader = QueryRegistry(secured_redis.grant("reader", "r1", monkeypatch))
+    worker = QueryRegistry(secured_redis.grant("worker", "w5", monkeypatch))
     operator.add(_query("q3"))
     assert [query.id for query in reader.list()] == ["q3"]
+    worker.report_worker("w5", 1, 30.0, refused={"q3": "unknown word"})
+    assert reader.reports()["w5"].refused == {"q3": "unknown word"}
     with pytest.raises(RegistryAccessDenied, match="user 'r1'"):
         reader.add(_query("q4"))
     with pytest.raises(RegistryAccessDenied, match="user 'r1'"):
         reader.report_worker("r1", 1, 30.0)
     operator.remove("q3")
-    operator.close()
-    reader.close()
+    for one in (operator, reader, worker):
+        one.close()
 
 
 @pytest.mark.usefixtures("prefix")

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from consumers.why_cli import why
+from infra import query_cli
 from infra.errors import BadAlertMessage, SettingsError
 from tests.consumers.grounding.conftest import Line
 from tests.consumers.grounding.test_operators_and_blindness import BLIND
@@ -63,6 +64,37 @@ def test_alerts_of_a_removed_query_and_of_a_silent_camera_are_told(line: Line) -
     line.registry.remove("red", query.revision)
     shown = command(line, red.id)
     assert "the query was removed since" in shown and f"alert {red.id} was open" in shown and "0.97" in shown
+
+
+def test_query_that_the_model_refuses_is_told_by_every_command(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding, listing and asking why name the worker's reason until the query has other words."""
+    monkeypatch.setenv("SIMVG_REDIS__URL", line.redis.url)
+    monkeypatch.setenv("SIMVG_REDIS__PREFIX", line.redis.prefix)
+    monkeypatch.setattr(query_cli.console, "width", 300)
+
+    def query(*arguments: str) -> str:
+        done = CliRunner().invoke(query_cli.app, arguments)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    worker = line.start()
+    line.until(line.registry.workers)
+    reason = "the model of worker w0 cannot take it: the model does not know 'flux compensator'"
+    added = query("add", "flux compensator", "--id", "strange")
+    assert "REFUSED, nobody watches for it: strange" in added and reason in added
+    assert "taken by worker w0" in query("add", "red")
+    assert reason in query("list")
+    told = {one["id"]: one["uptake"] for one in map(json.loads, query("list", "--json").splitlines())}
+    assert told["strange"]["refused"] == {"w0": "the model does not know 'flux compensator'"}
+    assert told["red"] == {"refused": {}, "taken": ["w0"], "pending": [], "untold": []}
+    line.camera().play("r")
+    line.wait_for_frames(worker, 1)
+    line.until(line.detections)
+    at = line.detections()[0].frame.captured_at.isoformat()
+    why_not = command(line, "--camera", "line-1", "--at", at, "--query", "strange")
+    assert f"frame 0 was scored, but not for this query: {reason}" in why_not
+    assert "taken by worker w0" in query("edit", "strange", "--text", "blue")
+    assert "REFUSED" not in query("list")
 
 
 def test_half_a_question_is_refused(line: Line) -> None:
