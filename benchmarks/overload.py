@@ -74,7 +74,7 @@ WIDTH, HEIGHT = 160, 120
 class SleepingEngine(ColourEngine):
     """Finds colours, and takes for it what its prices say."""
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         time.sleep(PRICES.seconds(0, len(views), sum(map(len, texts))))
         self.views.clear()
         return super().ground(views, texts)
@@ -152,7 +152,7 @@ def shipped() -> Case:
     video, scored = cv2.VideoCapture(str(REPOSITORY / CLIP)), []
     while (grabbed := video.read())[0]:
         frame = np.asarray(grabbed[1], np.uint8)
-        scored.append((engine.ground([frame], [[text]])[0][text].score or 0.0, len(scored), frame))
+        scored.append((engine.ground([frame], [{text: 0.0}])[0][text].score or 0.0, len(scored), frame))
     video.release()
     prices = calibrate(engine, BATCH)
     assert prices is not None, "the shipped model knows the words"

@@ -102,7 +102,7 @@ def ask(engine: object, frames: Sequence[Pixels], tiles: tuple[int, int]) -> tup
     answers = []
     for frame in frames:
         parts = [crop(frame, view) for view in views]
-        found = engine.ground([part for part, _ in parts], [TEXTS] * len(parts))  # type: ignore[attr-defined]
+        found = engine.ground([part for part, _ in parts], [dict.fromkeys(TEXTS, THRESHOLD)] * len(parts))  # type: ignore[attr-defined]
         seen = [(exact, finding) for (_, exact), finding in zip(parts, found, strict=True)]
         answers.append({q.text: merge(q, [(box, one[q.text]) for box, one in seen]) for q in queries})
     return answers, (time.perf_counter() - started) / len(frames)

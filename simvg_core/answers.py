@@ -38,6 +38,7 @@ class Grounding:
 
     `state` is "present" (a box reaches the threshold), "absent", or "unknown" (the frame cannot be judged; `reason`
     says why, `score` is None). `boxes_xyxy_px` are corners in pixels of the frame, best first, with `scores`.
+    `asked` is False where the gate answered: the score is then what such texts have on average.
     """
 
     state: str
@@ -45,10 +46,13 @@ class Grounding:
     boxes_xyxy_px: tuple[tuple[float, float, float, float], ...] = ()
     scores: tuple[float, ...] = ()
     reason: str | None = None
+    asked: bool = True
 
     @classmethod
-    def of(cls, answer: Answer) -> Grounding:
+    def of(cls, answer: Answer, *, asked: bool = True) -> Grounding:
         """Present where an answer has boxes, unknown where it is no number."""
+        if not asked:
+            return cls(ABSENT, answer.score, asked=False)
         if math.isnan(answer.score):
             return cls(UNKNOWN, None, reason=NO_NUMBER)
         boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
@@ -112,6 +116,14 @@ def _best_first(
         for place in range(1, kept.shape[1]):
             kept[:, place] &= ~(crowded[:, place, :place] & kept[:, :place]).any(axis=1)
     return boxes, scores, kept
+
+
+def groundings(answers: Sequence[Sequence[Answer]], warm: NDArray[np.bool_] | None) -> list[list[Grounding]]:
+    """What is said of each text in each frame; ``warm`` (B, S): False where the gate answered, None: nowhere."""
+    if warm is None:
+        return [[Grounding.of(answer) for answer in row] for row in answers]
+    pairs = zip(answers, warm.tolist(), strict=True)
+    return [[Grounding.of(one, asked=was) for one, was in zip(row, asked, strict=True)] for row, asked in pairs]
 
 
 def overlaps(boxes_xyxy: Floats) -> Floats:

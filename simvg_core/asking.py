@@ -30,11 +30,10 @@ class SeenFrames(NamedTuple):
     layers: list[KeysValues]  # rows = B
     fine: Tensor | None  # (B, C, F, F), models with a glimpse
 
-    def of(self, frame: int) -> SeenFrames:
-        """One of them, as a batch of one."""
-        row = slice(frame, frame + 1)
-        layers = [KeysValues(layer.keys[row], layer.values[row]) for layer in self.layers]
-        return SeenFrames(self.image[row], layers, None if self.fine is None else self.fine[row])
+    def rows(self, frames: slice | list[int]) -> SeenFrames:
+        """Some of them."""
+        layers = [KeysValues(layer.keys[frames], layer.values[frames]) for layer in self.layers]
+        return SeenFrames(self.image[frames], layers, None if self.fine is None else self.fine[frames])
 
 
 class Asked(NamedTuple):
@@ -43,6 +42,7 @@ class Asked(NamedTuple):
     logits: Tensor  # (B, N, Q, 2)
     boxes: Tensor  # (B, N, Q, 4)
     exists: Tensor | None  # (B, N), models with auxiliary heads; -inf where the gate was shut
+    warm: Tensor | None = None  # (B, N), False where the gate was shut; None: all were asked
 
 
 def see(model: SimVGForGrounding, pixel_values: Tensor) -> SeenFrames:
@@ -100,8 +100,9 @@ def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames
     return Asked(answers.logits, answers.boxes_cxcywh, exists)
 
 
-def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, gate: float) -> Asked:
-    """Frame by frame, each with the texts that are warm in it; the others get boxes without area and `gate_score`.
+def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, gate: float | Tensor) -> Asked:
+    """Frame by frame, each with the texts that are warm in it, for which the gate gives `gate`, one for all or (N,);
+    the others get boxes without area and `gate_score`.
 
     Raises:
         ConfigurationError: the model has nothing to look at before (`warmth`).
@@ -116,8 +117,8 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
         kept = warm[frame].nonzero().flatten()
         if len(kept) == 0:
             continue
-        part = ask(model, texts.select(kept), frames.of(frame))
+        part = ask(model, texts.select(kept), frames.rows(slice(frame, frame + 1)))
         logits[frame, kept], boxes[frame, kept] = part.logits[0], part.boxes[0]
         if exists is not None and part.exists is not None:
             exists[frame, kept] = part.exists[0]
-    return Asked(logits, boxes, exists)
+    return Asked(logits, boxes, exists, warm)

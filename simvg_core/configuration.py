@@ -88,8 +88,9 @@ class SimVGConfig(PreTrainedConfig):
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
     - gate (auxiliary heads, or layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): with
-      `gate_queries` standing queries or more, those that it gives less than the logit `gate_threshold` get no object
-      tokens and the score `gate_score` (None: all queries get theirs).
+      `gate_queries` standing queries or more, those that it gives too low a logit get no object tokens and the score
+      `gate_score`. Too low is less than the one of `gate_thresholds` that keeps all scores from one of `gate_floors` on
+      (ascending; none: all queries get theirs): which, follows from the lowest score that makes a difference.
 
     Raises:
         ConfigurationError: a value of another type or out of range, a contradiction, or an unknown name.
@@ -145,7 +146,8 @@ class SimVGConfig(PreTrainedConfig):
     score_bias: float = 0.0
     score_threshold: float = 0.7
     nms_iou: float | None = None
-    gate_threshold: float | None = None
+    gate_floors: list[float] | tuple[float, ...] = ()
+    gate_thresholds: list[float] | tuple[float, ...] = ()
     gate_score: float = 0.0
     gate_queries: int = 32
     gate_heads: int = 0
@@ -219,9 +221,16 @@ class SimVGConfig(PreTrainedConfig):
         if self.gate_heads and self.attention != "standing":
             raise ConfigurationError('gate_heads needs attention="standing".')
         has_gate = (self.auxiliary_heads or self.gate_heads) and self.attention == "standing"
-        if self.gate_threshold is not None and not has_gate:
+        if self.gate_floors and not has_gate:
             raise ConfigurationError(
-                'gate_threshold needs attention="standing" and auxiliary_heads=True or gate_heads above 0.'
+                'gate_floors need attention="standing" and auxiliary_heads=True or gate_heads above 0.'
+            )
+        floors = list(self.gate_floors)
+        ascending = floors == sorted(set(floors)) and all(0 <= floor <= 1 for floor in floors)
+        if not ascending or len(floors) != len(self.gate_thresholds):
+            raise ConfigurationError(
+                f"gate_floors={floors} must be ascending scores in 0 … 1, with as many gate_thresholds, "
+                f"not {len(self.gate_thresholds)}; run `simvg gate` again."
             )
 
     def _check_losses(self) -> None:

@@ -1,4 +1,4 @@
-"""`simvg gate`: measures what the gate of a model keeps out, and stores its threshold with the model."""
+"""`simvg gate`: measures what the gate of a model keeps out, and stores its thresholds with the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ def gate(
         ),
     ] = None,
     recall: Annotated[float, typer.Option(help="Share of what the full pass finds that must pass the gate.")] = 0.999,
-    threshold: Annotated[float | None, typer.Option(help="Store this threshold (logit of the gate) instead.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many pictures of --data.")] = None,
     pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = 1500,
     texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = 120,
@@ -41,7 +40,8 @@ def gate(
     store: Annotated[bool, typer.Option(help="Write the threshold, and with --fit the layers, into the model.")] = True,
     off: Annotated[bool, typer.Option("--off", help="Only turn the gate of the model off.")] = False,
 ) -> None:
-    """Choose which standing queries a frame is asked at all: those that the gate gives at least a threshold.
+    """Choose which standing queries a frame is asked at all: those that the gate gives at least a threshold. There is
+    one for each of several scores from which on a query may care.
 
     With --fit the gate gets layers of its own first, taught by what the model itself answers on those pictures; the
     model's answers do not change. A model that was trained on needs a gate fitted anew, and then a new `simvg export`.
@@ -49,12 +49,11 @@ def gate(
     Example: simvg gate models/line-small --fit data/line-train --data data/line-val
     """
     from simvg_core.configuration import SimVGConfig
-    from simvg_core.gate import RECALLS, ROUNDING
     from simvg_core.gate_run import GateRun
 
     config = SimVGConfig.from_pretrained(model)
     if off:
-        config.gate_threshold = None
+        config.gate_floors, config.gate_thresholds = [], []
         config.save_pretrained(model)
         typer.echo("gate off: every query gets its object tokens")
         return
@@ -66,18 +65,18 @@ def gate(
     if fit is not None:
         run.fit(_pictures(fit), pictures, epochs)
     measured = run.measure(_pictures(data)[:limit])
-    typer.echo("| recall | threshold | queries that pass, % | score of the others |")
-    typer.echo("| ---: | ---: | ---: | ---: |")
-    for wanted in sorted({*RECALLS, recall}):
-        point = measured.for_recall(wanted)
+    points = measured.points(recall, run.grounder.config.score_threshold)
+    typer.echo("| score from which on | pairs that have it | threshold | recall | pairs that pass, % |")
+    typer.echo("| ---: | ---: | ---: | ---: | ---: |")
+    for point in points:
         typer.echo(
-            f"| {point.recall:.4f} | {point.threshold:+.2f} | {point.passing * 100:.1f} | {point.closed_score:.4f} |"
+            f"| {point.floor:g} | {measured.found(point.floor)} | {point.threshold:+.3f} | {point.recall:.4f} | "
+            f"{point.passing * 100:.1f} |"
         )
-    typer.echo(f"{len(measured.found)} pairs of picture and query, {int(measured.found.sum())} found by the full pass")
-    chosen = measured.at(measured.for_recall(recall).threshold - ROUNDING if threshold is None else threshold)
+    typer.echo(f"{len(measured.score)} pairs of picture and query")
     if store:
-        run.store(chosen, with_layers=fit is not None)
-        typer.echo(f"gate_threshold {chosen.threshold:+.3f} and gate_score {chosen.closed_score:.4f} stored in {model}")
+        run.store(points, with_layers=fit is not None)
+        typer.echo(f"stored in {model}; a query that was not asked gets the score {run.grounder.config.gate_score:.4f}")
 
 
 def _texts(file: Path | None, seed: int) -> list[str]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simvg_core import asking
-from simvg_core.gate import GateCurve, curve
+from simvg_core.gate import GateCurve
 from simvg_core.gate_head import GateHead
 from simvg_core.grounder import Grounder
 from simvg_core.images import read_frame
@@ -25,7 +25,7 @@ from simvg_core.standing import CompiledTexts
 
 Progress = Callable[[int, int], None]
 
-# The target is the full pass's own doubt, this much sharper, with the threshold at one half.
+# The target is the full pass's own doubt, this much sharper.
 SHARPNESS = 2.0
 # A pair that is lost harms more than one that passes for nothing.
 POSITIVE_WEIGHT = 8.0
@@ -110,7 +110,7 @@ def fit(
             scores = torch.stack([row.scores[pick] for row, pick in zip(rows, picks, strict=True)])
             asked = head.ask(queries[places.flatten()], pooled[places.flatten()]).unflatten(0, places.shape)
             logits = head(asked, torch.stack([row.image for row in rows]))
-            wanted = torch.sigmoid(SHARPNESS * (_logit(scores) - _logit(torch.tensor(config.score_threshold))))
+            wanted = torch.sigmoid(SHARPNESS * _logit(scores))
             loss = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
             optimizer.zero_grad()
             loss.backward()
@@ -132,7 +132,7 @@ def measure(grounder: Grounder, lessons: Sequence[Lesson], texts: CompiledTexts)
             image = lesson.image.to(grounder.device)[None]
             warmth += asking.warmth(model, own, image)[0].tolist()
     scores = torch.cat([lesson.scores for lesson in lessons])
-    return curve(warmth, scores.tolist(), (scores >= grounder.config.score_threshold).tolist())
+    return GateCurve(np.asarray(warmth, float), scores.numpy().astype(float))
 
 
 def _logit(chance: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -45,10 +45,10 @@ class GateRun:
             lessons, texts = self._lessons(files, self.seed + 2, bar)
             return measure(self.grounder, lessons, texts)
 
-    def store(self, point: GatePoint, *, with_layers: bool) -> None:
+    def store(self, points: Sequence[GatePoint], *, with_layers: bool) -> None:
         """Writes what was chosen into the model's folder."""
         config = self.grounder.config
-        store(config, point)
+        store(config, points)
         if with_layers:
             self.grounder.model.save_pretrained(self.folder)
         else:

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simvg_core.answers import UNKNOWN, Answer, Grounding
+from simvg_core import asking
+from simvg_core.answers import Grounding, groundings
 from simvg_core.configuration import SimVGConfig
 from simvg_core.device_frames import DeviceFrames
 from simvg_core.errors import ConfigurationError
 from simvg_core.execution import Execution
 from simvg_core.fingerprint import fingerprint_of_folder
-from simvg_core.images import as_bgr
 from simvg_core.model import SimVGForGrounding, SimVGOutput
 from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
+from simvg_core.questions import Question, answer_all, check_frames, together
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.words import places
 
@@ -116,7 +117,7 @@ class Grounder:
         max_batch: frames that run at once.
         check_quality: answer "unknown" for frames that `frame_problem` names.
         gate: with many queries, ask only those that the model's calibrated gate lets pass (`SimVGConfig.gate_queries`,
-            `gate_threshold`; nothing changes for a model without one).
+            `gate_floors`; nothing changes for a model without one).
         execution: more choices of how the model runs, instead of `dtype`.
 
         Raises:
@@ -132,7 +133,7 @@ class Grounder:
         self.model = model
         self.execution.prepare(model, self.device)
         self.dtype, self.max_batch, self.check_quality = self.execution.dtype, max_batch, check_quality
-        self.gate: float | None = self.config.gate_threshold if gate else None
+        self.gate = gate
         self.model_fingerprint = fingerprint or _fingerprint_of_weights(model)
 
     @classmethod
@@ -171,11 +172,24 @@ class Grounder:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
         return self.processor.text.words.rows([text])[1][0]
 
+    def question(
+        self,
+        texts: Sequence[str] | CompiledQueries,
+        thresholds: float | Sequence[float] | None = None,
+        floors: float | Sequence[float] | None = None,
+    ) -> Question:
+        """What `ground_each` asks of a frame; arguments and errors as of `ground`."""
+        queries = texts if isinstance(texts, CompiledQueries) else self.compile(texts)
+        names, ready = queries._state
+        standing = isinstance(ready, StandingQueries)
+        return Question.of(names, ready, self.config, thresholds, floors, gated=self.gate and standing)
+
     def ground(
         self,
         frames_bgr: Sequence[Any],
         texts: Sequence[str] | CompiledQueries,
         thresholds: float | Sequence[float] | None = None,
+        floors: float | Sequence[float] | None = None,
     ) -> list[list[Grounding]]:
         """Looks for every text in every frame.
 
@@ -183,47 +197,59 @@ class Grounder:
             frames_bgr: (H, W, 3) uint8 BGR arrays of any sizes; greyscale, alpha and 16 bit are converted (`as_bgr`).
             texts: words, or what `compile` made of them.
             thresholds: lowest score that counts as present, one for all or one per text; None = the model's own.
+            floors: lowest score that makes a difference to the caller, likewise: a gate answers for texts that it
+                trusts to stay below. None = the thresholds.
 
         Returns:
             [frame][text], in the given orders; boxes are corners in pixels of the frame as it was given.
 
         Raises:
-            ImageError: something that is no frame. TextError: a text the model cannot read. InputError: thresholds
-                outside 0 … 1, or not one per text.
+            ImageError: something that is no frame. TextError: a text the model cannot read. InputError: thresholds or
+                floors outside 0 … 1, or not one per text.
         """
-        queries = texts if isinstance(texts, CompiledQueries) else self.compile(texts)
-        names, ready = queries._state
-        frames = [as_bgr(frame) for frame in frames_bgr]
-        problems = [frame_problem(frame) if self.check_quality else None for frame in frames]
-        result: list[list[Grounding]] = [
-            [Grounding(UNKNOWN, None, reason=problem)] * len(names) if problem else [] for problem in problems
-        ]
-        usable = [index for index, problem in enumerate(problems) if problem is None] if names else []
-        for start in range(0, len(usable), self.max_batch):
-            chosen = usable[start : start + self.max_batch]
-            for index, answers in zip(chosen, self._run([frames[i] for i in chosen], ready, thresholds), strict=True):
-                result[index] = [Grounding.of(answer) for answer in answers]
-        return result
+        check_frames(frames_bgr)
+        return self.ground_each(frames_bgr, [self.question(texts, thresholds, floors)] * len(frames_bgr))
 
-    def _run(
-        self,
-        frames: list[Any],
-        ready: StandingQueries | tuple[Tensor, Tensor],
-        thresholds: float | Sequence[float] | None,
-    ) -> list[list[Answer]]:
-        sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
+    def ground_each(self, frames_bgr: Sequence[Any], questions: Sequence[Question]) -> list[list[Grounding]]:
+        """Looks in each frame for its own texts; all go through the frame pass together.
+
+        Returns:
+            [frame][text of its question]; as `ground`.
+
+        Raises:
+            ImageError: something that is no frame. InputError: not one question per frame.
+        """
+        problem_of = frame_problem if self.check_quality else None
+        return answer_all(frames_bgr, questions, self._run, problem_of=problem_of, max_batch=self.max_batch)
+
+    def _run(self, frames: list[Any], questions: list[Question]) -> list[list[Grounding]]:
         if self._device_frames is None:
             pixels = self.processor.frames(frames).pixel_values.to(self.device)
         else:
             pixels = self._device_frames(frames)
+        found: dict[int, list[Grounding]] = {}
         with torch.inference_mode(), self._precision():
-            if isinstance(ready, StandingQueries):
-                many = len(ready) >= self.config.gate_queries
-                outputs = self.model.ground_frames(pixels, ready.texts, gate=self.gate if many else None)
-            else:
-                outputs = self._run_joint(pixels, *ready)
-        # One frame that the model cannot put into numbers must not take the others with it.
-        return self.processor.post_process_grounding(outputs, sizes, thresholds, check=False)
+            standing = isinstance(questions[0].ready, StandingQueries)
+            seen = asking.see(self.model, pixels) if standing else None
+            for question, rows in together(questions):
+                warm = None
+                if seen is None:
+                    outputs = self._run_joint(pixels[rows], *question.ready)
+                else:
+                    asked = self._ask(seen if len(rows) == len(frames) else seen.rows(rows), question)
+                    outputs = SimVGOutput(token_logits=asked.logits, token_boxes=asked.boxes)
+                    warm = None if asked.warm is None else asked.warm.cpu().numpy()
+                sizes = [frames[place].shape[:2] for place in rows]
+                # One frame that the model cannot put into numbers must not take the others with it.
+                answers = self.processor.post_process_grounding(outputs, sizes, question.thresholds, check=False)
+                found |= dict(zip(rows, groundings(answers, warm), strict=True))
+        return [found[place] for place in range(len(frames))]
+
+    def _ask(self, seen: asking.SeenFrames, question: Question) -> asking.Asked:
+        texts: CompiledTexts = question.ready.texts
+        if question.gate is None:
+            return asking.ask(self.model, texts, seen)
+        return asking.ask_warm(self.model, texts, seen, torch.tensor(question.gate, device=self.device))
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

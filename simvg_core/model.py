@@ -259,7 +259,7 @@ class SimVGForGrounding(PreTrainedModel):
         pixel_values: Tensor,
         standing_queries: StandingQueries | CompiledTexts,
         heat_map: bool = False,
-        gate: float | None = None,
+        gate: float | Tensor | None = None,
     ) -> SimVGOutput:
         """Grounds every standing query in every frame; the frame pass is made once per frame.
 
@@ -268,7 +268,8 @@ class SimVGForGrounding(PreTrainedModel):
             standing_queries: from `compile_queries`.
             heat_map: also give each query's heat map.
             gate: a query that the gate gives a lower logit in a frame (`asking.warmth`) gets no object tokens there:
-                its boxes have no area and its calibrated score is `gate_score`. None = all get theirs.
+                its boxes have no area and its calibrated score is `gate_score`. One for all or (queries,); None = all
+                get theirs.
 
         Returns:
             token_logits (B, queries, Q, 2), token_boxes (B, queries, Q, 4), existence_logits (B, queries; -inf for

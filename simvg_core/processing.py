@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from simvg_core.answers import assemble
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError, ImageError, InputError, TextError
+from simvg_core.errors import CheckpointError, InputError
 from simvg_core.images import Frame, as_bgr, resize
 from simvg_core.model import SimVGOutput
 from simvg_core.preparation import check_preparation, write_preparation
+from simvg_core.questions import check_frames, check_texts, per_text
 from simvg_core.text import TextBatch, TextPacker, read_pieces
 from simvg_core.words import Pieces
 
@@ -75,10 +76,7 @@ class SimVGProcessor:
 
     def texts(self, texts: Sequence[str], pad_to_longest: bool = False) -> TextBatch:
         """Texts → ids and mask; none are none. Raises TextError as `TextPacker` says, and for a bare string."""
-        if isinstance(texts, str):
-            # its letters would be taken for texts
-            raise TextError(f"texts is the string {texts!r}; pass a list of texts: [{texts!r}].")
-        return self.text(list(texts), pad_to_longest)
+        return self.text(check_texts(texts), pad_to_longest)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words the model does not know."""
@@ -86,9 +84,7 @@ class SimVGProcessor:
 
     def frames(self, frames: Sequence[Any] | NDArray[Any]) -> Inputs:
         """Frames of any size (see `as_bgr`) → network input; raises ImageError for what is no frame."""
-        if isinstance(frames, np.ndarray) and frames.ndim < 4:
-            # its rows would be taken for frames
-            raise ImageError(f"frames is one array of shape {frames.shape}; pass a list of frames: [frame].")
+        check_frames(frames)
         if len(frames) == 0:
             raise InputError("no frames; pass at least one.")
         bgr = [as_bgr(frame) for frame in frames]
@@ -98,7 +94,7 @@ class SimVGProcessor:
         self,
         outputs: SimVGOutput,
         target_sizes: Sequence[tuple[int, int]],
-        threshold: float | Sequence[float] | None = None,
+        threshold: ArrayLike | None = None,
         nms_iou: float | None = None,
         branch: str | None = None,
         *,
@@ -132,7 +128,7 @@ class SimVGProcessor:
         if wrong := [tuple(size) for size in target_sizes if len(size) != 2 or min(size) <= 0]:
             raise InputError(f"target_sizes holds {wrong[0]}; pass (height, width) in pixels, both above 0.")
         count = texts if per_frame else rows
-        floor = self._thresholds(threshold, count)
+        floor = per_text(self.config.score_threshold if threshold is None else threshold, count, "thresholds")
         floor = floor[None, :, None] if per_frame else floor[:, None, None]
         overlap = self.config.nms_iou if nms_iou is None else nms_iou
         scores = calibrated(logits, self.config)
@@ -141,15 +137,6 @@ class SimVGProcessor:
             raise CheckpointError("the model's scores are not numbers (NaN): its weights are broken; copy it anew.")
         result = assemble(scores.cpu().numpy(), boxes.float().cpu().numpy(), target_sizes, floor, overlap)
         return result if per_frame else [row[0] for row in result]
-
-    def _thresholds(self, threshold: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
-        value = self.config.score_threshold if threshold is None else threshold
-        values = np.asarray(value, dtype=np.float32)
-        if values.ndim and values.shape != (count,):
-            raise InputError(f"{values.size} thresholds for {count} texts; pass one for all or one per text.")
-        if values.size and not ((values >= 0) & (values <= 1)).all():
-            raise InputError(f"threshold {threshold} must lie in 0 … 1.")
-        return np.broadcast_to(values, (count,))
 
     @staticmethod
     def _branch(outputs: SimVGOutput, branch: str) -> tuple[Tensor, Tensor]:

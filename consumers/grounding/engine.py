@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from consumers.grounding.findings import Engine, Finding, PictureLimits
+from consumers.grounding.findings import Engine, Finding, Memory, PictureLimits
 from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 from infra.errors import SettingsError
@@ -26,6 +26,7 @@ from simvg_core.edge.graphs import FOLDER, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
 from simvg_core.quality import QualityLimits, frame_problem
+from simvg_core.questions import Question
 
 __all__ = ["Engine", "EngineName", "Finding", "GrounderEngine", "load_engine"]
 
@@ -34,9 +35,15 @@ logger = logging.getLogger(__name__)
 EngineName = Literal["auto", "torch", "onnxruntime", "openvino"]
 
 KEPT_SETS = 2
-"""Query sets before the newest one whose texts can still be asked."""
+"""Query sets before the newest one whose texts stay compiled."""
+SELECTED_BYTES = 64_000_000
+"""What selections from the compiled set may take, or as much as the set itself; the one used longest ago goes first."""
 MIN_BOX_SCORE = 0.02
 """Boxes of a lower score are never shown; above it the query's own thresholds decide."""
+
+
+# Texts and, of each, the lowest score that makes a difference; sorted.
+_Asked = tuple[tuple[str, float], ...]
 
 
 class Compiled(Protocol):
@@ -44,6 +51,9 @@ class Compiled(Protocol):
 
     @property
     def texts(self) -> tuple[str, ...]: ...
+
+    @property
+    def num_bytes(self) -> int: ...
 
     def copy(self) -> Any: ...
 
@@ -64,13 +74,16 @@ class AnyGrounder(Protocol):
 
     def cut_words(self, text: str) -> str: ...
 
-    def ground(self, frames_bgr: Sequence[Any], texts: Any, thresholds: float) -> list[list[Grounding]]: ...
+    def question(self, texts: Any, thresholds: float, floors: Sequence[float]) -> Question: ...
+
+    def ground_each(self, frames_bgr: Sequence[Any], questions: Sequence[Question]) -> list[list[Grounding]]: ...
 
 
 class GrounderEngine:
     """An :class:`Engine` on a grounder, with torch or without.
 
-    All texts are compiled once, in one set. What a view is asked is a selection from it, which costs no model pass.
+    All texts are compiled once, in one set. What a view is asked is a selection from it, which costs no model pass;
+    views with different selections go through the frame pass together.
     """
 
     def __init__(self, grounder: AnyGrounder, *, at_once: int = 1) -> None:
@@ -78,12 +91,18 @@ class GrounderEngine:
         self._grounder = grounder
         self._lock = threading.Lock()
         self._all: Compiled = grounder.compile([])
-        self._selections: dict[tuple[str, ...], Compiled] = {}
+        self._questions: OrderedDict[_Asked, Question] = OrderedDict()
+        self._selected: dict[_Asked, int] = {}
         self._before: deque[frozenset[str]] = deque(maxlen=KEPT_SETS)
 
     @property
     def fingerprint(self) -> str:
         return self._grounder.model_fingerprint
+
+    @property
+    def memory(self) -> Memory:
+        with self._lock:
+            return Memory(len(self._all.texts), self._all.num_bytes, sum(self._selected.values()))
 
     def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
         return frame_problem(frame) if limits is None else frame_problem(frame, QualityLimits(**asdict(limits)))
@@ -105,23 +124,22 @@ class GrounderEngine:
         known = wanted.union(*self._before)
         compiled.remove([place for place, text in enumerate(compiled.texts) if text not in known])
         with self._lock:
-            self._all, self._selections = compiled, {}
+            self._all = compiled
+            self._questions.clear()
+            self._selected.clear()
         self._before.append(wanted)
         return refused
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
-        together: dict[tuple[str, ...], list[int]] = {}
-        for place, words in enumerate(texts):
-            together.setdefault(tuple(words), []).append(place)
-        answers: list[dict[str, Finding]] = [{} for _ in views]
-        for words, places in together.items():
-            chosen = [np.ascontiguousarray(views[place]) for place in places]
-            selected = self._selected(words)
-            found = self._grounder.ground(chosen, selected, thresholds=MIN_BOX_SCORE)
-            for place, view, row in zip(places, chosen, found, strict=True):
-                # in the order of the compiled set, which need not be that of the question
-                answers[place] = {word: _finding(one, view) for word, one in zip(selected.texts, row, strict=True)}
-        return answers
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
+        chosen = [np.ascontiguousarray(view) for view in views]
+        asked = [tuple(sorted(words.items())) for words in texts]
+        questions = {one: self._question(one) for one in dict.fromkeys(asked)}
+        found = self._grounder.ground_each(chosen, [questions[one] for one in asked])
+        # in the order of the compiled set, which need not be that of the question
+        return [
+            {word: _finding(one, view) for word, one in zip(questions[words].texts, row, strict=True)}
+            for words, view, row in zip(asked, chosen, found, strict=True)
+        ]
 
     def _refusal(self, text: str) -> str | None:
         """Why a text cannot be asked. One that the model would cut is refused: it would be another question."""
@@ -133,23 +151,37 @@ class GrounderEngine:
             return f"the model reads no more than the words before {cut!r}; shorten the text"
         return self._grounder.complaint(text)
 
-    def _selected(self, words: tuple[str, ...]) -> Compiled:
+    def _question(self, asked: _Asked) -> Question:
+        """Kept until the texts change, as long as there is room: cameras have their own sets, and under load every
+        frame its own share of one."""
         with self._lock:
-            compiled, selections = self._all, self._selections
-        if words not in selections:
+            compiled = self._all
+            if asked in self._questions:
+                self._questions.move_to_end(asked)
+                return self._questions[asked]
+        floors = dict(asked)
+        chosen = compiled
+        if len(asked) != len(compiled.texts) or not floors.keys() <= set(compiled.texts):
             chosen = compiled.copy()
-            wanted = set(words)
-            chosen.remove([place for place, text in enumerate(compiled.texts) if text not in wanted])
-            if set(chosen.texts) != wanted:
-                raise KeyError(f"texts {sorted(wanted - set(chosen.texts))} were never compiled")
-            selections[words] = chosen
-        return selections[words]
+            # Several changes may have come since these frames were taken up: what they ask is no longer in the set.
+            if lacking := sorted(floors.keys() - set(compiled.texts)):
+                chosen.add(lacking)
+            chosen.remove([place for place, text in enumerate(chosen.texts) if text not in floors])
+        question = self._grounder.question(chosen, MIN_BOX_SCORE, [floors[text] for text in chosen.texts])
+        with self._lock:
+            if compiled is self._all:
+                self._questions[asked] = question
+                self._selected[asked] = 0 if chosen is compiled else chosen.num_bytes
+                room = max(SELECTED_BYTES, compiled.num_bytes)
+                while len(self._questions) > 1 and sum(self._selected.values()) > room:
+                    self._selected.pop(self._questions.popitem(last=False)[0])
+        return question
 
 
 def _finding(grounding: Grounding, view: Pixels) -> Finding:
     height, width = view.shape[:2]
     boxes = tuple(_normalised(box, width, height) for box in grounding.boxes_xyxy_px)
-    return Finding(State(grounding.state), grounding.score, boxes, grounding.scores, grounding.reason)
+    return Finding(State(grounding.state), grounding.score, boxes, grounding.scores, grounding.reason, grounding.asked)
 
 
 def _normalised(box_xyxy_px: tuple[float, float, float, float], width: int, height: int) -> Box:

@@ -12,13 +12,24 @@ from infra.contracts import Box, State
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One text on one view. `boxes` are xyxy, normalised to the view, best first, each with its score."""
+    """One text on one view. `boxes` are xyxy, normalised to the view, best first, each with its score. `asked` is False
+    where the model's gate answered, with the score that such texts have on average."""
 
     state: State
     score: float | None
     boxes: tuple[Box, ...] = ()
     box_scores: tuple[float, ...] = ()
     reason: str | None = None
+    asked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of prepared texts: how many, and bytes of theirs and of the selections that views are asked."""
+
+    texts: int = 0
+    text_bytes: int = 0
+    selected_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +71,12 @@ class Engine(Protocol):
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Prepares texts, so that the next frames do not pay for it. Returns those it cannot take, with the reason."""
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
-        """``texts[i]`` on ``views[i]``, one dictionary per view.
+    @property
+    def memory(self) -> Memory:
+        """What the prepared texts take."""
 
-        Only texts are asked that one of the last three :meth:`compile` calls took.
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
+        """``texts[i]`` on ``views[i]``, one dictionary per view; of each text the lowest score that makes a difference.
+
+        Only texts are asked that a :meth:`compile` call took, and not many calls ago: others cost a pass of their own.
         """

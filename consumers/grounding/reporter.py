@@ -7,14 +7,23 @@ import threading
 import time
 from collections.abc import Callable
 
+from consumers.grounding.findings import Memory
 from consumers.grounding.plan import Plan
 from infra.errors import RegistryError
+from infra.metrics import gauge
 from infra.queries import QueryRegistry
 from infra.reports import Load
 
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
+
+_PREPARED = gauge("simvg_worker_texts_prepared", "texts that the model holds ready; those of the last sets included")
+_BYTES = gauge(
+    "simvg_worker_text_bytes",
+    "memory of the texts that the model holds ready; selections: of what single views are asked of them",
+    ("part",),
+)
 
 
 class Reporter:
@@ -28,6 +37,7 @@ class Reporter:
         *,
         plan: Callable[[], Plan],
         load: Callable[[], Load | None],
+        memory: Callable[[], Memory],
     ) -> None:
         """``ttl_s``: seconds after which the registry forgets a worker that says nothing."""
         self._registry = registry
@@ -35,13 +45,17 @@ class Reporter:
         self._ttl_s = ttl_s
         self._plan = plan
         self._load = load
+        self._memory = memory
 
     def watch(self, running: threading.Event, moved: Callable[[], object]) -> None:
         """Reports again and again while ``running``; ``moved`` is called in every turn. Redis being away is the
         follower's to log."""
         while running.is_set():
             moved()
-            plan = self._plan()
+            plan, memory = self._plan(), self._memory()
+            _PREPARED.set(memory.texts)
+            _BYTES.labels("texts").set(memory.text_bytes)
+            _BYTES.labels("selections").set(memory.selected_bytes)
             try:
                 self._registry.report_worker(self._worker_id, plan.revision, self._ttl_s, self._load(), plan.refused)
             except RegistryError as error:

@@ -12,6 +12,7 @@ from consumers.grounding.frames import Picture, Pixels
 from consumers.grounding.plan import Look
 from consumers.grounding.views import crop, merge
 from infra.contracts import Box, State
+from infra.metrics import counter
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,13 @@ def in_numbers(finding: Finding) -> Finding:
     return Finding(State.UNKNOWN, None, reason=NO_NUMBER)
 
 
+_PAIRS = counter(
+    "simvg_worker_pairs_total",
+    "pairs of text and view; gated: the model's gate answered that the text is not there",
+    ("outcome",),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A frame and what is asked of it."""
@@ -45,7 +53,7 @@ class Question:
 @dataclass(slots=True)
 class Scores:
     """By query id, what was found on each frame of a batch, on the full frame; or what the model failed with. And how
-    many views and (text, view) pairs the engine was asked for it."""
+    many views, and (text, view) pairs that no gate answered, the engine was asked for it."""
 
     answers: list[dict[str, Finding] | Exception] = field(default_factory=list)
     views: int = 0
@@ -83,7 +91,7 @@ class Scorer:
     def _ask(self, batch: Sequence[Question], scores: Scores) -> None:
         """Adds a batch's answers, all of them or none."""
         pixels: list[Pixels] = []
-        texts: list[list[str]] = []
+        texts: list[dict[str, float]] = []
         places: dict[tuple[int, Box], tuple[int, Box]] = {}
         problems = [
             question.problem or self._engine.problem(question.picture.pixels, question.limits) for question in batch
@@ -91,18 +99,22 @@ class Scorer:
         for number, question in enumerate(batch):
             if problems[number] is not None:
                 continue
-            asked: dict[Box, set[str]] = {}
+            asked: dict[Box, dict[str, float]] = {}
             for look in question.looks:
                 for view in look.views:
-                    asked.setdefault(view, set()).add(look.query.text)
+                    words, text = asked.setdefault(view, {}), look.query.text
+                    words[text] = min(words.get(text, 1.0), look.query.clears_below)
             for view, words in asked.items():
                 part, exact = crop(question.picture.pixels, view)
                 places[number, view] = len(pixels), exact
                 pixels.append(part)
-                texts.append(sorted(words))
+                texts.append(words)
         scores.views += len(pixels)
-        scores.pairs += sum(map(len, texts))
         answered = self._engine.ground(pixels, texts) if pixels else []
+        asked_pairs = sum(finding.asked for row in answered for finding in row.values())
+        scores.pairs += asked_pairs
+        _PAIRS.labels("asked").inc(asked_pairs)
+        _PAIRS.labels("gated").inc(sum(map(len, texts)) - asked_pairs)
         found = [{text: in_numbers(finding) for text, finding in row.items()} for row in answered]
         answers: list[dict[str, Finding] | Exception] = []
         for number, question in enumerate(batch):

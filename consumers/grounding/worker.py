@@ -134,6 +134,7 @@ class Worker:
             settings.report_ttl_s,
             plan=lambda: self.plan,
             load=self._overload.load,
+            memory=lambda: engine.memory,
         )
         self._recheck = threading.Event()
         self._feeding = threading.Event()

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simvg_core.answers import UNKNOWN, Answer, Grounding, assemble
+from simvg_core.answers import Grounding, assemble, groundings
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
@@ -26,13 +25,14 @@ from simvg_core.edge.graphs import (
     Runtime,
     load_graph,
 )
-from simvg_core.edge.passes import Passes
-from simvg_core.edge.queries import EdgeTexts, Floats
+from simvg_core.edge.passes import Answered, Passes
+from simvg_core.edge.queries import EdgeTexts
 from simvg_core.edge.settings import EdgeConfig
-from simvg_core.errors import CheckpointError, ConfigurationError, InputError
+from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
-from simvg_core.images import Frame, as_bgr
+from simvg_core.images import Frame
 from simvg_core.quality import frame_problem
+from simvg_core.questions import Question, answer_all, check_frames, check_texts, together
 from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
 
 
@@ -111,13 +111,15 @@ class EdgeGrounder:
         self.config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
         self._text: Graph = load_graph(folder, TEXT, runtime, threads)
-        gated = gate and self.config.gate_threshold is not None
+        self._gated = gated = gate and len(self.config.gate_floors) > 0
         self._threads = threads or len(os.sched_getaffinity(0))
         self._together = Passes.load(folder, self.config, runtime, threads, gated=gated)
         # A pass of one frame on one thread fits a core's cache and waits for no other: as many of them side by side as
-        # there are threads answer more frames per second than all threads on one pass do.
-        apart = runtime == "onnxruntime" and self._threads > 1
-        self._alone = Passes.load(folder, self.config, runtime, 1, gated=gated) if apart else None
+        # there are threads answer more frames per second than all threads on one pass do, or one on a pass of several.
+        self._alone: Passes | None = None
+        if runtime == "onnxruntime":
+            one = self._threads == 1
+            self._alone = self._together if one else Passes.load(folder, self.config, runtime, 1, gated=gated)
         self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
         self.model_fingerprint = _fingerprint(folder)
@@ -126,11 +128,12 @@ class EdgeGrounder:
     def side_by_side(self) -> bool:
         """Whether frames go through passes of one thread each: two calls of :meth:`ground` at once then leave none
         idle."""
-        return self._alone is not None
+        return self._alone is not None and self._threads > 1
 
     def compile(self, texts: Sequence[str]) -> EdgeQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
-        return EdgeQueries(self, tuple(texts), self._prepare(list(texts)))
+        names = check_texts(texts)
+        return EdgeQueries(self, tuple(names), self._prepare(names))
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the model has never learned: its answer means nothing."""
@@ -144,52 +147,52 @@ class EdgeGrounder:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
         return self.words.rows([text])[1][0]
 
+    def question(
+        self,
+        texts: Sequence[str] | EdgeQueries,
+        thresholds: float | Sequence[float] | None = None,
+        floors: float | Sequence[float] | None = None,
+    ) -> Question:
+        """What `ground_each` asks of a frame; arguments and errors as of `Grounder.question`."""
+        queries = texts if isinstance(texts, EdgeQueries) else self.compile(texts)
+        return Question.of(*queries._state, self.config, thresholds, floors, gated=self._gated)
+
     def ground(
         self,
         frames_bgr: Sequence[Any],
         texts: Sequence[str] | EdgeQueries,
         thresholds: float | Sequence[float] | None = None,
+        floors: float | Sequence[float] | None = None,
     ) -> list[list[Grounding]]:
         """Looks for every text in every frame; arguments, results and errors as `Grounder.ground`."""
-        queries = texts if isinstance(texts, EdgeQueries) else self.compile(texts)
-        names, ready = queries._state
-        floor = self._floor(thresholds, len(names))
-        frames = [as_bgr(frame) for frame in frames_bgr]
-        problems = [frame_problem(frame) if self.check_quality else None for frame in frames]
-        result: list[list[Grounding]] = [
-            [Grounding(UNKNOWN, None, reason=problem)] * len(names) if problem else [] for problem in problems
-        ]
-        usable = [place for place, problem in enumerate(problems) if problem is None] if ready is not None else []
-        for start in range(0, len(usable), self.max_batch):
-            chosen = usable[start : start + self.max_batch]
-            assert ready is not None
-            for place, answers in zip(chosen, self._run([frames[i] for i in chosen], ready, floor), strict=True):
-                result[place] = [Grounding.of(answer) for answer in answers]
-        return result
+        check_frames(frames_bgr)
+        return self.ground_each(frames_bgr, [self.question(texts, thresholds, floors)] * len(frames_bgr))
+
+    def ground_each(self, frames_bgr: Sequence[Any], questions: Sequence[Question]) -> list[list[Grounding]]:
+        """Looks in each frame for its own texts; as `Grounder.ground_each`."""
+        problem_of = frame_problem if self.check_quality else None
+        return answer_all(frames_bgr, questions, self._run, problem_of=problem_of, max_batch=self.max_batch)
 
     def encode_frames(self, frames_bgr: Sequence[Frame]) -> Arrays:
         """The frame pass alone: outputs of the frame graph by name."""
         return self._together.encode(list(frames_bgr))
 
-    def _run(self, frames: list[Frame], texts: EdgeTexts, floor: NDArray[np.float32]) -> list[list[Answer]]:
-        parts: list[tuple[Floats, Floats]] = []
-        apart = 0
+    def _run(self, frames: list[Frame], questions: list[Question]) -> list[list[Grounding]]:
+        parts: list[Answered] = []
         if self._alone is not None:
-            answers, apart = self._alone.answers, len(frames) - len(frames) % self._threads
-            parts += self._crew.map(lambda frame: answers([frame], texts), frames[:apart])
-        if apart < len(frames):
-            parts.append(self._together.answers(frames[apart:], texts))
-        scores, boxes = (np.concatenate(column) for column in zip(*parts, strict=True))
-        sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
-        return assemble(scores, boxes, sizes, floor[None, :, None], self.config.nms_iou)
-
-    def _floor(self, thresholds: float | Sequence[float] | None, count: int) -> NDArray[np.float32]:
-        values = np.asarray(self.config.score_threshold if thresholds is None else thresholds, np.float32)
-        if values.ndim and values.shape != (count,):
-            raise InputError(f"{values.size} thresholds for {count} texts; pass one for all or one per text.")
-        if values.size and not ((values >= 0) & (values <= 1)).all():
-            raise InputError(f"threshold {thresholds} must lie in 0 … 1.")
-        return np.broadcast_to(values, (count,))
+            alone, apart = self._alone, len(frames) - len(frames) % self._threads
+            pairs = zip(frames[:apart], questions[:apart], strict=True)
+            parts += self._crew.map(lambda pair: alone.answers([pair[0]], [pair[1]])[0], pairs)
+        if len(parts) < len(frames):
+            parts += self._together.answers(frames[len(parts) :], questions[len(parts) :])
+        found: dict[int, list[Grounding]] = {}
+        for question, rows in together(questions):
+            scores, boxes, warm = (np.stack(column) for column in zip(*(parts[place] for place in rows), strict=True))
+            sizes = [frames[place].shape[:2] for place in rows]
+            floor = question.thresholds[None, :, None]
+            answers = assemble(scores, boxes, sizes, floor, self.config.nms_iou)
+            found |= dict(zip(rows, groundings(answers, warm), strict=True))
+        return [found[place] for place in range(len(frames))]
 
     def _prepare(self, texts: Sequence[str]) -> EdgeTexts | None:
         rows, _ = self.words.rows(texts)

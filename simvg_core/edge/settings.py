@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ class EdgeConfig:
     score_bias: float
     score_threshold: float
     nms_iou: float | None
-    gate_threshold: float | None
+    gate_floors: Sequence[float]
+    gate_thresholds: Sequence[float]
     gate_score: float
     gate_queries: int
 

@@ -331,7 +331,7 @@ def test_thresholds_per_text_and_their_checks():
     assert (len(first.scores), len(second.scores)) == (1, 0)
     with pytest.raises(InputError, match="3 thresholds for 2 texts"):
         proc.post_process_grounding(outputs, [(10, 10)] * 2, threshold=[0.1, 0.2, 0.3])
-    with pytest.raises(InputError, match=r"threshold 1.5 must lie in 0 … 1"):
+    with pytest.raises(InputError, match=r"thresholds 1\.5 must lie in 0 … 1"):
         proc.post_process_grounding(outputs, [(10, 10)] * 2, threshold=1.5)
     with pytest.raises(InputError, match="1 target_sizes for 2"):
         proc.post_process_grounding(outputs, [(10, 10)])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from consumers.grounding.findings import Finding, PictureLimits
+from consumers.grounding.findings import Finding, Memory, PictureLimits
 from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 
@@ -24,6 +24,7 @@ class ColourEngine:
 
     fingerprint = "colour-1"
     at_once = 2
+    memory = Memory()
 
     def __init__(self, seconds_per_batch: float = 0.0) -> None:
         self.seconds_per_batch = seconds_per_batch
@@ -37,7 +38,7 @@ class ColourEngine:
         self.compiled |= set(texts)
         return {text: f"the model does not know {text!r}" for text in texts if text not in COLOURS}
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         time.sleep(self.seconds_per_batch)
         self.views += [(view.shape[1], view.shape[0]) for view in views]
         return [{text: self._find(view, text) for text in words} for view, words in zip(views, texts, strict=True)]
@@ -70,7 +71,7 @@ class HeldEngine(ColourEngine):
         self.go.clear()
         self.held.clear()
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         with self._counting:
             self._looking += 1
             self.most = max(self.most, self._looking)

@@ -28,7 +28,7 @@ class Priced(ColourEngine):
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         return {}
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         self.now += sum(0.02 + 0.001 * len(words) for words in texts) + (1.0 if self.slow_rounds > 0 else 0.0)
         self.slow_rounds -= len(texts[0]) > 1
         return [{text: Finding(State.ABSENT, 0.0) for text in words} for words in texts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,9 +16,11 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from consumers.grounding.decode import decode
 from consumers.grounding.engine import GrounderEngine, load_engine
+from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
 from infra.contracts import Delay, State
 from infra.errors import SettingsError
+from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
@@ -44,12 +46,17 @@ def picture(seed: int = 0) -> Pixels:
     return np.asarray(np.kron(blocks, np.ones((15, 20, 1), np.uint8)), np.uint8)
 
 
+def ground(engine: GrounderEngine, views: list[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+    """Every score makes a difference."""
+    return engine.ground(views, [dict.fromkeys(words, 0.0) for words in texts])
+
+
 def test_nothing_to_compile() -> None:
     """An empty query set is compiled, and an empty batch answered."""
     engine = make_engine()
     assert engine.compile([]) == {}
-    assert engine.ground([], []) == []
-    assert engine.ground([picture()], [[]]) == [{}]
+    assert ground(engine, [], []) == []
+    assert ground(engine, [picture()], [[]]) == [{}]
 
 
 @pytest.mark.parametrize("attention", ["standing", "joint"])
@@ -59,7 +66,7 @@ def test_each_view_is_asked_its_own_texts(attention: str) -> None:
     engine.compile(["missing bolt", "red cap", "blue cap"])
     views = [picture(0), picture(1), picture(2)]
     asked = [["missing bolt", "red cap"], ["blue cap"], ["missing bolt", "red cap"]]
-    together = engine.ground(views, asked)
+    together = ground(engine, views, asked)
     assert [sorted(answer) for answer in together] == [
         ["missing bolt", "red cap"],
         ["blue cap"],
@@ -67,7 +74,7 @@ def test_each_view_is_asked_its_own_texts(attention: str) -> None:
     ]
     for view, texts, answer in zip(views, asked, together, strict=True):
         for text in texts:
-            alone = engine.ground([view], [[text]])[0][text]
+            alone = ground(engine, [view], [[text]])[0][text]
             assert answer[text].score == pytest.approx(alone.score, abs=1e-5)
             assert np.allclose(answer[text].boxes, alone.boxes, atol=1e-4)
 
@@ -77,17 +84,17 @@ def test_the_order_of_a_question_does_not_matter() -> None:
     engine = make_engine()
     engine.compile(["red cap", "blue cap", "missing bolt"])
     names = ["red cap", "missing bolt", "blue cap"]
-    asked, turned = (engine.ground([picture()], [order])[0] for order in (names, names[::-1]))
+    asked, turned = (ground(engine, [picture()], [order])[0] for order in (names, names[::-1]))
     assert asked == turned
     for name in names:
-        assert asked[name].score == pytest.approx(engine.ground([picture()], [[name]])[0][name].score, abs=1e-5)
+        assert asked[name].score == pytest.approx(ground(engine, [picture()], [[name]])[0][name].score, abs=1e-5)
 
 
 def test_boxes_are_normalised_and_scored() -> None:
     """Boxes are xyxy within 0..1, best first, each with its score; the best is the answer's."""
     engine = make_engine()
     engine.compile(["red cap"])
-    found = engine.ground([picture()], [["red cap"]])[0]["red cap"]
+    found = ground(engine, [picture()], [["red cap"]])[0]["red cap"]
     assert found.state is State.PRESENT and len(found.boxes) == len(found.box_scores) > 0
     assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in found.boxes)
     assert found.box_scores[0] == pytest.approx(found.score)
@@ -102,19 +109,50 @@ def test_texts_the_model_cannot_take_are_named() -> None:
     assert refused["flux capacitor"] == "the model does not know 'flux', 'capacitor'; use other words"
     assert refused[long].startswith("the model reads no more than the words before 'red red")
     assert set(refused) == {"flux capacitor", long}
-    assert engine.ground([picture()], [["red cap"]])[0]["red cap"].score is not None
+    assert ground(engine, [picture()], [["red cap"]])[0]["red cap"].score is not None
 
 
-def test_texts_of_the_sets_before_may_still_be_asked() -> None:
-    """Frames on their way when the queries change twice are answered; one change later the old texts are gone."""
+def test_texts_of_sets_long_gone_may_still_be_asked() -> None:
+    """Frames on their way are answered however often the queries change meanwhile, as before."""
     engine = make_engine()
-    engine.compile(["missing bolt"])
-    for _ in range(2):
+    engine.compile(["missing bolt", "red cap"])
+    before = ground(engine, [picture()], [["missing bolt", "red cap"]])
+    for _ in range(5):
         engine.compile(["red cap"])
-        assert engine.ground([picture()], [["missing bolt"]])[0]["missing bolt"].score is not None
-    engine.compile(["red cap"])
-    with pytest.raises(KeyError, match="missing bolt"):
-        engine.ground([picture()], [["missing bolt"]])
+        found = ground(engine, [picture()], [["missing bolt", "red cap"]])
+        assert found[0]["missing bolt"].score == pytest.approx(before[0]["missing bolt"].score, abs=1e-5)
+    assert engine.memory.texts == 1
+
+
+def test_views_with_different_texts_share_the_frame_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass for a batch of cameras that are asked different things; each gets the answers of its own texts."""
+    engine = make_engine()
+    engine.compile(["red cap", "missing bolt", "blue cap"])
+    asked = [["red cap"], ["missing bolt", "red cap"], ["red cap"], ["blue cap"]]
+    views = [picture(seed) for seed in range(4)]
+    alone = [ground(engine, [view], [words])[0] for view, words in zip(views, asked, strict=True)]
+    batches, see = [], asking.see
+    monkeypatch.setattr(asking, "see", lambda model, pixels: batches.append(len(pixels)) or see(model, pixels))
+    together = ground(engine, views, asked)
+    assert batches == [4]
+    for one, other in zip(together, alone, strict=True):
+        assert one.keys() == other.keys()
+        assert all(one[text].score == pytest.approx(other[text].score, abs=1e-5) for text in one)
+
+
+def test_selections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets of many cameras, and the shares of one that are asked under load, do not fill the memory."""
+    monkeypatch.setattr("consumers.grounding.engine.SELECTED_BYTES", 1)
+    engine = make_engine()
+    texts = [" ".join(words) for words in itertools.product(WORDS[4:], repeat=2)]
+    engine.compile(texts)
+    whole = engine.memory
+    assert (whole.texts, whole.selected_bytes) == (len(texts), 0) and whole.text_bytes > 0
+    for left_out in texts:
+        ground(engine, [picture()], [[text for text in texts if text != left_out]])
+        assert engine.memory.selected_bytes <= whole.text_bytes
+    ground(engine, [picture()], [texts])
+    assert engine.memory.selected_bytes <= whole.text_bytes
 
 
 def test_five_thousand_queries_are_answered() -> None:
@@ -128,10 +166,10 @@ def test_five_thousand_queries_are_answered() -> None:
     engine.compile([*asked, *(f"{text} cap" for text in asked)])
     asked = [*asked, *(f"{text} cap" for text in asked)]
     assert len(asked) >= 5000
-    found = engine.ground([picture()], [asked])[0]
+    found = ground(engine, [picture()], [asked])[0]
     assert sorted(found) == sorted(asked)
     for text in (asked[0], asked[len(asked) // 2], asked[-1]):
-        assert found[text].score == pytest.approx(engine.ground([picture()], [[text]])[0][text].score, abs=1e-5)
+        assert found[text].score == pytest.approx(ground(engine, [picture()], [[text]])[0][text].score, abs=1e-5)
 
 
 def test_an_8k_frame_is_judged_like_a_small_one() -> None:
@@ -144,7 +182,7 @@ def test_an_8k_frame_is_judged_like_a_small_one() -> None:
         for height, width in ((12, 12), (540, 960))
     )
     assert large.shape == (4320, 7680, 3) and engine.problem(large) is None
-    first, second = (engine.ground([view], [["red cap"]])[0]["red cap"] for view in (small, large))
+    first, second = (ground(engine, [view], [["red cap"]])[0]["red cap"] for view in (small, large))
     assert second.score == pytest.approx(first.score, abs=1e-4)
     assert np.allclose(second.boxes, first.boxes, atol=1e-3)
 
@@ -170,7 +208,7 @@ def test_frames_of_other_kinds_are_answered_like_their_colour_picture(kind: str)
     height, width = frame.shape[:2]
     view = decode(message, width=width, height=height, max_pixels=height * width)
     assert view.dtype == np.uint8 and view.shape == frame.shape
-    given, usual = (engine.ground([one], [["red cap", "missing bolt"]])[0] for one in (view, frame))
+    given, usual = (ground(engine, [one], [["red cap", "missing bolt"]])[0] for one in (view, frame))
     assert given == usual and engine.problem(view) is None
 
 
@@ -181,7 +219,7 @@ def test_a_frame_of_one_pixel_is_no_ground_for_an_answer() -> None:
     message = bytes(cv2.imencode(".png", np.full((1, 1, 3), 90, np.uint8))[1])
     view = decode(message, width=1, height=1, max_pixels=100)
     assert "1x1 pixels is too small" in (engine.problem(view) or "")
-    assert 0 <= (engine.ground([view], [["red cap"]])[0]["red cap"].score or 0) <= 1
+    assert 0 <= (ground(engine, [view], [["red cap"]])[0]["red cap"].score or 0) <= 1
 
 
 def test_black_frame_has_a_problem() -> None:
@@ -201,7 +239,7 @@ def test_real_model_runs_on_the_line(line: Line, until: Callable[..., None]) -> 
     """From a query in the registry and frames in Kafka to detections by the model, and an alert at its score."""
     engine = make_engine()
     engine.compile(["red cap"])
-    score = engine.ground([picture()], [["red cap"]])[0]["red cap"].score
+    score = ground(engine, [picture()], [["red cap"]])[0]["red cap"].score
     assert score is not None
     line.add("red cap", id="cap", raise_threshold=score / 2, on_delay=Delay(value=2))
     import cv2

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -33,7 +33,7 @@ WAIT = math.ceil(BATCH * 33 * VIEW_SECONDS * FPS)
 class SlowEngine(ColourEngine):
     """Takes its time for every view."""
 
-    def ground(self, views: Sequence[Pixels], texts: Sequence[Sequence[str]]) -> list[dict[str, Finding]]:
+    def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         time.sleep(VIEW_SECONDS * len(views))
         return super().ground(views, texts)
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from simvg_core.configuration import SimVGConfig
 from simvg_core.edge.graphs import GATE, RUNTIMES, load_graph
 from simvg_core.edge.grounder import EdgeGrounder
-from simvg_core.errors import CheckpointError, ConfigurationError, InputError, QueryIndexError, TextError
+from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, QueryIndexError, TextError
 from simvg_core.export_cli import export as export_command
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.grounder import Grounder
@@ -117,17 +117,33 @@ def test_a_gate_gives_the_same_answers_as_in_torch(folder: Path, tmp_path: Path)
     widest = int(np.diff(ordered).argmax())
     middle = float(ordered[widest : widest + 2].mean())  # of 9 pairs, some pass and some do not
     config = json.loads((gated / "config.json").read_text())
-    config |= {"gate_threshold": middle, "gate_score": 0.015, "gate_queries": 2}
+    config |= {"gate_floors": [0.01], "gate_thresholds": [middle], "gate_score": 0.005, "gate_queries": 2}
     (gated / "config.json").write_text(json.dumps(config))
     card = json.loads((gated / "onnx" / "export.json").read_text())
     (gated / "onnx" / "export.json").write_text(json.dumps(card | {"fingerprint": fingerprint_of_folder(gated)}))
     own, edge = Grounder.from_pretrained(gated, check_quality=False), EdgeGrounder(gated, check_quality=False)
     answers = edge.ground(frames(3), TEXTS, 0.02)
     assert_same(answers, own.ground(frames(3), TEXTS, 0.02))
-    closed = [one for row in answers for one in row if one.score == pytest.approx(0.015)]
-    assert 0 < len(closed) < 9 and all(one.state == "absent" for one in closed)
+    closed = [one for row in answers for one in row if one.score == pytest.approx(0.005)]
+    assert 0 < len(closed) < 9 and all(one.state == "absent" and not one.asked for one in closed)
     full = EdgeGrounder(gated, check_quality=False, gate=False).ground(frames(3), TEXTS, 0.02)
-    assert all(one.score != pytest.approx(0.015) for row in full for one in row)
+    assert all(one.score != pytest.approx(0.005) for row in full for one in row)
+
+
+def test_frames_are_asked_their_own_texts(folder: Path) -> None:
+    """Side by side and in one pass, as in torch; a bare text and a bare frame are refused as there."""
+    own = Grounder.from_pretrained(folder, check_quality=False)
+    for threads in (1, 2):
+        edge = EdgeGrounder(folder, threads=threads, check_quality=False)
+        for count in (3, 5):
+            texts = [TEXTS[1:] if number % 2 else TEXTS[:1] for number in range(count)]
+            asked = {tuple(one): (edge.question(one, 0.02), own.question(one, 0.02)) for one in texts}
+            mine, theirs = zip(*(asked[tuple(one)] for one in texts), strict=True)
+            assert_same(edge.ground_each(frames(count), mine), own.ground_each(frames(count), theirs))
+    with pytest.raises(TextError, match="pass a list of texts"):
+        edge.ground(frames(1), "cap")
+    with pytest.raises(ImageError, match="pass a list of frames"):
+        edge.ground(frames(1)[0], ["cap"])
 
 
 def test_integers_answer_nearly_as_floats(folder: Path, tmp_path: Path) -> None:
@@ -254,7 +270,7 @@ import numpy as np
 from consumers.grounding.engine import load_engine
 engine = load_engine(Path({str(folder)!r}), device="cpu", precision="float32", batch_size=2, threads=1)
 assert not engine.compile(["red cap"])
-print(engine.ground([np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)], [["red cap"]])[0])
+print(engine.ground([np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)], [{{"red cap": 0.0}}])[0])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
