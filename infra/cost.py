@@ -3,6 +3,7 @@
     cost = Σ over cameras of  frames/s x (seconds of a frame + views x seconds of a pass + (text, view) pairs x seconds
            of a pair)
 
+Of a view that is asked so many texts that the model's gate looks first, only those that pass are pairs.
 A view that several queries share is passed once, a text that several of them ask of one view is asked once. Queries of
 one rate look at the same frames; of several rates the sum counts, for their frames may differ: never too little.
 """
@@ -32,6 +33,13 @@ class Prices(Contract):
     pass_s: float = Field(gt=0, description="seconds of one view's pass through the model, within a full batch")
     pair_s: float = Field(ge=0, description="seconds of one more text asked of one view")
     frame_s: float = Field(default=0.0, ge=0, description="seconds of a frame besides: decoding, alarms, messages")
+
+    gate_texts: int | None = Field(default=None, ge=1, description="texts of a view from which on a gate looks first")
+    gate_share: float = Field(default=1.0, ge=0, le=1, description="share of them that it lets pass, as seen of late")
+
+    def pairs(self, texts: float, looks: float) -> float:
+        """Pairs that a view makes of so many looks of texts, when it is asked so many texts."""
+        return looks if self.gate_texts is None or texts < self.gate_texts else looks * self.gate_share
 
     def seconds(self, frames: int, views: int, pairs: int) -> float:
         """Seconds that so many frames, with so many views and pairs in all, take."""
@@ -83,5 +91,6 @@ def cost(demand: Demand, fps: float, prices: Prices, sampling: Mapping[Severity,
     total = prices.frame_s * looks(ask for view in demand.views for asks in view.texts for ask in asks)
     for view in demand.views:
         passes = looks(ask for asks in view.texts for ask in asks)
-        total += passes * prices.pass_s + sum(looks(asks) * count for asks, count in view.texts.items()) * prices.pair_s
+        asked = sum(looks(asks) * count for asks, count in view.texts.items())
+        total += passes * prices.pass_s + prices.pairs(sum(view.texts.values()), asked) * prices.pair_s
     return total

@@ -156,6 +156,11 @@ class Grounder:
         config: SimVGConfig = self.model.config
         return config
 
+    @property
+    def gate_texts(self) -> int | None:
+        """From how many texts on the gate looks first which of them a frame is asked; None: it has none."""
+        return self.config.gate_queries if self.gate and self.config.gate_floors else None
+
     def compile(self, texts: Sequence[str]) -> CompiledQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
         return CompiledQueries(self, texts)

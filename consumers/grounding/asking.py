@@ -85,7 +85,7 @@ class Asking:
         started_ns = self._clock_ns()
         scores = self._scorer.score(batch)
         ended_ns = self._clock_ns()
-        self._overload.end(fetched_ns, len(batch), scores.views, scores.pairs)
+        self._overload.end(fetched_ns, len(batch), scores.views, scores.pairs, scores.gate)
         BATCH.observe(len(batch))
         return [
             Answered(

@@ -74,7 +74,7 @@ def calibrate(engine: Engine, batch: int, *, clock: Callable[[], float] = time.p
         del one[0], many[0]  # the first round pays for memory and kernels
     single, full = min(one) / batch, min(many) / batch  # whatever else the machine does only adds
     pair = max(0.0, full - single) / max(1, len(texts) - 1)
-    return Prices(pass_s=max(single - pair, 1e-6), pair_s=pair)
+    return Prices(pass_s=max(single - pair, 1e-6), pair_s=pair, gate_texts=engine.gate_texts)
 
 
 class PriceBook:
@@ -85,27 +85,43 @@ class PriceBook:
     """
 
     def __init__(self, prices: Prices | None = None) -> None:
-        self.prices = self._first = prices
+        self.begin(prices)
+
+    @property
+    def prices(self) -> Prices | None:
+        """As known now; None: not at all yet."""
+        return self._prices
+
+    def begin(self, prices: Prices | None) -> None:
+        """What calibration found; all that was learnt before is forgotten."""
+        self._prices = self._first = prices
         self._moments = np.zeros((2, 2))
         self._seen = np.zeros(2)
+        self._met = self._passed = 0.0
 
     def learn(self, frames: int, views: int, pairs: int, seconds: float, *, saturated: bool) -> None:
         """One batch: what was asked and how long it took, from one batch to the next when ``saturated``."""
         if views <= 0:
             return
-        if self._first is None or self.prices is None:
-            self.prices = self._first = Prices(pass_s=max(seconds / views, 1e-6), pair_s=0.0)
+        if self._first is None or self._prices is None:
+            self._prices = self._first = Prices(pass_s=max(seconds / views, 1e-6), pair_s=0.0)
             return
-        expected = self.prices.seconds(frames, views, pairs)
+        expected = self._prices.seconds(frames, views, pairs)
         if seconds > expected and not saturated:
             return
         asked = np.array([frames, self._first.seconds(0, views, pairs)])
         self._moments = FADE * self._moments + np.outer(asked, asked)
         self._seen = FADE * self._seen + asked * min(seconds, JUMP * expected)
         frame_s, factor = self._solve()
-        self.prices = Prices(
-            pass_s=max(factor * self._first.pass_s, 1e-6), pair_s=factor * self._first.pair_s, frame_s=frame_s
-        )
+        learnt = {"pass_s": max(factor * self._first.pass_s, 1e-6), "pair_s": factor * self._first.pair_s}
+        self._prices = self._prices.model_copy(update=learnt | {"frame_s": frame_s})
+
+    def gated(self, passed: int, met: int) -> None:
+        """Of so many texts that met a gate in one batch, so many passed."""
+        if met <= 0 or self._prices is None:
+            return
+        self._passed, self._met = FADE * self._passed + passed, FADE * self._met + met
+        self._prices = self._prices.model_copy(update={"gate_share": min(1.0, self._passed / self._met)})
 
     def _solve(self) -> tuple[float, float]:
         """Seconds of a frame, and how many times dearer the model is than it was when calibrated; neither below 0."""

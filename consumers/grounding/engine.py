@@ -68,6 +68,9 @@ class AnyGrounder(Protocol):
     @property
     def model_fingerprint(self) -> str: ...
 
+    @property
+    def gate_texts(self) -> int | None: ...
+
     def compile(self, texts: Sequence[str]) -> Any: ...
 
     def complaint(self, text: str) -> str | None: ...
@@ -98,6 +101,10 @@ class GrounderEngine:
     @property
     def fingerprint(self) -> str:
         return self._grounder.model_fingerprint
+
+    @property
+    def gate_texts(self) -> int | None:
+        return self._grounder.gate_texts
 
     @property
     def memory(self) -> Memory:

@@ -62,6 +62,10 @@ class Engine(Protocol):
     def fingerprint(self) -> str:
         """Identity of weights and configuration; it stands in every message of `detections`."""
 
+    @property
+    def gate_texts(self) -> int | None:
+        """How many texts of a view it takes for a gate to look first which of them are asked; None: there is none."""
+
     def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
         """Why a whole frame cannot be judged (black, blurred, ...), in words, or None if it can.
 

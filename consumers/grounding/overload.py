@@ -101,7 +101,8 @@ class Overload:
         """Measures what a view and a query cost; while it does, nobody else may use the engine."""
         if self._budget is None:
             return
-        self._book.prices = found = calibrate(self._engine, self._batch)
+        found = calibrate(self._engine, self._batch)
+        self._book.begin(found)
         if found is not None:
             logger.info("cost of a view and of a query measured", extra=_prices(found))
 
@@ -140,8 +141,11 @@ class Overload:
         with self._lock:
             self._open.append(fetched_ns)
 
-    def end(self, fetched_ns: int, frames: int, views: int, pairs: int) -> None:
-        """The model has answered what it was asked of so many frames of the batch that began with ``fetched_ns``."""
+    def end(self, fetched_ns: int, frames: int, views: int, pairs: int, gate: tuple[int, int] = (0, 0)) -> None:
+        """The model has answered what it was asked of so many frames of the batch that began with ``fetched_ns``.
+
+        ``gate``: texts that it let pass, and that it looked at.
+        """
         with self._lock:
             # Of batches that overlap each counts from the end of the one before: together they took no longer.
             now, opened = self._clock_ns(), max(self._ended_ns, fetched_ns)
@@ -151,6 +155,7 @@ class Overload:
             self._ended_ns = now
             if not self._stalled():
                 self._book.learn(frames, views, pairs, max(now - opened, 1) / 1e9, saturated=saturated)
+                self._book.gated(*gate)
 
     def watch(self, running: threading.Event, moved: Callable[[], object]) -> None:
         """Looks and decides again and again while ``running``; ``moved`` is called in every turn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumers.grounding.findings import Engine, Finding, PictureLimits
@@ -53,11 +53,13 @@ class Question:
 @dataclass(slots=True)
 class Scores:
     """By query id, what was found on each frame of a batch, on the full frame; or what the model failed with. And how
-    many views, and (text, view) pairs that no gate answered, the engine was asked for it."""
+    many views, and (text, view) pairs that no gate answered, the engine was asked for it; of texts that met a gate, how
+    many passed, and how many there were."""
 
     answers: list[dict[str, Finding] | Exception] = field(default_factory=list)
     views: int = 0
     pairs: int = 0
+    gate: tuple[int, int] = (0, 0)
 
 
 class Scorer:
@@ -111,10 +113,7 @@ class Scorer:
                 texts.append(words)
         scores.views += len(pixels)
         answered = self._engine.ground(pixels, texts) if pixels else []
-        asked_pairs = sum(finding.asked for row in answered for finding in row.values())
-        scores.pairs += asked_pairs
-        _PAIRS.labels("asked").inc(asked_pairs)
-        _PAIRS.labels("gated").inc(sum(map(len, texts)) - asked_pairs)
+        self._count(answered, scores)
         found = [{text: in_numbers(finding) for text, finding in row.items()} for row in answered]
         answers: list[dict[str, Finding] | Exception] = []
         for number, question in enumerate(batch):
@@ -128,3 +127,14 @@ class Scorer:
                 answer[look.query.id] = merge(look.query, [(box, found[at][look.query.text]) for at, box in spots])
             answers.append(answer)
         scores.answers += answers
+
+    def _count(self, answered: Sequence[Mapping[str, Finding]], scores: Scores) -> None:
+        """What was asked, and what a gate answered."""
+        least = self._engine.gate_texts
+        for row in answered:
+            asked = sum(finding.asked for finding in row.values())
+            scores.pairs += asked
+            _PAIRS.labels("asked").inc(asked)
+            _PAIRS.labels("gated").inc(len(row) - asked)
+            if least is not None and len(row) >= least:
+                scores.gate = scores.gate[0] + asked, scores.gate[1] + len(row)

@@ -130,6 +130,11 @@ class EdgeGrounder:
         idle."""
         return self._alone is not None and self._threads > 1
 
+    @property
+    def gate_texts(self) -> int | None:
+        """As of `Grounder`."""
+        return self.config.gate_queries if self._gated else None
+
     def compile(self, texts: Sequence[str]) -> EdgeQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
         names = check_texts(texts)

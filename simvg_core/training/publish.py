@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from simvg_core.training.tables import groups, overview
 
 REPORT = "evaluation.json"
 CARD = "README.md"
+WEAK_FOUND, WEAK_AUC = 80.0, 0.95
+"""Below either (T-acc in percent, AUC) a text or kind is named among the card's limits."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,17 @@ print(grounder.ground([frame_bgr], ["missing bolt", "red cap"]))
 
 `simvg work --model {out}` serves it on the line.
 
+## Intended use
+
+For finding what the line's vocabulary names (parts, their states, marks on them) in rendered pictures of the line, for
+trying out and showing the product, and as the weights that a training on a line's own pictures begins from.
+
+Not for a real line as it is: it knows rendered pictures only. First comes a commissioning on that line's own pictures:
+train on some of them, score on others (`simvg evaluate`), and take each query's threshold from what comes of it.
+
+Never as the only safeguard for people, and in place of no device that a standard or a law asks for: it misses things,
+and says so with confidence. Texts that are weak below need another check beside it.
+
 ## Training
 
 {training.steps} steps of {settings["batch_size"]} pictures with {settings["queries"]} questions each,
@@ -173,7 +186,7 @@ Repeat: `simvg evaluate {out} --data {folders["test"]} --out DIR` also draws a p
 - The threshold is one for all texts. A standing query should get its own from what the line shows.
 - It knows the words of the line's vocabulary; for other words the scores mean nothing.
 - At most {answers} boxes per text.
-"""
+{_weak(test, folders["test"])}{_weak(result.get("hard"), folders["hard"])}"""
 
 
 def _origin(settings: dict[str, Any]) -> str:
@@ -183,8 +196,36 @@ def _origin(settings: dict[str, Any]) -> str:
     return "trained from scratch on rendered pictures only: no pretrained weights, no photographs"
 
 
-def _tables(record: dict[str, Any]) -> str:
-    return "\n".join(f"### {table.title}\n\n{table.markdown()}" for table in groups(record, "token"))
+def _tables(record: dict[str, Any], *, level: int = 3, most: int | None = None) -> str:
+    """The groups' tables under headings of this level; `most`: only so many."""
+    tables = groups(record, "token") if most is None else groups(record, "token", most)
+    return "\n".join(f"{'#' * level} {table.title}\n\n{table.markdown()}" for table in tables)
+
+
+def _weak(record: dict[str, Any] | None, folder: Path | None) -> str:
+    """A limit that names the texts and kinds of a set below WEAK_FOUND or WEAK_AUC; empty without any."""
+    if record is None:
+        return ""
+    scores = record["branches"]["token"]
+    weak = [(name, row) for key in ("texts", "by_kind") for name, row in scores[key].items() if _is_weak(row)]
+    if not weak:
+        return ""
+    named = ", ".join(f"{name} ({_told(row)})" for name, row in weak)
+    return (
+        f"- Weak on `{folder}` (T-acc, the share of the questions with a target that it answers with a box, below "
+        f"{WEAK_FOUND:g} %, or AUC below {WEAK_AUC:g}): {named}.\n"
+    )
+
+
+def _is_weak(row: Mapping[str, Any]) -> bool:
+    found, auc = row.get("t_acc"), row.get("auc")
+    return (found is not None and found < WEAK_FOUND) or (auc is not None and auc < WEAK_AUC)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    found, auc = row.get("t_acc"), row.get("auc")
+    parts = [] if found is None else [f"{found:.0f} %"]
+    return ", ".join(parts if auc is None else [*parts, f"AUC {auc:.3f}"])
 
 
 def _hard(record: dict[str, Any] | None, folder: Path | None) -> str:
@@ -196,4 +237,5 @@ def _hard(record: dict[str, Any] | None, folder: Path | None) -> str:
 `{folder}`: {record["images"]} pictures of materials, tones of colours, belts, lamps and camera angles that
 training never shows, {record["expressions"]} questions.
 
-{overview(record).markdown()}"""
+{overview(record).markdown()}
+{_tables(record, level=4, most=2)}"""

@@ -25,6 +25,7 @@ class ColourEngine:
     fingerprint = "colour-1"
     at_once = 2
     memory = Memory()
+    gate_texts: int | None = None
 
     def __init__(self, seconds_per_batch: float = 0.0) -> None:
         self.seconds_per_batch = seconds_per_batch
