@@ -86,6 +86,23 @@ for command in (scoring_cli.evaluate, scoring_cli.calibrate, scoring_cli.publish
 
 
 @app.command()
+def average(
+    models: Annotated[list[Path], typer.Argument(help="Model folders of one architecture and tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Where the mean goes.")],
+    weight: Annotated[
+        list[float] | None, typer.Option(help="How much a model counts, once for each; default: all the same.")
+    ] = None,
+) -> None:
+    """Average the weights of models that began from the same ones: often better than each. Calibrate the mean anew.
+
+    Example: simvg average data/runs/a/model data/runs/b/model --out data/runs/mean/model
+    """
+    from simvg_core.training.average import average as mean
+
+    typer.echo(f"mean of {len(models)} models written to {mean(models, out, weight)}")
+
+
+@app.command()
 def tokenizer(folder: Annotated[Path, typer.Argument(help="Where tokenizer.json goes.")]) -> None:
     """Write the tokenizer that is made from the grammar's words.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError
 from simvg_core.grounder import Grounder
 from simvg_core.lineworld.drawn import write_drawn_set
+from simvg_core.training.calibrate import Calibration
 from simvg_core.training.evaluate import evaluate
-from simvg_core.training.publish import Training, publish
+from simvg_core.training.publish import Training, card, publish
 from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.train import Trainer
+
+SHIPPED = Path(__file__).parents[3] / "models" / "line-small"
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 
@@ -52,6 +56,8 @@ def test_a_run_becomes_a_calibrated_model_with_its_card(
     assert card.startswith("# toy-line\n") and "6 steps of 2 pictures with 4 questions" in card
     assert "| token branch |" in card and "### By kind of query" in card and "### Harder pictures" in card
     assert "trained from scratch" in card
+    assert "## Intended use" in card and "rendered pictures only" in card and "only safeguard for people" in card
+    assert "#### By kind of query" in card.split("### Harder pictures")[1]
 
 
 def test_scores_are_those_of_the_calibrated_model(run: Path, drawn_set: Path, test_set: Path, tmp_path: Path) -> None:
@@ -62,6 +68,24 @@ def test_scores_are_those_of_the_calibrated_model(run: Path, drawn_set: Path, te
     record = evaluate(again.model, again.processor, open_for_scoring(test_set), with_cost=False).record
     assert record["branches"]["token"]["all"] == pytest.approx(result["test"]["branches"]["token"]["all"], abs=1e-4)
     assert "hard" not in result and "Harder" not in (out / "README.md").read_text()
+
+
+def test_the_card_hides_no_weak_row(toy_settings: dict[str, Any]) -> None:
+    """Each standing text and kind of either split has its row, and those that are weak are limits by name."""
+    result = json.loads((SHIPPED / "evaluation.json").read_text(encoding="utf-8"))
+    fitted = {name: value for name, value in result["calibration"].items() if name != "questions"}
+    training = Training(6, 1.0, 1000, asdict(TrainSettings(**toy_settings)))
+    folders = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
+    told = card(Path("toy"), training, Calibration(**fitted), result, folders, 5)
+    limits = told.split("## Limits")[1]
+    harder = told.split("### Harder pictures")[1]
+    for name, part in (("test", told.split("### Harder pictures")[0]), ("hard", harder)):
+        assert f"- Weak on `{name}`" in limits
+        scores = result[name]["branches"]["token"]
+        for text, row in (scores["texts"] | scores["by_kind"]).items():
+            assert f"| {text} | {row['questions']} |" in part
+            weak = (row["t_acc"] is not None and row["t_acc"] < 80) or (row["auc"] is not None and row["auc"] < 0.95)
+            assert not weak or f" {text} (" in limits
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, drawn_set: Path) -> None:

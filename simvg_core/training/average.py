@@ -1,0 +1,75 @@
+"""The mean of several models' weights, which often is better than each: runs that began from the same weights lie in
+one basin (Wortsman et al. 2022, "Model soups", arXiv 2203.05482)."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, InputError, listed
+from simvg_core.model import SimVGForGrounding
+from simvg_core.processing import SimVGProcessor
+from simvg_core.training.folder import make_folder
+from simvg_core.words import FastPieces
+
+_GATE = "gate."
+# What is measured of finished weights, or chosen for their training or use; the mean needs its own.
+_OWN = (
+    "score_temperature", "score_bias", "score_threshold", "gate_floors", "gate_thresholds", "gate_score",
+    "gate_queries", "gate_heads", "gate_width", "loss_weights", "no_object_weight",
+)  # fmt: skip
+
+
+def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None = None) -> Path:
+    """Writes the mean of model folders as a model folder, without a gate, calibrated as the first.
+
+    Args:
+        weights: how much each counts; None = all the same.
+
+    Raises:
+        InputError: fewer than two folders, or weights that are not one per folder or not above 0.
+        CheckpointError: a folder is broken, or they hold models of different kinds or tokenizers.
+        ConfigurationError: nothing can be written into `out`.
+    """
+    shares = [1.0] * len(folders) if weights is None else list(weights)
+    if len(folders) < 2:
+        raise InputError(f"{len(folders)} model folders; give at least two.")
+    if len(shares) != len(folders) or min(shares) <= 0:
+        raise InputError(f"weights {shares} for {len(folders)} folders; give one above 0 for each.")
+    first, processor = SimVGForGrounding.from_pretrained(folders[0]), SimVGProcessor.from_pretrained(folders[0])
+    heard: Counter[str] = Counter()
+    mean: dict[str, torch.Tensor] = {}
+    for folder, share in zip(folders, shares, strict=True):
+        model, pieces = SimVGForGrounding.from_pretrained(folder), SimVGProcessor.from_pretrained(folder).text.pieces
+        _check_alike(first, model, folders[0], folder)
+        own = processor.text.pieces
+        if isinstance(pieces, FastPieces) and isinstance(own, FastPieces):
+            if pieces.tokenizer.get_vocab() != own.tokenizer.get_vocab():
+                raise CheckpointError(f"{folder} and {folders[0]} have different tokenizers; their words do not mix.")
+            heard.update(pieces.learned)
+        for name, value in model.state_dict().items():
+            if not name.startswith(_GATE):
+                part = value.double() * (share / sum(shares))
+                mean[name] = mean[name] + part if name in mean else part
+    config = copy.deepcopy(first.config)
+    config.gate_heads, config.gate_floors, config.gate_thresholds = 0, [], []
+    averaged = SimVGForGrounding(config)
+    averaged.load_state_dict({name: mean[name].to(value.dtype) for name, value in averaged.state_dict().items()})
+    make_folder(out, "out")
+    averaged.save_pretrained(out)
+    if isinstance(processor.text.pieces, FastPieces):
+        processor.text.pieces.learned = dict(heard)
+    processor.config = config
+    processor.save_pretrained(out)
+    return out
+
+
+def _check_alike(first: SimVGForGrounding, other: SimVGForGrounding, where: Path, there: Path) -> None:
+    names = set(SimVGConfig.__annotations__) - set(_OWN)
+    if changed := sorted(name for name in names if getattr(first.config, name) != getattr(other.config, name)):
+        raise CheckpointError(f"{there} is another model than {where}: {listed(changed)} differ; their mean is none.")

@@ -1,0 +1,65 @@
+"""The mean of models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import CheckpointError, InputError
+from simvg_core.model import SimVGForGrounding
+from simvg_core.training.average import average
+from simvg_core.training.cli import app
+from simvg_core.training.settings import TrainSettings
+from simvg_core.training.train import Trainer
+from simvg_core.words import LEARNED
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+
+
+@pytest.fixture
+def models(toy_settings: dict[str, Any], tmp_path: Path) -> list[Path]:
+    """Two short runs."""
+    settings = TrainSettings(**toy_settings | {"max_steps": 1})
+    return [Trainer(replace(settings, seed=seed, output=str(tmp_path / f"run-{seed}"))).run() for seed in (1, 2)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = SimVGForGrounding.from_pretrained(folder).state_dict()
+    return found
+
+
+def test_the_mean_is_that_of_every_weight(models: list[Path], tmp_path: Path) -> None:
+    """And it is a model folder, with the words of all; its gate, fitted to other weights, is gone."""
+    for folder, words in zip(models, ({"bolt": 30}, {"bolt": 20, "cap": 50}), strict=True):
+        (folder / LEARNED).write_text(json.dumps(words))
+    config = json.loads((models[0] / "config.json").read_text())
+    (models[0] / "config.json").write_text(json.dumps(config | {"gate_floors": [0.5], "gate_thresholds": [1.0]}))
+    out = tmp_path / "mean"
+    done = CliRunner().invoke(app, ["average", *map(str, models), "--out", str(out), "--weight", "3", "--weight", "1"])
+    assert done.exit_code == 0 and "mean of 2 models" in done.stdout
+    one, two, mean = (weights(folder) for folder in (*models, out))
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (0.75 * one[name].double() + 0.25 * two[name].double()).to(value.dtype))
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+    assert json.loads((out / LEARNED).read_text()) == {"bolt": 50, "cap": 50}
+    assert SimVGConfig.from_pretrained(out).gate_floors == []
+
+
+def test_what_does_not_mix_is_refused(models: list[Path], tmp_path: Path) -> None:
+    """One model, weights that do not fit, another architecture."""
+    with pytest.raises(InputError, match="1 model folders; give at least two"):
+        average(models[:1], tmp_path / "out")
+    with pytest.raises(InputError, match="give one above 0 for each"):
+        average(models, tmp_path / "out", [1.0, 0.0])
+    config = json.loads((models[1] / "config.json").read_text())
+    (models[1] / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
+    with pytest.raises(CheckpointError, match=r"is another model than .*num_attention_heads differ"):
+        average(models, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
