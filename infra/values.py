@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
@@ -16,6 +17,9 @@ be written as a date."""
 MIN_RATE, MAX_RATE = 0.001, 1000
 """Frames per second; who looks less often than every quarter of an hour or so does not watch, and no camera sends more
 than the most."""
+
+NO_AREA = 1e-9
+"""Share of the frame; a pixel of the largest pictures is ten times as much."""
 
 IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
@@ -32,6 +36,8 @@ def _box(value: tuple[float, float, float, float]) -> tuple[float, float, float,
     x0, y0, x1, y1 = value
     if not (0.0 <= x0 <= x1 <= 1.0 and 0.0 <= y0 <= y1 <= 1.0):
         raise ValueError(f"box {value} is not xyxy within 0..1")
+    if x0 == x1 or y0 == y1:
+        raise ValueError(f"box {value} has no area; give x0,y0,x1,y1 with x0 below x1 and y0 below y1")
     return value
 
 
@@ -66,7 +72,7 @@ Time = Annotated[
 
 
 def region_in_frame(region: Polygon | Box) -> Polygon | Box:
-    """The region. Raises ValueError for a polygon of less than three points, and for one outside the frame."""
+    """The region. Raises ValueError for a polygon of fewer than 3 points, without area or outside the frame."""
     points = [point for point in region if isinstance(point, tuple)]
     if region and not points:
         return region  # a box, which was checked as such
@@ -74,6 +80,9 @@ def region_in_frame(region: Polygon | Box) -> Polygon | Box:
         raise ValueError(f"region {region} is no polygon: give 3 or more points, or the box x0,y0,x1,y1")
     if any(min(axis) >= 1 or max(axis) <= 0 for axis in zip(*points, strict=True)):
         raise ValueError(f"region {region} lies outside the frame; points are in 0..1 of its width and height")
+    (x, y), far = points[0], max(points, key=lambda point: math.dist(point, points[0]))
+    if all(abs((far[0] - x) * (b - y) - (far[1] - y) * (a - x)) <= NO_AREA for a, b in points):
+        raise ValueError(f"region {region} has no area: its points lie on one line; give 3 or more that do not")
     return region
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
 from consumers.grounding.plan import Look
-from consumers.grounding.views import crop, merge
+from consumers.grounding.views import crop, large_enough, merge
 from infra.contracts import Box, State
 from infra.metrics import counter
 
@@ -124,7 +124,8 @@ class Scorer:
             answer = {}
             for look in question.looks:
                 spots = [places[number, view] for view in look.views]
-                answer[look.query.id] = merge(look.query, [(box, found[at][look.query.text]) for at, box in spots])
+                seen = [(box, large_enough(pixels[at], found[at][look.query.text])) for at, box in spots]
+                answer[look.query.id] = merge(look.query, seen)
             answers.append(answer)
         scores.answers += answers
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
@@ -19,6 +21,25 @@ from infra.regions import views_of as views_of
 SAME_IOU = 0.5
 CUT_OVERLAP = 0.6
 """Two boxes are one object when they overlap by this IoU, or when this share of the smaller one lies in the other."""
+REACH = 0.05
+ALIGNED_IOU = 0.5
+"""Two boxes are one object cut by both tiles' borders when each comes this near to its own, in shares of the tile, and
+they overlap along the border by this IoU."""
+
+CUT = 0.01
+WHOLE_FROM = 0.03
+"""In shares of a tile: a box nearer to an inner border may have been cut there; one this far from all is whole."""
+
+MIN_SIDE_PX = 16
+"""In a smaller view not even a large part can be made out."""
+
+
+class _Spot(NamedTuple):
+    """A box on the full frame, and the view that showed it."""
+
+    score: float
+    box: Box
+    view: Box
 
 
 def crop(pixels: Pixels, view: Box) -> tuple[Pixels, Box]:
@@ -30,39 +51,91 @@ def crop(pixels: Pixels, view: Box) -> tuple[Pixels, Box]:
     return pixels[top:bottom, left:right], (left / width, top / height, right / width, bottom / height)
 
 
+def large_enough(part: Pixels, finding: Finding) -> Finding:
+    """The finding; unknown where the part of the frame that it is about is too small to show anything."""
+    height, width = part.shape[:2]
+    if min(height, width) >= MIN_SIDE_PX:
+        return finding
+    reason = f"view of {width}×{height} pixels is too small (shorter side below {MIN_SIDE_PX})"
+    return Finding(State.UNKNOWN, None, reason=f"{reason}; give the query a larger region or fewer tiles")
+
+
 def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
     """What the query's views say together, on the full frame.
 
-    The best score counts. Boxes are mapped back; those of one object, cut or seen twice at a tile's border, become one.
-    Boxes whose middle lies outside a region's polygon are not the query's, and a query left without any has not seen
-    anything. Unknown in any view is unknown altogether, unless another view has seen the object.
+    What a tile's border may have cut is left to the tile that shows it whole; of the rest the best score counts. Boxes
+    of one object, seen twice or too long for a tile, become one. Those whose middle lies outside a region's polygon are
+    not the query's. Unknown in any view is unknown altogether, unless another view has seen the object.
     """
-    found = [
-        (score, _to_frame(view, box), number)
-        for number, (view, finding) in enumerate(seen)
-        for score, box in zip(finding.box_scores, finding.boxes, strict=True)
-    ]
-    polygon = query.region if query.region is not None and not is_box(query.region) else None
-    scores = [finding.score for _, finding in seen if finding.score is not None]
+    scores, found = _whole(seen)
+    # First the scores: a box that is not shown must not swell one that is.
+    boxes = _joined([spot for spot in found if spot.score >= query.clears_below])
     score = max(scores, default=None)
-    if polygon is not None:
-        inside = [
-            (s, box, number)
-            for s, box, number in found
-            if _contains(polygon, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        ]
-        if found and not inside:
-            score = 0.0 if score is not None else None
-        elif inside:
-            score = max(s for s, _, _ in inside)
-        found = inside
+    if query.region is not None and not is_box(query.region):
+        boxes = [(s, box) for s, box in boxes if _contains(query.region, box)]
+        faint = [s for s, box, _ in found if s < query.clears_below and _contains(query.region, box)]
+        if found and score is not None:
+            score = max([*(s for s, _ in boxes), *faint], default=0.0)
     blind = next((finding for _, finding in seen if finding.state is State.UNKNOWN), None)
     if blind is not None and (score is None or score < query.raise_threshold):
         return Finding(State.UNKNOWN, None, reason=blind.reason)
     assert score is not None  # no view is unknown, so each has its score
-    state = State.PRESENT if score >= query.raise_threshold else State.ABSENT
-    merged = [(s, box) for s, box in _merge_boxes(found) if s >= query.clears_below] if state is State.PRESENT else []
-    return Finding(state, score, tuple(box for _, box in merged), tuple(s for s, _ in merged))
+    if score < query.raise_threshold:
+        return Finding(State.ABSENT, score)
+    return Finding(State.PRESENT, score, tuple(box for _, box in boxes), tuple(s for s, _ in boxes))
+
+
+def _whole(seen: Sequence[tuple[Box, Finding]]) -> tuple[list[float], list[_Spot]]:
+    """The views' scores, and their boxes on the full frame.
+
+    What a border has cut looks like something else. A box that may have been cut, and lies whole in another view, does
+    not count for its own view's score; its own is at most the other view's, which may see more than it can list.
+    """
+    if not any(finding.boxes for _, finding in seen):  # as on most frames
+        return [finding.score for _, finding in seen if finding.score is not None], []
+    frame = _enclosing([view for view, _ in seen])
+    scores: dict[Box, float] = {}
+    found: list[_Spot] = []
+    cut: list[tuple[_Spot, list[Box]]] = []
+    for view, finding in seen:
+        if finding.score is None:
+            continue
+        scores[view] = finding.score
+        before, doubts = len(found), len(cut)
+        for score, part in zip(finding.box_scores, finding.boxes, strict=True):
+            spot = _Spot(score, _to_frame(view, part), view)
+            if not _area(spot.box):
+                continue
+            others = _shown_whole(spot, seen, frame)
+            if others:
+                cut.append((spot, others))
+            else:
+                found.append(spot)
+        if len(cut) > doubts:
+            scores[view] = max((spot.score for spot in found[before:]), default=0.0)
+    found += [spot._replace(score=min(spot.score, max(scores[view] for view in others))) for spot, others in cut]
+    return list(scores.values()), found
+
+
+def _shown_whole(spot: _Spot, seen: Sequence[tuple[Box, Finding]], frame: Box) -> list[Box]:
+    """The judged views that show all of a box that its own view's border may have cut."""
+    if _margin(spot.box, spot.view, frame) >= CUT:
+        return []
+    return [
+        view for view, finding in seen if finding.score is not None and _margin(spot.box, view, frame) >= WHOLE_FROM
+    ]
+
+
+def _margin(box: Box, view: Box, frame: Box) -> float:
+    """How far a box is from the view's inner borders, in shares of its sides; negative if it lies beyond one."""
+    width, height = view[2] - view[0], view[3] - view[1]
+    gaps = (
+        (box[0] - view[0]) / width if view[0] > frame[0] else math.inf,
+        (box[1] - view[1]) / height if view[1] > frame[1] else math.inf,
+        (view[2] - box[2]) / width if view[2] < frame[2] else math.inf,
+        (view[3] - box[3]) / height if view[3] < frame[3] else math.inf,
+    )
+    return min(gaps)
 
 
 def _to_frame(view: Box, box: Box) -> Box:
@@ -72,39 +145,78 @@ def _to_frame(view: Box, box: Box) -> Box:
     return x0, y0, x1, y1
 
 
-def _merge_boxes(found: list[tuple[float, Box, int]]) -> list[tuple[float, Box]]:
-    """Joins boxes of different views; two boxes of one view are two objects, as the model says."""
-    merged: list[tuple[float, Box, set[int]]] = []
-    for score, box, view in sorted(found, key=lambda entry: -entry[0]):
-        for place, (best, other, views) in enumerate(merged):
-            if view not in views and _same(box, other):
-                merged[place] = (best, _union(box, other), views | {view})
-                break
-        else:
-            merged.append((score, box, {view}))
-    return [(score, box) for score, box, _ in merged]
+def _joined(found: Sequence[_Spot]) -> list[tuple[float, Box]]:
+    """Joins boxes of different views, those most alike first; two boxes of one view are two objects, as the model says.
+
+    Best first.
+    """
+    if len(found) < 2:
+        return [(spot.score, spot.box) for spot in found]
+    groups = [[spot] for spot in found]
+    pairs = [
+        (_iou(found[a].box, found[b].box), a, b)
+        for a, b in combinations(range(len(found)), 2)
+        if found[a].view != found[b].view and (_same(found[a].box, found[b].box) or _continued(found[a], found[b]))
+    ]
+    for _, a, b in sorted(pairs, key=lambda pair: -pair[0]):
+        one, other = groups[a], groups[b]
+        if {spot.view for spot in one}.isdisjoint(spot.view for spot in other):
+            one += other
+            for place, group in enumerate(groups):
+                if group is other:
+                    groups[place] = one
+    unique = {id(group): group for group in groups}.values()
+    joined = [(max(spot.score for spot in group), _enclosing([spot.box for spot in group])) for group in unique]
+    return sorted(joined, key=lambda entry: -entry[0])
 
 
 def _same(a: Box, b: Box) -> bool:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
+    return _iou(a, b) > SAME_IOU or _shared(a, b) > CUT_OVERLAP * min(_area(a), _area(b))
+
+
+def _continued(a: _Spot, b: _Spot) -> bool:
+    """Whether the views' borders cut one object into these two: each box reaches the border that lies in the other."""
+    if not _shared(a.box, b.box):
         return False
-    shared = width * height
-    return shared > SAME_IOU * (_area(a) + _area(b) - shared) or shared > CUT_OVERLAP * min(_area(a), _area(b))
+    for axis, across in ((0, 1), (1, 0)):
+        low, high = (a, b) if a.view[axis] < b.view[axis] else (b, a)
+        near = REACH * (low.view[axis + 2] - low.view[axis])
+        cut = low.box[axis + 2] >= low.view[axis + 2] - near and high.box[axis] <= high.view[axis] + near
+        if cut and low.view[axis] < high.view[axis] and _along(a.box, b.box, across) > ALIGNED_IOU:
+            return True
+    return False
+
+
+def _along(a: Box, b: Box, axis: int) -> float:
+    """IoU of two boxes' extents along one axis."""
+    shared = min(a[axis + 2], b[axis + 2]) - max(a[axis], b[axis])
+    return shared / (max(a[axis + 2], b[axis + 2]) - min(a[axis], b[axis]))
+
+
+def _shared(a: Box, b: Box) -> float:
+    """Area that two boxes have in common."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _iou(a: Box, b: Box) -> float:
+    shared = _shared(a, b)
+    return shared / (_area(a) + _area(b) - shared) if shared else 0.0
 
 
 def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _union(a: Box, b: Box) -> Box:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+def _enclosing(boxes: Sequence[Box]) -> Box:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
-def _contains(polygon: Polygon | Box, x: float, y: float) -> bool:
-    """Even-odd rule."""
+def _contains(region: Polygon | Box, box: Box) -> bool:
+    """Whether a polygon has the middle of a box in it, by the even-odd rule."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     inside = False
-    points: Polygon = polygon  # type: ignore[assignment] # callers pass polygons only
+    points: Polygon = region  # type: ignore[assignment] # callers pass polygons only
     for (ax, ay), (bx, by) in zip(points, (*points[1:], points[0]), strict=True):
         if (ay > y) != (by > y) and x < (bx - ax) * (y - ay) / (by - ay) + ax:
             inside = not inside

@@ -74,8 +74,21 @@ def test_what_is_no_action_is_refused_with_the_reason(value: bytes | None, heade
         ({"kind": "shelve", "at": "9998-12-31T12:00:00Z", "until": "9998-12-31T11:00:00Z"}, "does not end within 24"),
         ({"at": 1e300}, "at: "),
         ({"kind": "verdict", "verdict": "true", "boxes": [[0, 0, float("nan"), 1]]}, "boxes.*finite number"),
+        (
+            {"kind": "verdict", "verdict": "true", "boxes": [[0, 0.5, 1, 0.5]]},
+            r"box \(0.0, 0.5, 1.0, 0.5\) has no area",
+        ),
     ],
-    ids=["before-year-1", "after-9999-in-utc", "shelf-to-9999", "shelved-in-9999", "shelf-into-9999", "number", "nan"],
+    ids=[
+        "before-year-1",
+        "after-9999-in-utc",
+        "shelf-to-9999",
+        "shelved-in-9999",
+        "shelf-into-9999",
+        "number",
+        "nan",
+        "flat",
+    ],
 )
 def test_absurd_times_and_numbers_are_no_action(facts: dict[str, object], says: str) -> None:
     """A time that could not be written in UTC or added to, or a number that is none, breaks the contract in words."""

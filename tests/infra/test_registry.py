@@ -225,6 +225,10 @@ def test_broken_value_is_skipped_and_named(
         ({"region": [[0.1, 0.1], [0.9, 0.9]]}, "is no polygon: give 3 or more points"),
         ({"region": [[0.1, float("nan")], [0.9, 0.9], [0.5, 0.1]]}, "finite number"),
         ({"region": [[1.5, 0.1], [1.9, 0.9], [1.7, 0.1]]}, "lies outside the frame"),
+        ({"region": [0.5, 0.5, 0.5, 0.5]}, "box (0.5, 0.5, 0.5, 0.5) has no area; give x0,y0,x1,y1 with x0 below x1"),
+        ({"region": [0.1, 0.5, 0.9, 0.5]}, "box (0.1, 0.5, 0.9, 0.5) has no area"),
+        ({"region": [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]}, "has no area: its points lie on one line; give 3 or more"),
+        ({"region": [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]}, "has no area"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )

@@ -72,3 +72,15 @@ def test_what_the_gate_answered_is_counted_and_costs_no_pair() -> None:
     assert (scores.views, scores.pairs, scores.gate) == (2, 2, (2, 4))
     assert (pairs("asked") - before[0], pairs("gated") - before[1]) == (2, 2)
     assert [row["q-1"].state for row in scores.answers if isinstance(row, dict)] == [State.ABSENT] * 2
+
+
+def test_a_view_of_a_few_pixels_is_unknown_and_says_why() -> None:
+    """The other queries of the frame are answered."""
+    engine = ColourEngine()
+    engine.compile(["red"])
+    asked = looks({"text": "red"}, {"text": "red", "region": (0.5, 0.5, 0.5001, 0.5001)})
+    (answer,) = Scorer(engine).score([Question(Picture(frame("line-1", 0), PIXELS, 0.0), asked)]).answers
+    assert isinstance(answer, dict)
+    assert answer["q-0"].state is State.PRESENT
+    assert (answer["q-1"].state, answer["q-1"].score) == (State.UNKNOWN, None)
+    assert "view of 1×1 pixels is too small" in (answer["q-1"].reason or "")
