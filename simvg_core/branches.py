@@ -154,13 +154,17 @@ class PointerHead(nn.Module):
 
 
 class TokenBranch(nn.Module):
-    """The student, and the branch that is deployed: object token plus query through a small MLP to an answer."""
+    """The student, and the branch that is deployed: object token plus query through a small MLP to an answer.
+
+    With `SimVGConfig.text_bias`, what a text says adds to the score of its answers whatever the picture shows.
+    """
 
     def __init__(self, config: SimVGConfig) -> None:
         super().__init__()
         self.project = nn.Linear(config.hidden_size, config.head_size)
         self.mlp = MLP(config.head_size, config.head_size, config.num_token_mlp_layers)
         self.head: nn.Module = PointerHead(config) if config.box_head == "pointer" else BoxHead(config)
+        self.text_bias = nn.Linear(config.head_size, 1) if config.text_bias else None
 
     def features(self, objects: Tensor, queries: Tensor) -> Tensor:
         """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
@@ -177,7 +181,11 @@ class TokenBranch(nn.Module):
     ) -> tuple[Answers, Tensor]:
         """(B, S, K, D), (B, S, Q, E), (B, P, E) → answers and the features they came from (B, S, Q, E)."""
         features = self.features(objects, queries)
-        return self.head(features, image, valid, heat, fine), features
+        answers: Answers = self.head(features, image, valid, heat, fine)
+        if self.text_bias is not None:
+            half = self.text_bias(queries.mean(dim=-2, keepdim=True)) / 2
+            answers = answers._replace(logits=answers.logits + torch.cat([half, -half], dim=-1))
+        return answers, features
 
 
 class DecoderBranch(nn.Module):

@@ -87,6 +87,8 @@ class SimVGConfig(PreTrainedConfig):
       there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
+    - text_bias: the token branch adds to an answer's score what its text alone says, so that one threshold means the
+      same for all texts; `simvg calibrate --texts` fits it.
     - gate (auxiliary heads, or layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): with
       `gate_queries` standing queries or more, those that it gives too low a logit get no object tokens and the score
       `gate_score`. Too low is less than the one of `gate_thresholds` that keeps all scores from one of `gate_floors` on
@@ -146,6 +148,7 @@ class SimVGConfig(PreTrainedConfig):
     score_bias: float = 0.0
     score_threshold: float = 0.7
     nms_iou: float | None = None
+    text_bias: bool = False
     gate_floors: list[float] | tuple[float, ...] = ()
     gate_thresholds: list[float] | tuple[float, ...] = ()
     gate_score: float = 0.0

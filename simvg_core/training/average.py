@@ -17,16 +17,16 @@ from simvg_core.processing import SimVGProcessor
 from simvg_core.training.folder import make_folder
 from simvg_core.words import FastPieces
 
-_GATE = "gate."
+_FITTED = ("gate.", "token_branch.text_bias.")
 # What is measured of finished weights, or chosen for their training or use; the mean needs its own.
 _OWN = (
     "score_temperature", "score_bias", "score_threshold", "gate_floors", "gate_thresholds", "gate_score",
-    "gate_queries", "gate_heads", "gate_width", "loss_weights", "no_object_weight",
+    "gate_queries", "gate_heads", "gate_width", "text_bias", "loss_weights", "no_object_weight",
 )  # fmt: skip
 
 
 def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None = None) -> Path:
-    """Writes the mean of model folders as a model folder, without a gate, calibrated as the first.
+    """Writes the mean of model folders as a model folder: without gate and text bias, else calibrated as the first.
 
     Args:
         weights: how much each counts; None = all the same.
@@ -53,11 +53,11 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
                 raise CheckpointError(f"{folder} and {folders[0]} have different tokenizers; their words do not mix.")
             heard.update(pieces.learned)
         for name, value in model.state_dict().items():
-            if not name.startswith(_GATE):
+            if not name.startswith(_FITTED):
                 part = value.double() * (share / sum(shares))
                 mean[name] = mean[name] + part if name in mean else part
     config = copy.deepcopy(first.config)
-    config.gate_heads, config.gate_floors, config.gate_thresholds = 0, [], []
+    config.gate_heads, config.gate_floors, config.gate_thresholds, config.text_bias = 0, [], [], False
     averaged = SimVGForGrounding(config)
     averaged.load_state_dict({name: mean[name].to(value.dtype) for name, value in averaged.state_dict().items()})
     make_folder(out, "out")

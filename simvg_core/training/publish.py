@@ -155,8 +155,8 @@ trying out and showing the product, and as the weights that a training on a line
 Not for a real line as it is: it knows rendered pictures only. First comes a commissioning on that line's own pictures:
 train on some of them, score on others (`simvg evaluate`), and take each query's threshold from what comes of it.
 
-Never as the only safeguard for people, and in place of no device that a standard or a law asks for: it misses things,
-and says so with confidence. Texts that are weak below need another check beside it.
+Never as the only safeguard for people, and in place of no device that a standard or a law asks for: it misses things
+without a sign of doubt. What is named weak among the limits needs another check beside it.
 
 ## Training
 

@@ -80,29 +80,45 @@ def evaluate(
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="Model folder; its config is rewritten.")],
+    model: Annotated[
+        Path, typer.Argument(help="Model folder; its config, and with --texts its weights, are rewritten.")
+    ],
     data: Annotated[Path, typer.Option(help="Validation set: a line set or a rendered set.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="Rendered set of other pictures: also fit what a text alone adds to its score."),
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=1, help="At most so many pictures of --texts.")] = 300,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Make scores probabilities: fit temperature, bias and threshold, and store them with the model.
+    """Make scores probabilities: fit temperature, bias and threshold, and store them with the model. With --texts first
+    what each text alone adds, so that one threshold means the same for all; the model then needs a new gate and export.
 
     Example: simvg calibrate models/line-small --data benchmarks/line/val
     """
     from simvg_core.grounder import Grounder
     from simvg_core.training.calibrate import fit, store
+    from simvg_core.training.data import LineSet
     from simvg_core.training.evaluate import first_images
     from simvg_core.training.rendered import open_for_scoring
     from simvg_core.training.scoring import ask_model
+    from simvg_core.training.text_bias import level
 
     opened = open_for_scoring(data)
     loaded = Grounder.from_pretrained(model, device=_device(device))
     samples = first_images(opened.samples(), limit)
+    if texts is not None:
+        with progress_bar("levelling texts") as progress:
+            level(loaded, LineSet(texts), pictures, progress=progress)
     with progress_bar(f"asking {model.name}") as progress:
         scored = ask_model(loaded.model, loaded.processor, samples, opened.task, branches=["token"], progress=progress)
     found = fit(scored.outcomes["token"], loaded.config)
     store(loaded.config, found)
-    loaded.config.save_pretrained(model)
+    if texts is None:
+        loaded.config.save_pretrained(model)
+    else:
+        loaded.model.save_pretrained(model)
     typer.echo(
         f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
         f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"

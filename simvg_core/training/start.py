@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _OBJECTS = "encoder.object_tokens"
 _GLIMPSE = "encoder.patches.fine."
 _GATE = "gate."
+_TEXT_BIAS = "token_branch.text_bias."
 _WORDS = "encoder.words.weight"
 _POSITIONS = "encoder.image_positions.weight"
 # Settings that change what the same weights compute, so that a start with others must not pass unseen.
@@ -121,8 +122,8 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str, pieces: Pieces
     start = SimVGForGrounding.from_pretrained(path)
     try:
         given, expected = start.state_dict(), model.state_dict()
-        # A gate is fitted to the answers of a finished model; of one that is trained on it knows nothing.
-        given = {name: value for name, value in given.items() if not name.startswith(_GATE)}
+        # Both are fitted to the answers of a finished model; of one that is trained on they know nothing.
+        given = {name: value for name, value in given.items() if not name.startswith((_GATE, _TEXT_BIAS))}
         if part == "encoder":
             given = {name: value for name, value in given.items() if name.startswith("encoder.")}
             if not any(name.startswith(_GLIMPSE) for name in expected):  # it serves the heads alone

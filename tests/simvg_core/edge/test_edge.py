@@ -62,6 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nms_iou=0.5,
         gate_heads=2,
         gate_width=4,
+        text_bias=True,
         loss_weights={"token": 1.0, "first": 1.0},
     )
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
