@@ -187,7 +187,8 @@ class Grounder:
         queries = texts if isinstance(texts, CompiledQueries) else self.compile(texts)
         names, ready = queries._state
         standing = isinstance(ready, StandingQueries)
-        return Question.of(names, ready, self.config, thresholds, floors, gated=self.gate and standing)
+        gated = self.gate and standing
+        return Question.of(names, ready, self.config, thresholds, floors, gated=gated, complaint=self.complaint)
 
     def ground(
         self,
@@ -206,7 +207,8 @@ class Grounder:
                 trusts to stay below. None = the thresholds.
 
         Returns:
-            [frame][text], in the given orders; boxes are corners in pixels of the frame as it was given.
+            [frame][text], in the given orders; boxes are corners in pixels of the frame as it was given. A text with
+            words that the model never learned is unknown.
 
         Raises:
             ImageError: something that is no frame. TextError: a text the model cannot read. InputError: thresholds or

@@ -40,6 +40,7 @@ class Question:
     ready: Any  # what an engine has compiled; None: nothing is asked
     thresholds: Floats  # (N,) lowest score of a box
     gate: Floats | None  # (N,) logit below which the gate answers; None: all texts are asked
+    doubts: tuple[str | None, ...] = ()  # why a text cannot be answered, whatever the frame shows; (): none
 
     @classmethod
     def of(
@@ -51,11 +52,13 @@ class Question:
         floors: ArrayLike | None,
         *,
         gated: bool,
+        complaint: Callable[[str], str | None],
     ) -> Question:
         """Args:
             thresholds: lowest score of a box, one for all or one per text; None: the model's own.
             floors: lowest score that makes a difference, likewise; None: the thresholds.
             gated: whether a gate may look at many texts first.
+            complaint: why a text should not be asked, or None.
 
         Raises:
             InputError: thresholds or floors outside 0 … 1, or not one per text.
@@ -63,7 +66,8 @@ class Question:
         found = per_text(config.score_threshold if thresholds is None else thresholds, len(texts), "thresholds")
         lowest = found if floors is None else per_text(floors, len(texts), "floors")
         many = gated and len(texts) >= config.gate_queries and len(config.gate_floors) > 0
-        return cls(texts, ready, found, gate_logits(lowest, config) if many else None)
+        doubts = tuple(map(complaint, texts))
+        return cls(texts, ready, found, gate_logits(lowest, config) if many else None, doubts if any(doubts) else ())
 
 
 def gate_logits(floors: Floats, config: GateSettings) -> Floats:
@@ -121,8 +125,15 @@ def answer_all(
         chosen = usable[start : start + max_batch]
         rows = run([frames[place] for place in chosen], [questions[place] for place in chosen])
         for place, row in zip(chosen, rows, strict=True):
-            result[place] = row
+            result[place] = _doubted(row, questions[place].doubts)
     return result
+
+
+def _doubted(row: list[Grounding], doubts: Sequence[str | None]) -> list[Grounding]:
+    """A text that the model does not understand is unknown: it would be taken for any other."""
+    if not doubts:
+        return row
+    return [one if why is None else Grounding(UNKNOWN, None, reason=why) for one, why in zip(row, doubts, strict=True)]
 
 
 def check_frames(frames: Any) -> None:

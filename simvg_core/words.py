@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ from simvg_core.errors import CheckpointError, QueryIndexError, TextError
 BEGIN, PAD, END, UNKNOWN = 0, 1, 2, 3
 UNREADABLE = "text the model cannot read"
 """Why a sample is left out, where samples are counted."""
+COMPLAINTS = 20_000
+"""Texts that are remembered to be in order, or why not: thousands are asked with every frame."""
 TEXTS_AT_ONCE = 500
 """Texts that go through a model's text pass together, so that thousands of them do not need memory for all at once."""
 
@@ -125,6 +128,7 @@ class WordPacker:
 
     def __init__(self, pieces: Pieces, max_tokens: int, overflow: str) -> None:
         self.pieces, self.max_tokens, self.overflow = pieces, max_tokens, overflow
+        self.complaint = lru_cache(COMPLAINTS)(self._complaint)
 
     def rows(self, texts: Sequence[Any]) -> tuple[list[list[int]], list[str]]:
         """Ids of each text, and the words of each that were cut off ("" if none).
@@ -168,8 +172,8 @@ class WordPacker:
         """Words of a text that the model does not know, in order: it takes each for any other."""
         return [word for word in clean_text(text).split() if not self.pieces.knows(word)]
 
-    def complaint(self, text: str) -> str | None:
-        """Why a text should not be asked, in words: it has some that the model does not know; None if it has none."""
+    def _complaint(self, text: str) -> str | None:
+        """`complaint`: why a text should not be asked, in words, or None: the model does not know some of its words."""
         named = []
         for word in dict.fromkeys(self.unknown_words(text)):
             near = self.pieces.near(word)

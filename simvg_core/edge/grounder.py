@@ -160,7 +160,9 @@ class EdgeGrounder:
     ) -> Question:
         """What `ground_each` asks of a frame; arguments and errors as of `Grounder.question`."""
         queries = texts if isinstance(texts, EdgeQueries) else self.compile(texts)
-        return Question.of(*queries._state, self.config, thresholds, floors, gated=self._gated)
+        names, ready = queries._state
+        gated, complaint = self._gated, self.complaint
+        return Question.of(names, ready, self.config, thresholds, floors, gated=gated, complaint=complaint)
 
     def ground(
         self,

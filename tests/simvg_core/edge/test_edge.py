@@ -197,6 +197,8 @@ def test_texts_the_model_cannot_read_are_refused(folder: Path) -> None:
     with pytest.raises(TextError, match="no words"):
         edge.compile(["?!"])
     assert edge.unknown_words("red flux cap") == ["flux"]
+    known, strange = edge.ground(frames(1), ["cap", "red flux cap"])[0]
+    assert known.state != "unknown" and strange.state == "unknown" and "'flux'" in (strange.reason or "")
     with pytest.raises(InputError, match="2 thresholds for 1 texts"):
         edge.ground(frames(1), ["cap"], [0.1, 0.2])
 
