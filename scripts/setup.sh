@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Prepares this machine and this folder for one level of work: edge (the product without torch), run (the product),
-# test, or check (everything).
+# test, or check (everything). Every level can run the whole line here, cameras, broker and Redis included.
 # Usage: scripts/setup.sh [edge|run|test|check]      Done once per level; afterwards it returns at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 level="${1:-run}"
 case "$level" in
-  edge) extras="[edge]" ;;
-  run) extras="[edge,torch]" ;;
-  test | check) extras="[dev,edge,export,openvino,render,torch,train]" ;;
+  edge) extras="[camera,edge,local]" ;;
+  run) extras="[camera,edge,local,torch]" ;;
+  test | check) extras="[camera,dev,edge,export,local,openvino,render,torch,train]" ;;
   *)
     echo "setup: '$level' is no level; use edge, run, test or check" >&2
     exit 2

