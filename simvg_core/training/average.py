@@ -18,15 +18,18 @@ from simvg_core.training.folder import make_folder
 from simvg_core.words import FastPieces
 
 _FITTED = ("gate.", "token_branch.text_bias.")
+_WORDS = "encoder.words.weight"
 # What is measured of finished weights, or chosen for their training or use; the mean needs its own.
 _OWN = (
     "score_temperature", "score_bias", "score_threshold", "gate_floors", "gate_thresholds", "gate_score",
-    "gate_queries", "gate_heads", "gate_width", "text_bias", "loss_weights", "no_object_weight",
+    "gate_queries", "gate_heads", "gate_width", "text_bias", "vocab_size", "loss_weights", "no_object_weight",
 )  # fmt: skip
 
 
 def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None = None) -> Path:
     """Writes the mean of model folders as a model folder: without gate and text bias, else calibrated as the first.
+
+    One whose tokenizer is the beginning of the first's counts in the words that it has.
 
     Args:
         weights: how much each counts; None = all the same.
@@ -49,11 +52,14 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
         _check_alike(first, model, folders[0], folder)
         own = processor.text.pieces
         if isinstance(pieces, FastPieces) and isinstance(own, FastPieces):
-            if pieces.tokenizer.get_vocab() != own.tokenizer.get_vocab():
-                raise CheckpointError(f"{folder} and {folders[0]} have different tokenizers; their words do not mix.")
+            if not pieces.tokenizer.get_vocab().items() <= own.tokenizer.get_vocab().items():
+                raise CheckpointError(f"{folder} has words that {folders[0]} has not, or has under other ids.")
             heard.update(pieces.learned)
         for name, value in model.state_dict().items():
             if not name.startswith(_FITTED):
+                given = first.state_dict()[name]
+                if name == _WORDS and len(value) < len(given):
+                    value = torch.cat([value, given[len(value) :]])
                 part = value.double() * (share / sum(shares))
                 mean[name] = mean[name] + part if name in mean else part
     config = copy.deepcopy(first.config)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from typer.testing import CliRunner
 
 from simvg_core.configuration import SimVGConfig
@@ -18,7 +22,7 @@ from simvg_core.training.average import average
 from simvg_core.training.cli import app
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.train import Trainer
-from simvg_core.words import LEARNED
+from simvg_core.words import LEARNED, FastPieces, read_fast_pieces
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 
@@ -52,6 +56,24 @@ def test_the_mean_is_that_of_every_weight(models: list[Path], tmp_path: Path) ->
     assert SimVGConfig.from_pretrained(out).gate_floors == []
 
 
+def test_fewer_words_count_where_they_are(models: list[Path], tmp_path: Path) -> None:
+    """A model of before the vocabulary grew: its words are averaged, the others stay those of the first."""
+    model, pieces = SimVGForGrounding.from_pretrained(models[1]), read_fast_pieces(models[1])
+    words = sorted(pieces.tokenizer.get_vocab(), key=pieces.tokenizer.token_to_id)[:600]
+    fewer = dict(model.state_dict())
+    fewer["encoder.words.weight"] = fewer["encoder.words.weight"][:600]
+    config = copy.deepcopy(model.config)
+    config.vocab_size = 600
+    smaller = SimVGForGrounding(config)
+    smaller.load_state_dict(fewer)
+    smaller.save_pretrained(models[1])
+    FastPieces(Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))).save(models[1])
+    one, mean = weights(models[0]), weights(average(models, tmp_path / "out"))
+    half = (one["encoder.words.weight"][:600] + fewer["encoder.words.weight"]) / 2
+    torch.testing.assert_close(mean["encoder.words.weight"][:600], half)
+    torch.testing.assert_close(mean["encoder.words.weight"][600:], one["encoder.words.weight"][600:])
+
+
 def test_what_does_not_mix_is_refused(models: list[Path], tmp_path: Path) -> None:
     """One model, weights that do not fit, another architecture."""
     with pytest.raises(InputError, match="1 model folders; give at least two"):
@@ -60,6 +82,12 @@ def test_what_does_not_mix_is_refused(models: list[Path], tmp_path: Path) -> Non
         average(models, tmp_path / "out", [1.0, 0.0])
     config = json.loads((models[1] / "config.json").read_text())
     (models[1] / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
+    shutil.copytree(models[0], tmp_path / "other words")
+    FastPieces(Tokenizer(WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "other": 4}, unk_token="<unk>"))).save(
+        tmp_path / "other words"
+    )
+    with pytest.raises(CheckpointError, match=r"has words that .* has not, or has under other ids"):
+        average([models[0], tmp_path / "other words"], tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"is another model than .*num_attention_heads differ"):
         average(models, tmp_path / "out")
     assert not (tmp_path / "out").exists()
