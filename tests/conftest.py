@@ -14,8 +14,10 @@ import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from infra import query_cli
 from infra.broker import LocalBroker
 from infra.process import free_port
+from infra.queries import QueryRegistry
 from infra.redis_server import LocalRedis
 from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import create_topics, delete_topics
@@ -140,3 +142,14 @@ def stopped_redis(tmp_path: Path) -> Iterator[LocalRedis]:
     server = LocalRedis(tmp_path / "redis", port=free_port())
     yield server
     server.stop(kill=True)
+
+
+@pytest.fixture
+def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
+    """The queries of one test, which `simvg query` finds too, on a wide terminal."""
+    monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
+    monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
+    monkeypatch.setattr(query_cli.console, "width", 300)
+    registry = QueryRegistry(redis_settings)
+    yield registry
+    registry.close()

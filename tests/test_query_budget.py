@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
-from typer.testing import CliRunner
 
-from infra import query_cli
 from infra.cost import Prices
 from infra.errors import OverBudget
 from infra.queries import QueryRegistry
 from infra.reports import Load, WorkerReport
 from infra.settings import RedisSettings
-from simvg import app
+from tests.query_terminal import run
 
-runner = CliRunner()
 LOAD = Load(
     prices=Prices(pass_s=0.02, pair_s=0.001),
     budget=0.9,
@@ -25,23 +20,6 @@ LOAD = Load(
     busy=0.38,
     sampling={"low": 0.25, "medium": 0.0},
 )
-
-
-@pytest.fixture
-def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
-    monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
-    monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
-    monkeypatch.setattr(query_cli.console, "width", 300)
-    registry = QueryRegistry(redis_settings)
-    yield registry
-    registry.close()
-
-
-def run(*arguments: str) -> str:
-    result = runner.invoke(app, ["query", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.output
 
 
 def test_without_a_report_the_cost_is_not_checked_and_that_is_said(registry: QueryRegistry) -> None:

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from typer.testing import CliRunner
 
-from infra import query_cli
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RevisionConflict
 from infra.queries import QueryRegistry
-from infra.settings import RedisSettings
-from simvg import app
-
-runner = CliRunner()
-
-
-@pytest.fixture
-def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
-    monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
-    monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
-    monkeypatch.setattr(query_cli.console, "width", 300)
-    registry = QueryRegistry(redis_settings)
-    yield registry
-    registry.close()
-
-
-def run(*arguments: str) -> str:
-    result = runner.invoke(app, ["query", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.output
+from tests.query_terminal import run
 
 
 def test_a_query_is_added_changed_paused_and_removed(registry: QueryRegistry) -> None:

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from typer.testing import CliRunner
 
-from infra import query_cli, query_uptake
+from infra import query_uptake
 from infra.errors import RegistryUnavailable
 from infra.queries import QueryRegistry
-from infra.settings import RedisSettings
-from simvg import app
+from tests.query_terminal import run
 
-runner = CliRunner()
 AHEAD = 99
 """A revision that no query here comes to, so that the report holds for each."""
 
 
-@pytest.fixture
-def registry(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryRegistry]:
-    monkeypatch.setenv("SIMVG_REDIS__URL", redis_settings.url)
-    monkeypatch.setenv("SIMVG_REDIS__PREFIX", redis_settings.prefix)
-    monkeypatch.setattr(query_cli.console, "width", 300)
-    registry = QueryRegistry(redis_settings)
-    yield registry
-    registry.close()
-
-
-def run(*arguments: str) -> str:
-    result = runner.invoke(app, ["query", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0
-    return result.output
+def run_well(*arguments: str) -> str:
+    """A refused query is no error of the command."""
+    return run(*arguments, exit_code=0)
 
 
 def rows(shown: str) -> dict[str, list[str]]:
@@ -45,10 +28,10 @@ def rows(shown: str) -> dict[str, list[str]]:
 
 def test_without_workers_nothing_is_said(registry: QueryRegistry) -> None:
     """Nobody can be asked: the query goes in as before, and is not waited for."""
-    added = run("add", "bolt")
+    added = run_well("add", "bolt")
     assert "added bolt" in added
     assert "taken" not in added and "REFUSED" not in added
-    assert rows(run("list"))["bolt"][5] == "active"
+    assert rows(run_well("list"))["bolt"][5] == "active"
 
 
 def test_refused_query_is_kept_and_told(registry: QueryRegistry) -> None:
@@ -56,30 +39,30 @@ def test_refused_query_is_kept_and_told(registry: QueryRegistry) -> None:
     reason = "the model does not know 'quux' [bold]"
     registry.report_worker("w0", AHEAD, 60, refused={"strange": reason})
     line = f"REFUSED, nobody watches for it: strange “quux”; the model of worker w0 cannot take it: {reason}"
-    added = run("add", "quux", "--id", "strange")
+    added = run_well("add", "quux", "--id", "strange")
     assert line in added and "simvg query edit strange --text" in added
     assert registry.get("strange").enabled
-    assert "taken by worker w0" in run("add", "bolt")
-    assert line in run("edit", "strange", "--threshold", "0.7")
-    shown = run("list")
+    assert "taken by worker w0" in run_well("add", "bolt")
+    assert line in run_well("edit", "strange", "--threshold", "0.7")
+    shown = run_well("list")
     assert line in shown and "worker w0: revision 99, has measured no cost; REFUSES 1 query" in shown
     assert (rows(shown)["strange"][5], rows(shown)["bolt"][5]) == ("refused", "active")
-    told = {one["id"]: one["uptake"] for one in map(json.loads, run("list", "--json").splitlines())}
+    told = {one["id"]: one["uptake"] for one in map(json.loads, run_well("list", "--json").splitlines())}
     assert told["strange"] == {"refused": {"w0": reason}, "taken": [], "pending": [], "untold": []}
     assert told["bolt"] == {"refused": {}, "taken": ["w0"], "pending": [], "untold": []}
-    assert "REFUSED" not in run("pause", "strange")
-    assert rows(run("list"))["strange"][5] == "paused"
-    assert line in run("resume", "strange")
+    assert "REFUSED" not in run_well("pause", "strange")
+    assert rows(run_well("list"))["strange"][5] == "paused"
+    assert line in run_well("resume", "strange")
 
 
 def test_workers_that_differ_are_told_apart(registry: QueryRegistry) -> None:
     """Two models, of which one knows the words."""
     registry.report_worker("w0", AHEAD, 60, refused={"strange": "no"})
     registry.report_worker("w1", AHEAD, 60, refused={})
-    assert "PARTLY REFUSED, asked by worker w1: strange “quux”; the model of worker w0 cannot take it: no" in run(
+    assert "PARTLY REFUSED, asked by worker w1: strange “quux”; the model of worker w0 cannot take it: no" in run_well(
         "add", "quux", "--id", "strange"
     )
-    assert rows(run("list"))["strange"][5] == "partly refused"
+    assert rows(run_well("list"))["strange"][5] == "partly refused"
 
 
 def test_what_workers_do_not_say_is_not_made_up(registry: QueryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +71,11 @@ def test_what_workers_do_not_say_is_not_made_up(registry: QueryRegistry, monkeyp
     registry.report_worker("busy", 0, 60, refused={"strange": "what it was before"})
     registry.report_worker("old", AHEAD, 60)
     registry.report_worker("overrun", AHEAD, 60, refused={f"a-{number:03}": "no" for number in range(102)})
-    added = run("add", "quux", "--id", "strange")
+    added = run_well("add", "quux", "--id", "strange")
     assert "not taken over yet by worker busy; see `simvg query list`" in added
     assert "not known whether it is asked by workers old, overrun" in added
     assert "taken by" not in added and "REFUSED" not in added
-    assert "REFUSES 102 queries, 2 of them named in its log only" in run("list")
+    assert "REFUSES 102 queries, 2 of them named in its log only" in run_well("list")
 
 
 def test_registry_that_goes_away_leaves_the_query_written(
@@ -107,5 +90,5 @@ def test_registry_that_goes_away_leaves_the_query_written(
         return read(self)
 
     monkeypatch.setattr(QueryRegistry, "reports", reports)
-    assert "whether the workers take it is not known: Redis cannot be reached" in run("add", "bolt")
+    assert "whether the workers take it is not known: Redis cannot be reached" in run_well("add", "bolt")
     assert registry.get("bolt").text == "bolt"
