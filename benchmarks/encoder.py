@@ -86,7 +86,7 @@ def measure(rounds: int, size: str) -> list[str]:
     mask = torch.ones_like(ids)
     encoded = model.encoder(pixels, ids, mask)
     queries, _ = model.query_generator(encoded.text, mask)
-    image = model.image_projection(encoded.image)
+    image = model.token_branch.see(model.image_projection(encoded.image))
     rows = encoded.objects.unsqueeze(1), queries.unsqueeze(1)
 
     def automatic() -> object:

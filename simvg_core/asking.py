@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simvg_core import standing
 from simvg_core.errors import ConfigurationError
-from simvg_core.gate import closed_logit
+from simvg_core.gate import bounded, highest, raw_logit
 from simvg_core.standing import CompiledTexts, KeysValues
 
 if TYPE_CHECKING:
@@ -24,16 +24,20 @@ MAX_PAIRS_ON_A_GPU = 8192
 
 
 class SeenFrames(NamedTuple):
-    """What the frame pass gives."""
+    """What the frame pass gives: all of a frame that no text can change."""
 
     image: Tensor  # (B, P, E)
     layers: list[KeysValues]  # rows = B
     fine: Tensor | None  # (B, C, F, F), models with a glimpse
+    pointed: Tensor  # (B, P, …), what the token branch's head looks at
+    heat: Tensor | None  # (B, P, E), models with auxiliary heads
+    gate: Tensor | None  # (B, P, …), models with a gate
 
     def rows(self, frames: slice | list[int]) -> SeenFrames:
         """Some of them."""
         layers = [KeysValues(layer.keys[frames], layer.values[frames]) for layer in self.layers]
-        return SeenFrames(self.image[frames], layers, None if self.fine is None else self.fine[frames])
+        fine, heat, gate = (None if part is None else part[frames] for part in (self.fine, self.heat, self.gate))
+        return SeenFrames(self.image[frames], layers, fine, self.pointed[frames], heat, gate)
 
 
 class Asked(NamedTuple):
@@ -44,31 +48,41 @@ class Asked(NamedTuple):
     exists: Tensor | None  # (B, N), models with auxiliary heads; -inf where the gate was shut
     warm: Tensor | None = None  # (B, N), False where the gate was shut; None: all were asked
 
+    def bounded(self, most: Tensor) -> Asked:
+        """With differences of the class logits up to `most`, (B, N)."""
+        return self._replace(logits=bounded(self.logits, most))
+
 
 def see(model: SimVGForGrounding, pixel_values: Tensor) -> SeenFrames:
     """The frame pass: (B, 3, H, W) → what every query looks at."""
     tokens, layers, fine = standing.encode_image(model.encoder, pixel_values)
-    return SeenFrames(model.image_projection(tokens), layers, fine)
+    image = model.image_projection(tokens)
+    heat = None if model.auxiliary is None else model.auxiliary.heat_cells(image)
+    gate = None if model.gate is None else model.gate.see(image)
+    return SeenFrames(image, layers, fine, model.token_branch.see(image), heat, gate)
 
 
-def warmth(model: SimVGForGrounding, texts: CompiledTexts, image: Tensor) -> Tensor:
-    """What the gate looks at, (B, N) logits: its own layers where they were fitted, else the heat map's warmest cell.
+def warmth(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Tensor:
+    """What the gate says, (B, N) logits.
 
     Raises:
-        ConfigurationError: the model has neither.
+        ConfigurationError: the model has none.
     """
-    if model.gate is not None:
-        fitted: Tensor = model.gate(texts.asked, image)
-        return fitted
-    if model.auxiliary is None:
-        raise ConfigurationError(
-            "a gate needs a model with auxiliary_heads=True, or fitted gate layers; use gate=None."
-        )
-    return model.auxiliary.heat_map(texts.pooled, image).amax(dim=-1)
+    if model.gate is None or frames.gate is None:
+        raise ConfigurationError("this model has no gate; `simvg gate MODEL --fit …` teaches it one.")
+    said: Tensor = model.gate(texts.asked, frames.gate)
+    return said
 
 
 def ask(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Asked:
-    """Every text on every frame, in parts, so that memory does not grow with the number of texts."""
+    """Every text on every frame; scores are bounded by the gate, where the model has one."""
+    found = ask_objects(model, texts, frames)
+    return found.bounded(highest(warmth(model, texts, frames), model.config)) if model.bounded else found
+
+
+def ask_objects(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Asked:
+    """What the object tokens of every text say in every frame, whatever the gate says; in parts, so that memory does
+    not grow with the number of texts."""
     most = MAX_PAIRS if frames.image.device.type == "cpu" else MAX_PAIRS_ON_A_GPU
     size = max(1, most // max(1, len(frames.image)))
     if len(texts) <= size:
@@ -93,9 +107,9 @@ def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames
         model.encoder, count, num_texts, frames.layers, text_layers, texts.attention_mask.unsqueeze(0)
     )
     auxiliary = model.auxiliary
-    heat = None if auxiliary is None else auxiliary.heat_map(texts.pooled, frames.image)
+    heat = None if auxiliary is None or frames.heat is None else auxiliary.heat_map(texts.pooled, frames.heat)
     queries = texts.queries.expand(count, -1, -1, -1)
-    answers, features = model.token_branch(objects, queries, frames.image, None, heat, frames.fine)
+    answers, features = model.token_branch(objects, queries, frames.pointed, None, heat, frames.fine)
     exists = None if auxiliary is None else auxiliary.existence(features)
     return Asked(answers.logits, answers.boxes_cxcywh, exists)
 
@@ -105,11 +119,13 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
     the others get boxes without area and `gate_score`.
 
     Raises:
-        ConfigurationError: the model has nothing to look at before (`warmth`).
+        ConfigurationError: the model has no gate.
     """
-    warm = ~(warmth(model, texts, frames.image) < gate)  # NaN is asked: it must not pass for cold
+    warmths = warmth(model, texts, frames)
+    most = highest(warmths, model.config) if model.bounded else None
+    warm = ~(warmths < gate)  # NaN is asked: it must not pass for cold
     shape = (*warm.shape, model.config.num_queries)
-    closed = closed_logit(model.config) / 2
+    closed = raw_logit(model.config.gate_score, model.config) / 2
     logits = frames.image.new_tensor([closed, -closed], dtype=torch.float32).repeat(*shape, 1)
     boxes = logits.new_zeros(*shape, 4)
     exists = None if model.auxiliary is None else logits.new_full(shape[:2], float("-inf"))
@@ -117,7 +133,9 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
         kept = warm[frame].nonzero().flatten()
         if len(kept) == 0:
             continue
-        part = ask(model, texts.select(kept), frames.rows(slice(frame, frame + 1)))
+        part = ask_objects(model, texts.select(kept), frames.rows(slice(frame, frame + 1)))
+        if most is not None:
+            part = part.bounded(most[frame : frame + 1, kept])
         logits[frame, kept], boxes[frame, kept] = part.logits[0], part.boxes[0]
         if exists is not None and part.exists is not None:
             exists[frame, kept] = part.exists[0]

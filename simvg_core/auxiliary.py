@@ -1,6 +1,6 @@
 """Training aids of the small models: heat map, dense cells, existence, and the pointer's own loss.
 
-They make learning from scratch fast; the heat map also stays at run time, as a gate and as a first explanation.
+They make learning from scratch fast; the heat map also stays at run time, to guide the pointer and to explain.
 Shapes: B images, N texts, P = G·G image tokens, E head width, Q answers, M dense instances of the fullest image.
 """
 
@@ -50,9 +50,13 @@ class AuxiliaryHeads(nn.Module):
         self.dense = nn.Linear(width, config.num_kinds + 1 + config.num_colors + 4)
         self.turn = nn.Linear(width, 4) if "turn" in (config.loss_weights or {}) else None
 
-    def heat_map(self, pooled: Tensor, image: Tensor) -> Tensor:
-        """Pooled texts (B, S, E) or (S, E) and image tokens (B, P, E) → logits (B, S, P)."""
-        keys = self.heat_image(image).transpose(1, 2)
+    def heat_cells(self, image: Tensor) -> Tensor:
+        """Image tokens (B, P, E) → what texts are compared with, (B, P, E)."""
+        return self.heat_image(image)  # type: ignore[no-any-return]
+
+    def heat_map(self, pooled: Tensor, cells: Tensor) -> Tensor:
+        """Pooled texts (B, S, E) or (S, E) and `heat_cells` (B, P, E) → logits (B, S, P)."""
+        keys = cells.transpose(1, 2)
         product = self.heat_text(pooled) @ keys
         return product.float() * keys.shape[1] ** -0.5 + self.heat_bias  # type: ignore[no-any-return]
 

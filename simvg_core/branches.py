@@ -88,8 +88,12 @@ class BoxHead(nn.Module):
         self.classify = nn.Linear(config.head_size, 2)
         self.locate = MLP(config.head_size, 4, 3)
 
+    def see(self, image: Tensor) -> Tensor:
+        """The image itself."""
+        return image
+
     def forward(
-        self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
+        self, x: Tensor, seen: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
     ) -> Answers:
         """Answer features (B, S, Q, E) → answers; the image is not looked at."""
         return Answers(self.classify(x).float(), self.locate(x).float().sigmoid())
@@ -118,16 +122,20 @@ class PointerHead(nn.Module):
             self.heat_gain = nn.Parameter(torch.tensor(HEAT_GAIN))
         self.glimpse = Glimpse(config) if config.glimpse_side else None
 
+    def see(self, image: Tensor) -> Tensor:
+        """Image tokens (B, P, E) → their keys and values, (B, P, 2·E)."""
+        return self.keys_values(image)  # type: ignore[no-any-return]
+
     def forward(
-        self, x: Tensor, image: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
+        self, x: Tensor, seen: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
     ) -> Answers:
-        """Answer features (B, S, Q, E) over image tokens (B, P, E), `valid` (B, P) → answers.
+        """Answer features (B, S, Q, E) over what was seen of the image, `valid` (B, P) → answers.
 
         `heat` (B, S, P), logits of the text's heat map, is where a guided head looks first, and what it finds there
         counts for the class: matching words to cells is what the heat map is trained for directly. `fine` (B, C, F, F)
         is where a head with a glimpse looks again.
         """
-        keys, values = self.keys_values(image).chunk(2, dim=-1)
+        keys, values = seen.chunk(2, dim=-1)
         slots = x.shape[1:3]
         pointer = (self.look(x).flatten(1, 2) @ keys.transpose(1, 2)).unflatten(1, slots).float()
         pointer = pointer * keys.shape[-1] ** -0.5
@@ -163,25 +171,29 @@ class TokenBranch(nn.Module):
         super().__init__()
         self.project = nn.Linear(config.hidden_size, config.head_size)
         self.mlp = MLP(config.head_size, config.head_size, config.num_token_mlp_layers)
-        self.head: nn.Module = PointerHead(config) if config.box_head == "pointer" else BoxHead(config)
+        self.head: PointerHead | BoxHead = PointerHead(config) if config.box_head == "pointer" else BoxHead(config)
         self.text_bias = nn.Linear(config.head_size, 1) if config.text_bias else None
 
     def features(self, objects: Tensor, queries: Tensor) -> Tensor:
         """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
         return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
 
+    def see(self, image: Tensor) -> Tensor:
+        """Image tokens (B, P, E) → what the head looks at, whatever the text."""
+        return self.head.see(image)
+
     def forward(
         self,
         objects: Tensor,
         queries: Tensor,
-        image: Tensor,
+        seen: Tensor,
         valid: Tensor | None,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
     ) -> tuple[Answers, Tensor]:
-        """(B, S, K, D), (B, S, Q, E), (B, P, E) → answers and the features they came from (B, S, Q, E)."""
+        """(B, S, K, D), (B, S, Q, E) and what was seen of the images → answers and their features (B, S, Q, E)."""
         features = self.features(objects, queries)
-        answers: Answers = self.head(features, image, valid, heat, fine)
+        answers: Answers = self.head(features, seen, valid, heat, fine)
         if self.text_bias is not None:
             half = self.text_bias(queries.mean(dim=-2, keepdim=True)) / 2
             answers = answers._replace(logits=answers.logits + torch.cat([half, -half], dim=-1))

@@ -89,10 +89,10 @@ class SimVGConfig(PreTrainedConfig):
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
     - text_bias: the token branch adds to an answer's score what its text alone says, so that one threshold means the
       same for all texts; `simvg calibrate --texts` fits it.
-    - gate (auxiliary heads, or layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): with
-      `gate_queries` standing queries or more, those that it gives too low a logit get no object tokens and the score
-      `gate_score`. Too low is less than the one of `gate_thresholds` that keeps all scores from one of `gate_floors` on
-      (ascending; none: all queries get theirs): which, follows from the lowest score that makes a difference.
+    - gate (layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): it bounds the scores of
+      texts. One that it gives less than one of `gate_thresholds` scores less than that one of `gate_floors` (ascending;
+      none: the gate is off). So with `gate_queries` standing queries or more, those of which only scores from some
+      floor on make a difference, and that it gives less than the threshold, get no object tokens, but `gate_score`.
 
     Raises:
         ConfigurationError: a value of another type or out of range, a contradiction, or an unknown name.
@@ -223,17 +223,15 @@ class SimVGConfig(PreTrainedConfig):
             )
         if self.gate_heads and self.attention != "standing":
             raise ConfigurationError('gate_heads needs attention="standing".')
-        has_gate = (self.auxiliary_heads or self.gate_heads) and self.attention == "standing"
-        if self.gate_floors and not has_gate:
-            raise ConfigurationError(
-                'gate_floors need attention="standing" and auxiliary_heads=True or gate_heads above 0.'
-            )
+        if self.gate_floors and not self.gate_heads:
+            raise ConfigurationError("gate_floors needs gate_heads above 0; `simvg gate --fit` teaches a gate.")
         floors = list(self.gate_floors)
         ascending = floors == sorted(set(floors)) and all(0 <= floor <= 1 for floor in floors)
-        if not ascending or len(floors) != len(self.gate_thresholds):
+        rising = list(self.gate_thresholds) == sorted(self.gate_thresholds)
+        if not (ascending and rising) or len(floors) != len(self.gate_thresholds):
             raise ConfigurationError(
-                f"gate_floors={floors} must be ascending scores in 0 … 1, with as many gate_thresholds, "
-                f"not {len(self.gate_thresholds)}; run `simvg gate` again."
+                f"gate_floors={floors} must be ascending scores in 0 … 1, with as many gate_thresholds, none below the "
+                f"one before it, not {list(self.gate_thresholds)}; run `simvg gate` again."
             )
 
     def _check_losses(self) -> None:

@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simvg_core.errors import ConfigurationError, InputError
-
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-PHRASES = 2500
+from simvg_core.errors import ConfigurationError
 
 
 def gate(
@@ -31,40 +28,46 @@ def gate(
             "is asked by the truth or annotations beside it."
         ),
     ] = None,
-    recall: Annotated[float, typer.Option(help="Share of what the full pass finds that must pass the gate.")] = 0.999,
+    recall: Annotated[
+        float, typer.Option(help="Share of what the object tokens find, rightly where that is known, that must pass.")
+    ] = 0.999,
     limit: Annotated[int | None, typer.Option(help="Only so many pictures of --data.")] = None,
-    pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = 1500,
-    texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = 120,
-    epochs: Annotated[int, typer.Option(help="Times that the gate sees each picture.", min=1)] = 25,
+    pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = 2500,
+    texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = 150,
+    epochs: Annotated[int, typer.Option(help="Times that the gate sees each picture.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Of the choice of pictures and queries, and of the first weights.")] = 0,
     store: Annotated[bool, typer.Option(help="Write the threshold, and with --fit the layers, into the model.")] = True,
     off: Annotated[bool, typer.Option("--off", help="Only turn the gate of the model off.")] = False,
 ) -> None:
-    """Choose which standing queries a frame is asked at all: those that the gate gives at least a threshold. There is
-    one for each of several scores from which on a query may care.
+    """Choose the gate's thresholds: it bounds the scores of texts that cannot be in a picture, and with many standing
+    queries a frame is asked only the others. There is a threshold for each of several scores from which on a query may
+    care.
 
-    With --fit the gate gets layers of its own first, taught by what the model itself answers on those pictures; the
-    model's answers do not change. A model that was trained on needs a gate fitted anew, and then a new `simvg export`.
+    With --fit the gate gets layers of its own first. They learn from what the model answers on those pictures, and from
+    the truth where it lies beside them, that what the model finds wrongly should not pass. A model that was trained on
+    or calibrated anew needs thresholds, or a gate, anew, and then a new `simvg export`.
 
     Example: simvg gate models/line-small --fit data/line-train --data data/line-val
     """
     from simvg_core.configuration import SimVGConfig
-    from simvg_core.gate_run import GateRun
+    from simvg_core.gate_run import GateRun, pictures_in, pool_of
 
     config = SimVGConfig.from_pretrained(model)
     if off:
         config.gate_floors, config.gate_thresholds = [], []
         config.save_pretrained(model)
-        typer.echo("gate off: every query gets its object tokens")
+        typer.echo("gate off: every query gets its object tokens, whose scores nothing bounds")
         return
-    if config.attention != "standing" or not (config.auxiliary_heads or config.gate_heads or fit):
-        raise ConfigurationError(f"{model} has no heat map of standing queries and no gate layers; use --fit.")
+    if config.attention != "standing":
+        raise ConfigurationError(f'{model} has attention="{config.attention}"; a gate needs "standing".')
+    if not (config.gate_heads or fit):
+        raise ConfigurationError(f"{model} has no gate layers; use --fit.")
     if not 0 < recall <= 1:
         raise typer.BadParameter(f"--recall {recall} must lie above 0 and at most at 1.")
-    run = GateRun(model, _texts(queries, seed), by_truth=queries is None, count=texts, seed=seed)
+    run = GateRun(model, pool_of(queries, seed), by_truth=queries is None, count=texts, seed=seed)
     if fit is not None:
-        run.fit(_pictures(fit), pictures, epochs)
-    measured = run.measure(_pictures(data)[:limit])
+        run.fit(pictures_in(fit), pictures, epochs)
+    measured = run.measure(pictures_in(data)[:limit])
     points = measured.points(recall, run.grounder.config.score_threshold)
     typer.echo("| score from which on | pairs that have it | threshold | recall | pairs that pass, % |")
     typer.echo("| ---: | ---: | ---: | ---: | ---: |")
@@ -77,32 +80,3 @@ def gate(
     if store:
         run.store(points, with_layers=fit is not None)
         typer.echo(f"stored in {model}; a query that was not asked gets the score {run.grounder.config.gate_score:.4f}")
-
-
-def _texts(file: Path | None, seed: int) -> list[str]:
-    if file is None:
-        return line_queries(seed)
-    texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not texts:
-        raise InputError(f"{file} holds no query; write one a line.")
-    return list(dict.fromkeys(texts))
-
-
-def line_queries(seed: int) -> list[str]:
-    """What one can ask of the line: each thing by its names, plain, in its colours and sizes, and many phrases."""
-    from simvg_core.lineworld.diverse import diverse
-    from simvg_core.lineworld.vocabulary import COLORS, CONCEPTS, SIZES
-
-    texts = []
-    for concept in CONCEPTS:
-        for name, _ in concept.names:
-            before = [""] + [f"{word} " for word in COLORS * concept.colored + SIZES * concept.sized]
-            texts += [prefix + name for prefix in before]
-    return list(dict.fromkeys([*texts, *(ask.text for ask in diverse(PHRASES, seed))]))
-
-
-def _pictures(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
-    if not files:
-        raise InputError(f"{folder} holds no picture ({', '.join(PICTURES)}).")
-    return files

@@ -24,6 +24,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.encoder import Encoded, MultiwayEncoder
 from simvg_core.errors import ConfigurationError, ImageError, InputError
 from simvg_core.explain import explain as explain_answer
+from simvg_core.gate import bounded, highest
 from simvg_core.gate_head import GateHead
 from simvg_core.grouping import Grouping
 from simvg_core.losses import branch_losses, set_loss
@@ -77,6 +78,11 @@ class SimVGForGrounding(PreTrainedModel):
         self.gate = GateHead(config) if config.gate_heads else None
         initialisation.plan(self, config)
         self.post_init()  # type: ignore[no-untyped-call]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a gate bounds the scores."""
+        return self.gate is not None and len(self.config.gate_floors) > 0
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -158,11 +164,15 @@ class SimVGForGrounding(PreTrainedModel):
         out = SimVGOutput()
         pointer = heat = first = None
         if self.auxiliary is not None:
-            heat = self.auxiliary.heat_map(grouping.rows(pooled), image)
+            heat = self.auxiliary.heat_map(grouping.rows(pooled), self.auxiliary.heat_cells(image))
             out.heat_map = grouping.flat(heat)
         if "token" in branches:
             objects = grouping.rows(encoded.objects)
-            answers, features = self.token_branch(objects, rows, image, valid, heat, encoded.fine)
+            seen = self.token_branch.see(image)
+            answers, features = self.token_branch(objects, rows, seen, valid, heat, encoded.fine)
+            if self.gate is not None and self.bounded and labels is None:
+                warmth = self.gate(grouping.rows(self.gate.ask(queries, pooled)), self.gate.see(image))
+                answers = answers._replace(logits=bounded(answers.logits, highest(warmth, self.config)))
             out.token_logits = grouping.flat(answers.logits)
             out.token_boxes = grouping.flat(answers.boxes_cxcywh)
             out.pointer = pointer = None if answers.pointer is None else grouping.flat(answers.pointer)
@@ -267,8 +277,8 @@ class SimVGForGrounding(PreTrainedModel):
             pixel_values: (B, 3, H, W) normalised RGB.
             standing_queries: from `compile_queries`.
             heat_map: also give each query's heat map.
-            gate: a query that the gate gives a lower logit in a frame (`asking.warmth`) gets no object tokens there:
-                its boxes have no area and its calibrated score is `gate_score`. One for all or (queries,); None = all
+            gate: a query that the gate gives a lower logit in a frame gets no object tokens there: its boxes have no
+                area and its calibrated score is `gate_score`. One for all or (queries,); None = all
                 get theirs.
 
         Returns:
@@ -276,14 +286,14 @@ class SimVGForGrounding(PreTrainedModel):
             queries that did not pass the gate) and, on request, heat_map (B, queries, P).
 
         Raises:
-            ConfigurationError: a gate for a model without auxiliary heads and without gate layers.
+            ConfigurationError: a gate for a model that has none.
         """
         texts = standing_queries.texts if isinstance(standing_queries, StandingQueries) else standing_queries
         frames = asking.see(self, pixel_values)
         found = asking.ask(self, texts, frames) if gate is None else asking.ask_warm(self, texts, frames, gate)
         out = SimVGOutput(token_logits=found.logits, token_boxes=found.boxes, existence_logits=found.exists)
-        if heat_map and self.auxiliary is not None:
-            out.heat_map = self.auxiliary.heat_map(texts.pooled, frames.image)
+        if heat_map and self.auxiliary is not None and frames.heat is not None:
+            out.heat_map = self.auxiliary.heat_map(texts.pooled, frames.heat)
         return out
 
     # -- checks ------------------------------------------------------------------------------------------------

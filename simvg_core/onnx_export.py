@@ -1,4 +1,4 @@
-"""Writing a standing model as ONNX graphs: frame pass, text pass, query pass, and the gate where it has a heat map.
+"""Writing a standing model as ONNX graphs: frame pass, text pass, query pass, and the gate where it has one.
 
 Shapes: B frames, N texts, T tokens, S image side, P image tokens, L layers, h heads, d head width, Q answers, E head
 width. Sizes that vary are free in the graphs: B, N and T.
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simvg_core import standing
-from simvg_core.auxiliary import AuxiliaryHeads
+from simvg_core import asking, standing
+from simvg_core.configuration import SimVGConfig
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
@@ -32,6 +32,7 @@ from simvg_core.edge.graphs import (
 )
 from simvg_core.errors import ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
+from simvg_core.gate import highest
 from simvg_core.gate_head import GateHead
 from simvg_core.model import SimVGForGrounding
 
@@ -42,7 +43,7 @@ Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
 
 class FramePass(nn.Module):
-    """(B, S, S, 3) uint8 BGR → image (B, P, E), L keys, L values (B, h, P, d), and the fine map if there is one."""
+    """(B, S, S, 3) uint8 BGR → L keys, L values (B, h, P, d), and what heads and gate look at (`_of_frames`)."""
 
     mean: Tensor
     std: Tensor
@@ -55,9 +56,8 @@ class FramePass(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         pixels = (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
-        tokens, seen, fine = standing.encode_image(self.model.encoder, pixels)
-        image = self.model.image_projection(tokens)
-        return (image, *_keys_values(seen), *(() if fine is None else (fine,)))
+        seen = asking.see(self.model, pixels)
+        return (*_keys_values(seen.layers), *_of_frames(self.model, seen).values())
 
 
 class TextPass(nn.Module):
@@ -71,7 +71,7 @@ class TextPass(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         text, seen = standing.encode_text(self.model.encoder, input_ids, attention_mask)
         queries, pooled = self.model.query_generator(text, attention_mask)
-        gate = self.model.gate
+        gate = self.model.gate if self.model.bounded else None
         return (*_keys_values(seen), queries, pooled, *(() if gate is None else (gate.ask(queries, pooled),)))
 
 
@@ -84,7 +84,7 @@ class QueryPass(nn.Module):
 
     def forward(
         self,
-        image: Tensor,
+        pointed: Tensor,
         keys: tuple[Tensor, ...],
         values: tuple[Tensor, ...],
         text_keys: tuple[Tensor, ...],
@@ -92,9 +92,10 @@ class QueryPass(nn.Module):
         attention_mask: Tensor,
         queries: Tensor,
         pooled: Tensor,
+        heat: Tensor | None = None,
         fine: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        frames, count = image.shape[0], queries.shape[0]
+        frames, count = pointed.shape[0], queries.shape[0]
         of_image = [standing.KeysValues(*layer) for layer in zip(keys, values, strict=True)]
         of_text = [
             standing.KeysValues(key.unsqueeze(0), value.unsqueeze(0))
@@ -103,33 +104,23 @@ class QueryPass(nn.Module):
         mask = attention_mask.unsqueeze(0)
         objects = standing.encode_objects(self.model.encoder, frames, count, of_image, of_text, mask)
         auxiliary = self.model.auxiliary
-        heat = None if auxiliary is None else auxiliary.heat_map(pooled, image)
+        warm = None if auxiliary is None or heat is None else auxiliary.heat_map(pooled, heat)
         asked = queries.expand(frames, -1, -1, -1)
-        answers, _ = self.model.token_branch(objects, asked, image, None, heat, fine)
+        answers, _ = self.model.token_branch(objects, asked, pointed, None, warm, fine)
         return answers.logits, answers.boxes_cxcywh
 
 
-class HeatGate(nn.Module):
-    """Image (B, P, E) and pooled texts (N, E) → logit of the warmest cell of each text in each frame (B, N)."""
+class GatePass(nn.Module):
+    """What the gate saw of frames (B, P, …) and keeps of texts (N, W) → its logits and the highest difference of class
+    logits that it allows, of each text in each frame (B, N)."""
 
-    def __init__(self, heads: AuxiliaryHeads) -> None:
+    def __init__(self, head: GateHead, config: SimVGConfig) -> None:
         super().__init__()
-        self.heads = heads
+        self.head, self.config = head, config
 
-    def forward(self, image: Tensor, pooled: Tensor) -> Tensor:
-        return self.heads.heat_map(pooled, image).amax(dim=-1)
-
-
-class FittedGate(nn.Module):
-    """Image (B, P, E) and what the gate keeps of the texts (N, W) → its logit of each text in each frame (B, N)."""
-
-    def __init__(self, head: GateHead) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, image: Tensor, asked: Tensor) -> Tensor:
-        logits: Tensor = self.head(asked, image)
-        return logits
+    def forward(self, gate: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+        warmth = self.head(asked, gate)
+        return warmth, highest(warmth, self.config)
 
 
 def export(model: SimVGForGrounding, folder: Path) -> Path:
@@ -152,15 +143,14 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     ids, mask = torch.full((3, 5), 4), torch.ones(3, 5, dtype=torch.long)
     frame_pass, text_pass, query_pass = FramePass(model), TextPass(model), QueryPass(model)
     with torch.no_grad():
-        seen, known = frame_pass(example), text_pass(ids, mask)
+        seen, known = asking.see(model, torch.zeros(2, 3, *example.shape[1:3])), text_pass(ids, mask)
     layers = model.config.num_hidden_layers
-    keys, values = slice(1, 1 + layers), slice(1 + layers, 1 + 2 * layers)
-    fine = seen[1 + 2 * layers :]  # one or none
-    names = ("image", *of_layers("keys", layers), *of_layers("values", layers), *("fine" for _ in fine))
+    of_frames = _of_frames(model, seen)
+    names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
     _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
     text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), "queries", "pooled")
-    if model.gate is not None:
+    if model.bounded:
         text_names += ("asked",)
     _write(
         text_pass,
@@ -169,16 +159,20 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
         text_names,
         {"input_ids": free, "attention_mask": free},
     )
-    inputs: dict[str, Any] = {"image": seen[0], "keys": seen[keys], "values": seen[values]}
+    keys_values = _keys_values(seen.layers)
+    inputs: dict[str, Any] = {"keys": keys_values[:layers], "values": keys_values[layers:]}
     inputs |= {"text_keys": known[:layers], "text_values": known[layers : 2 * layers]}
-    inputs |= {"attention_mask": mask, "queries": known[2 * layers], "pooled": known[2 * layers + 1]} | dict(
-        zip(["fine"], fine, strict=False)
-    )
+    inputs |= {"attention_mask": mask, "queries": known[2 * layers], "pooled": known[2 * layers + 1]}
+    inputs |= {name: part for name, part in of_frames.items() if name != GATE}
     shapes: Shapes = {name: ({0: frames},) * layers for name in ("keys", "values")}
     shapes |= {name: ({0: texts, 2: tokens},) * layers for name in ("text_keys", "text_values")}
-    shapes |= {"image": {0: frames}, "attention_mask": free, "queries": {0: texts}, "pooled": {0: texts}}
-    shapes["fine"] = {0: frames}
-    _write_gate(model, out / f"{GATE}.onnx", seen[0], known[2 * layers + 1 :], (frames, texts))
+    shapes |= {"attention_mask": free, "queries": {0: texts}, "pooled": {0: texts}}
+    shapes |= {name: {0: frames} for name in of_frames}
+    (out / f"{GATE}.onnx").unlink(missing_ok=True)
+    if model.gate is not None and model.bounded:
+        given = {GATE: of_frames[GATE], "asked": known[2 * layers + 2]}
+        free_gate: Shapes = {GATE: {0: frames}, "asked": {0: texts}}
+        _write(GatePass(model.gate, model.config), out / f"{GATE}.onnx", given, GATE_OUTPUTS, free_gate)
     _write(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})
     card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
@@ -188,22 +182,14 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
 _LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
 
 
+def _of_frames(model: SimVGForGrounding, seen: asking.SeenFrames) -> dict[str, Tensor]:
+    """By the graphs' names, what heads and gate look at, of models that have them."""
+    found = {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine, GATE: seen.gate if model.bounded else None}
+    return {name: part for name, part in found.items() if part is not None}
+
+
 def _keys_values(seen: list[standing.KeysValues]) -> tuple[Tensor, ...]:
     return (*(layer.keys for layer in seen), *(layer.values for layer in seen))
-
-
-def _write_gate(
-    model: SimVGForGrounding, path: Path, image: Tensor, of_texts: tuple[Tensor, ...], free: tuple[Any, Any]
-) -> None:
-    """The graph of what `asking.warmth` computes; none for a model without a gate. `of_texts`: pooled, asked."""
-    gate: nn.Module
-    if model.gate is not None:
-        gate, name, given = FittedGate(model.gate), "asked", of_texts[1]
-    elif model.auxiliary is not None:
-        gate, name, given = HeatGate(model.auxiliary), "pooled", of_texts[0]
-    else:
-        return
-    _write(gate, path, {"image": image, name: given}, GATE_OUTPUTS, {"image": {0: free[0]}, name: {0: free[1]}})
 
 
 def _forget_sources(model: Any) -> None:

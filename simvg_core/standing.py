@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -234,10 +234,6 @@ class CompiledTexts:
             self.pooled[kept],
             self.asked[kept],
         )
-
-    def asking(self, asked: Tensor) -> CompiledTexts:
-        """The same texts for a gate that was fitted later, (N, W)."""
-        return replace(self, asked=asked)
 
     def parts(self, size: int) -> list[CompiledTexts]:
         """The texts in groups of `size`, the last one smaller; nothing is copied."""

@@ -26,7 +26,7 @@ FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 TEXT_LAYERS = ("text_keys", "text_values")
 """Outputs of the text graph that there are of every layer."""
 QUERY_OUTPUTS = ("logits", "boxes")
-GATE_OUTPUTS = ("warmth",)
+GATE_OUTPUTS = ("warmth", "highest")
 
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simvg_core.answers import Grounding, assemble, groundings
+from simvg_core.answers import ABSENT, Grounding, assemble, groundings
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
@@ -111,15 +111,15 @@ class EdgeGrounder:
         self.config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
         self._text: Graph = load_graph(folder, TEXT, runtime, threads)
-        self._gated = gated = gate and len(self.config.gate_floors) > 0
+        self._gated = gate and len(self.config.gate_floors) > 0
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._together = Passes.load(folder, self.config, runtime, threads, gated=gated)
+        self._together = Passes.load(folder, self.config, runtime, threads)
         # A pass of one frame on one thread fits a core's cache and waits for no other: as many of them side by side as
         # there are threads answer more frames per second than all threads on one pass do, or one on a pass of several.
         self._alone: Passes | None = None
         if runtime == "onnxruntime":
             one = self._threads == 1
-            self._alone = self._together if one else Passes.load(folder, self.config, runtime, 1, gated=gated)
+            self._alone = self._together if one else Passes.load(folder, self.config, runtime, 1)
         self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
         self.model_fingerprint = _fingerprint(folder)
@@ -194,12 +194,25 @@ class EdgeGrounder:
             parts += self._together.answers(frames[len(parts) :], questions[len(parts) :])
         found: dict[int, list[Grounding]] = {}
         for question, rows in together(questions):
-            scores, boxes, warm = (np.stack(column) for column in zip(*(parts[place] for place in rows), strict=True))
-            sizes = [frames[place].shape[:2] for place in rows]
-            floor = question.thresholds[None, :, None]
-            answers = assemble(scores, boxes, sizes, floor, self.config.nms_iou)
-            found |= dict(zip(rows, groundings(answers, warm), strict=True))
+            if parts[rows[0]].asked is None:
+                scores = np.stack([parts[place].scores for place in rows])
+                boxes = np.stack([parts[place].boxes for place in rows])
+                sizes = [frames[place].shape[:2] for place in rows]
+                answers = assemble(scores, boxes, sizes, question.thresholds[None, :, None], self.config.nms_iou)
+                found |= dict(zip(rows, groundings(answers, None), strict=True))
+            else:
+                found |= {place: self._warm(parts[place], question, frames[place].shape[:2]) for place in rows}
         return [found[place] for place in range(len(frames))]
+
+    def _warm(self, part: Answered, question: Question, size: tuple[int, int]) -> list[Grounding]:
+        """Of a frame that was asked only some of the texts: the others, often a thousand, must not cost anything."""
+        assert part.asked is not None, "or all were asked"
+        floor = question.thresholds[part.asked][None, :, None]
+        answers = assemble(part.scores[None], part.boxes[None], [size], floor, self.config.nms_iou)[0]
+        row = [Grounding(ABSENT, self.config.gate_score, asked=False)] * len(question.texts)
+        for place, answer in zip(part.asked.tolist(), answers, strict=True):
+            row[place] = Grounding.of(answer)
+        return row
 
     def _prepare(self, texts: Sequence[str]) -> EdgeTexts | None:
         rows, _ = self.words.rows(texts)

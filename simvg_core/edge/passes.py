@@ -18,11 +18,11 @@ from simvg_core.questions import Question, together
 
 
 class Answered(NamedTuple):
-    """Of one frame: N texts, Q answers each."""
+    """Of one frame: M texts that it was asked, Q answers each."""
 
-    scores: Floats  # (N, Q) probabilities
-    boxes: Floats  # (N, Q, 4) cxcywh, normalised
-    warm: NDArray[np.bool_]  # (N,) False where the gate answered
+    scores: Floats  # (M, Q) probabilities
+    boxes: Floats  # (M, Q, 4) cxcywh, normalised
+    asked: NDArray[np.intp] | None  # (M,) their places, where the gate answered for the others; None: all were asked
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Passes:
     config: EdgeConfig
     frame: Graph
     query: Graph
-    gate: Graph | None
+    gate: Graph | None  # of a model whose scores it bounds
 
     @classmethod
-    def load(cls, folder: Path, config: EdgeConfig, runtime: Runtime, threads: int | None, *, gated: bool) -> Passes:
+    def load(cls, folder: Path, config: EdgeConfig, runtime: Runtime, threads: int | None) -> Passes:
         """Graphs whose every run takes so many threads. Raises CheckpointError, ConfigurationError."""
         frame, query = (load_graph(folder, name, runtime, threads) for name in (FRAME, QUERY))
-        return cls(config, frame, query, load_graph(folder, GATE, runtime, threads) if gated else None)
+        gate = load_graph(folder, GATE, runtime, threads) if config.gate_floors else None
+        return cls(config, frame, query, gate)
 
     def encode(self, frames_bgr: list[Frame]) -> Arrays:
         """The frame pass alone: outputs of the frame graph by name."""
@@ -47,40 +48,52 @@ class Passes:
 
     def answers(self, frames_bgr: list[Frame], questions: Sequence[Question]) -> list[Answered]:
         """Of B frames, one question each; frames that are asked the same go through the query pass together."""
-        seen, found = self.encode(frames_bgr), {}
+        seen = self.encode(frames_bgr)
+        found: dict[int, Answered] = {}
         for question, places in together(questions):
             rows = seen if len(places) == len(frames_bgr) else {name: part[places] for name, part in seen.items()}
             if question.gate is None or self.gate is None:
                 scores, boxes = self.ask(rows, question.ready)
-                warm = np.ones(scores.shape[:2], bool)
+                answered = [Answered(scores[row], boxes[row], None) for row in range(len(places))]
             else:
-                scores, boxes, warm = self._ask_warm(rows, question.ready, self.gate, question.gate)
-            for row, place in enumerate(places):
-                found[place] = Answered(scores[row], boxes[row], warm[row])
+                answered = self._ask_warm(rows, question.ready, question.gate)
+            found |= dict(zip(places, answered, strict=True))
         return [found[place] for place in range(len(frames_bgr))]
 
     def ask(self, seen: Arrays, texts: EdgeTexts) -> tuple[Floats, Floats]:
-        """The query pass alone, of every text on every frame that was seen: probabilities (B, N, Q) and boxes
-        (B, N, Q, 4) of B frames, N texts and Q answers each."""
+        """The query pass alone, of every text on every frame that was seen, bounded by the gate: probabilities
+        (B, N, Q) and boxes (B, N, Q, 4) of B frames, N texts and Q answers each."""
+        return self.objects(seen, texts, None if self.gate is None else self.warmth(seen, texts)[1])
+
+    def warmth(self, seen: Arrays, texts: EdgeTexts) -> tuple[Floats, Floats]:
+        """What the gate says of every text in every frame, and the highest difference of class logits that it allows;
+        (B, N) each."""
+        assert self.gate is not None, "the model has one"
+        out = self.gate({**seen, **texts.heads})
+        return out["warmth"], out["highest"]
+
+    def objects(self, seen: Arrays, texts: EdgeTexts, most: Floats | None = None) -> tuple[Floats, Floats]:
+        """As `ask`, of what the object tokens say; differences of class logits are at most `most` (B, N)."""
         out = self.query({**seen, **texts.arrays()})
         logits = out["logits"]
-        difference = (logits[..., 0] - logits[..., 1]) / self.config.score_temperature + self.config.score_bias
+        difference = logits[..., 0] - logits[..., 1]
+        if most is not None:
+            difference = np.minimum(difference, most[..., None])
+        difference = difference / self.config.score_temperature + self.config.score_bias
         return (1 / (1 + np.exp(-difference))).astype(np.float32), out["boxes"].astype(np.float32)
 
-    def _ask_warm(
-        self, seen: Arrays, texts: EdgeTexts, gate: Graph, least: Floats
-    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """The same, frame by frame and each with the texts that are warm in it, (B, N); the others get the gate's score
-        and boxes without area."""
-        warmth = gate({"image": seen["image"], **texts.heads})["warmth"]
-        warm = ~(warmth < least)  # NaN is asked: it must not pass for cold
+    def _ask_warm(self, seen: Arrays, texts: EdgeTexts, least: Floats) -> list[Answered]:
+        """The same, frame by frame and each with the texts that are warm in it: for which the gate gives ``least``,
+        (N,)."""
+        warmth, most = self.warmth(seen, texts)
         answers = texts.heads["queries"].shape[1]
-        scores = np.full((*warm.shape, answers), self.config.gate_score, np.float32)
-        boxes = np.zeros((*warm.shape, answers, 4), np.float32)
-        for frame, row in enumerate(warm):
-            kept = np.flatnonzero(row)
+        found = []
+        for frame, row in enumerate(~(warmth < least)):  # NaN is asked: it must not pass for cold
+            kept, rows = np.flatnonzero(row), slice(frame, frame + 1)
             if len(kept):
-                rows = slice(frame, frame + 1)
-                found = self.ask({name: part[rows] for name, part in seen.items()}, texts.select(kept))
-                scores[frame, kept], boxes[frame, kept] = found[0][0], found[1][0]
-        return scores, boxes, warm
+                part = {name: part[rows] for name, part in seen.items()}
+                scores, boxes = self.objects(part, texts.select(kept), most[rows, kept])
+            else:
+                scores, boxes = np.zeros((1, 0, answers), np.float32), np.zeros((1, 0, answers, 4), np.float32)
+            found.append(Answered(scores[0], boxes[0], kept))
+        return found

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from simvg_core.errors import CheckpointError
+from simvg_core.gate import RECALL
+from simvg_core.gate_run import GATE_EPOCHS, GATE_PICTURES, GATE_TEXTS, GateRun, pictures_in, pool_of
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.calibrate import Calibration, fit, store
@@ -60,6 +62,7 @@ def publish(
     validation: Path,
     test: Path,
     hard: Path | None = None,
+    gate: tuple[Path, Path] | None = None,
     progress: Step = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Writes weights, config, tokenizer, evaluation and card of RUN/model into `out`; returns the evaluation.
@@ -68,6 +71,7 @@ def publish(
         validation: set that fits calibration and threshold; neither trained on nor scored.
         test: set of the card's scores.
         hard: a second one, of what was never trained on.
+        gate: folders of pictures that teach the model a gate, and that its thresholds are chosen on, as `simvg gate`.
         progress: gets (what is asked, expressions done, expressions in all).
 
     Raises:
@@ -97,7 +101,14 @@ def publish(
     calibration = fit(outcomes, model.config)
     store(model.config, calibration)
     processor.config = model.config  # answers are read with the new calibration
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
     result: dict[str, Any] = {"calibration": {**asdict(calibration), "questions": len(outcomes)}}
+    if gate is not None:
+        result["gate"] = _with_gate(out, *gate)
+        model = SimVGForGrounding.from_pretrained(out)
+        processor.config = model.config
     for name, data in list(sets.items())[1:]:
         result[name] = evaluate(
             model,
@@ -107,15 +118,23 @@ def publish(
             with_cost=name == "test",
             progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
         ).record
-    out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
     (out / REPORT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     folders = {"validation": validation, "test": test, "hard": hard}
     (out / CARD).write_text(
         card(out, training, calibration, result, folders, model.config.num_queries), encoding="utf-8"
     )
     return result
+
+
+def _with_gate(model: Path, fit: Path, data: Path) -> dict[str, Any]:
+    """Teaches a model folder a gate; what it was taught and measured on."""
+    run = GateRun(model, pool_of(None, 0), by_truth=True, count=GATE_TEXTS, seed=0)
+    run.fit(pictures_in(fit), GATE_PICTURES, GATE_EPOCHS)
+    measured = run.measure(pictures_in(data))
+    points = measured.points(RECALL, run.grounder.config.score_threshold)
+    run.store(points, with_layers=True)
+    facts = {"fit": str(fit), "data": str(data), "pairs": len(measured.score), "recall": RECALL}
+    return facts | {"queries": run.grounder.config.gate_queries, "points": [asdict(point) for point in points]}
 
 
 def card(
@@ -147,7 +166,7 @@ print(grounder.ground([frame_bgr], ["missing bolt", "red cap"]))
 
 `simvg work --model {out}` serves it on the line.
 
-## Intended use
+{_gate(out, result.get("gate"))}## Intended use
 
 For finding what the line's vocabulary names (parts, their states, marks on them) in rendered pictures of the line, for
 trying out and showing the product, and as the weights that a training on a line's own pictures begins from.
@@ -187,6 +206,21 @@ Repeat: `simvg evaluate {out} --data {folders["test"]} --out DIR` also draws a p
 - It knows the words of the line's vocabulary; for other words the scores mean nothing.
 - At most {answers} boxes per text.
 {_weak(test, folders["test"])}{_weak(result.get("hard"), folders["hard"])}"""
+
+
+def _gate(out: Path, facts: dict[str, Any] | None) -> str:
+    """What the gate does to scores and queries; empty without one."""
+    if facts is None:
+        return ""
+    last = facts["points"][-1]
+    return f"""A gate bounds the scores: what it gives less than a threshold scores less than the score that this
+threshold belongs to. It learned on pictures of `{facts["fit"]}`, from what the model answers there and from the truth;
+its {len(facts["points"])} thresholds let {100 * facts["recall"]:g} % pass of what the model finds rightly in
+`{facts["data"]}` ({facts["pairs"]:,} pairs of picture and text, of which {100 * last["passing"]:.0f} % pass at the
+model's own threshold). The scores below are with it. From {facts["queries"]} standing queries on a frame is asked only
+those that pass ([what that costs](../../docs/benchmarks/gate.md)).
+
+"""
 
 
 def _origin(settings: dict[str, Any]) -> str:

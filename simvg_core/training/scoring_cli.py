@@ -93,7 +93,8 @@ def calibrate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Make scores probabilities: fit temperature, bias and threshold, and store them with the model. With --texts first
-    what each text alone adds, so that one threshold means the same for all; the model then needs a new gate and export.
+    what each text alone adds, so that one threshold means the same for all; the gate is then gone. A gate needs new
+    thresholds (`simvg gate`), and the model a new export.
 
     Example: simvg calibrate models/line-small --data benchmarks/line/val
     """
@@ -108,6 +109,9 @@ def calibrate(
     opened = open_for_scoring(data)
     loaded = Grounder.from_pretrained(model, device=_device(device))
     samples = first_images(opened.samples(), limit)
+    if loaded.model.bounded:  # its thresholds belong to scores as they were calibrated before
+        loaded.config.gate_floors, loaded.config.gate_thresholds = [], []
+        typer.echo(f"the gate is off; choose its thresholds anew with `simvg gate {model} --data …`", err=True)
     if texts is not None:
         with progress_bar("levelling texts") as progress:
             level(loaded, LineSet(texts), pictures, progress=progress)
@@ -131,18 +135,23 @@ def publish(
     data: Annotated[Path, typer.Option(help="Validation set: calibrates the model.")],
     test: Annotated[Path, typer.Option(help="Set of the card's scores.")],
     hard: Annotated[Path | None, typer.Option(help="A second, harder one.")] = None,
+    gate_fit: Annotated[Path | None, typer.Option(help="Folder of pictures that teach a gate, as simvg gate.")] = None,
+    gate_data: Annotated[Path | None, typer.Option(help="Folder of others that its thresholds are chosen on.")] = None,
 ) -> None:
-    """Turn a finished run into a model folder: calibrated, scored, with its card.
+    """Turn a finished run into a model folder: calibrated, with a gate if wanted, scored, with its card.
 
     Example: simvg publish data/runs/line --out models/line --data benchmarks/line/val --test benchmarks/line/test
     """
     from simvg_core.training.publish import publish as publish_run
     from simvg_core.training.tables import overview
 
+    if (gate_fit is None) != (gate_data is None):
+        raise typer.BadParameter("--gate-fit and --gate-data go together: one teaches the gate, the other measures it.")
+    gate = None if gate_fit is None or gate_data is None else (gate_fit, gate_data)
     make_folder(out, "--out")
     with progress_bar("") as progress:
         result = publish_run(
-            run, out, data, test, hard, lambda what, done, total: progress(done, total, f"asking {what}")
+            run, out, data, test, hard, gate, lambda what, done, total: progress(done, total, f"asking {what}")
         )
     for name in ("test", "hard"):
         if name in result:

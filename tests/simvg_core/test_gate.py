@@ -4,33 +4,59 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, ImageError, InputError
-from simvg_core.gate import ROUNDING, GateCurve, closed_logit, store
+from simvg_core.gate import ROUNDING, GateCurve, bounded, highest, raw_logit, store
 from simvg_core.gate_cli import gate
-from simvg_core.gate_fit import FEWEST_QUERIES
+from simvg_core.gate_fit import FALSE, FEWEST_QUERIES, TRUE, FitSettings, Lesson, fit, measure
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor, calibrated
 from tests.simvg_core.test_grounder import grounder, picture
 from tests.simvg_core.test_standing import MODELS, _texts
 
+TEXTS = ["red cap", "blue cap", "missing bolt"]
 
-def _frames(count=2):
-    return torch.randn(count, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+
+def _gated(floors=(), thresholds=(), **settings):
+    """A tiny model with a gate that no one has taught, and the words of the others."""
+    torch.manual_seed(5)
+    plain = grounder()
+    heads = {"num_queries": 3, "auxiliary_heads": True, "box_head": "pointer", "heat_guidance": True, "num_kinds": 3}
+    config = SimVGConfig.tiny(
+        attention="standing", tokenizer="fast", vocab_size=16, score_threshold=0.0, num_colors=2, gate_heads=2,
+        gate_width=4, gate_floors=list(floors), gate_thresholds=list(thresholds), **heads, **settings,
+    )  # fmt: skip
+    model = SimVGForGrounding(config)
+    for parameter in model.gate.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return Grounder(model.eval(), SimVGProcessor(config, plain.processor.text.pieces))
+
+
+def _pixels(model, count=2):
+    return model.processor.frames([picture(seed=seed) for seed in range(count)]).pixel_values
+
+
+def _warmth(model, pixels, texts=TEXTS):
+    """What the gate says of every text in every frame, and the texts."""
+    compiled = model.compile(texts)._state[1].texts
+    with torch.inference_mode():
+        return asking.warmth(model.model, compiled, asking.see(model.model, pixels)), compiled
 
 
 def test_warm_queries_are_answered_as_without_the_gate_and_cold_ones_get_its_score():
     """Each frame decides for itself; a cold query has no box and the stored score."""
-    model = MODELS["line"]
-    model.config.gate_score = 0.03
-    standing = model.compile_queries(*_texts([3, 7, 5, 2, 4, 6], 5))
-    full = model.ground_frames(_frames(), standing, heat_map=True)
-    warmth = full.heat_map.amax(dim=-1)
+    model = _gated([0.2], [0.0], gate_score=0.03)
+    pixels = _pixels(model)
+    warmth, compiled = _warmth(model, pixels)
     gate = float(warmth.median())
-    out = model.ground_frames(_frames(), standing, gate=gate)
+    model.config.gate_thresholds = [gate]
+    full = model.model.ground_frames(pixels, compiled)
+    out = model.model.ground_frames(pixels, compiled, gate=gate)
     warm = warmth >= gate
     assert 0 < int(warm.sum()) < warm.numel()
     torch.testing.assert_close(out.token_logits[warm], full.token_logits[warm], atol=1e-5, rtol=0)
@@ -39,11 +65,62 @@ def test_warm_queries_are_answered_as_without_the_gate_and_cold_ones_get_its_sco
     assert calibrated(out.token_logits[~warm], model.config).numpy() == pytest.approx(0.03, abs=1e-6)
 
 
+def test_no_answer_scores_more_than_the_gate_allows():
+    """Asked or not, in frames or in one pass over images and texts; what the gate lets pass keeps its score."""
+    model = _gated([0.03, 0.06], [-1.0, 1.0], gate_queries=9)
+    pixels = _pixels(model)
+    warmth, compiled = _warmth(model, pixels)
+    ordered = warmth.flatten().sort().values
+    low, high = (float(ordered[place : place + 2].mean()) for place in (1, 3))  # rounding decides at none of them
+    model.config.gate_thresholds = [low, high]
+    scores = calibrated(model.model.ground_frames(pixels, compiled).token_logits, model.config).amax(dim=-1)
+    with torch.inference_mode():
+        seen = asking.see(model.model, pixels)
+        free = calibrated(asking.ask_objects(model.model, compiled, seen).logits, model.config).amax(dim=-1)
+    assert bool((free > 0.06).all()), "or nothing would have to be bounded"
+    assert bool((scores[warmth < low] < 0.03).all()) and bool((scores[warmth < high] < 0.06).all())
+    torch.testing.assert_close(scores[warmth >= high], free[warmth >= high])
+    batch = model.processor.texts(TEXTS)
+    with torch.inference_mode():
+        out = model.model(
+            pixels, batch.input_ids.repeat(2, 1), batch.attention_mask.repeat(2, 1),
+            image_index=torch.tensor([0, 0, 0, 1, 1, 1]),
+        )  # fmt: skip
+    again = calibrated(out.token_logits, model.config).amax(dim=-1)
+    torch.testing.assert_close(again.unflatten(0, (2, 3)), scores, atol=1e-5, rtol=0)
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0.01, 0.9), st.floats(-5, 5)), min_size=1, max_size=6, unique_by=lambda s: s[0]),
+    warmths=st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=20),
+)
+def test_what_the_gate_allows_rises_and_stays_below_each_score_under_its_threshold(steps, warmths):
+    """For any thresholds, also such that coincide; from the last one on there is no bound."""
+    config = SimVGConfig.tiny(attention="standing", gate_heads=1, score_temperature=1.3, score_bias=-0.4)
+    config.gate_floors = sorted(floor for floor, _ in steps)
+    config.gate_thresholds = sorted(threshold for _, threshold in steps)
+    warmth = torch.tensor(sorted(warmths))
+    most = highest(warmth, config)
+    assert bool((most.diff() >= -1e-3).all())
+    allowed = torch.sigmoid(most / config.score_temperature + config.score_bias)
+    for floor, threshold in zip(config.gate_floors, config.gate_thresholds, strict=True):
+        assert bool((allowed[warmth < threshold] <= floor + 1e-4).all())
+    assert bool((allowed[warmth >= config.gate_thresholds[-1]] == 1).all())
+
+
+def test_numbers_that_are_none_stay_none():
+    """A gate that breaks must not make a text look absent."""
+    config = SimVGConfig.tiny(attention="standing", gate_heads=1, gate_floors=[0.5], gate_thresholds=[0.0])
+    most = highest(torch.tensor([float("nan"), 1.0]), config)
+    logits = bounded(torch.zeros(2, 1, 2), most)
+    assert bool(logits[0].isnan().all()) and bool((logits[1] == 0).all())
+
+
 def test_only_warm_queries_run(monkeypatch):
     """Cold queries enter no layer."""
-    model = MODELS["line"]
-    standing = model.compile_queries(*_texts([3, 7, 5, 2], 5))
-    warmth = model.ground_frames(_frames(1), standing, heat_map=True).heat_map.amax(dim=-1)[0]
+    model = _gated([0.2], [0.0])
+    pixels = _pixels(model, 1)
+    warmth, compiled = _warmth(model, pixels)
     counts = []
     whole = asking.ask_pairs
 
@@ -52,20 +129,27 @@ def test_only_warm_queries_run(monkeypatch):
         return whole(model, texts, frames)
 
     monkeypatch.setattr(asking, "ask_pairs", counted)
-    model.ground_frames(_frames(1), standing, gate=float(warmth.max()))
-    model.ground_frames(_frames(1), standing, gate=float(warmth.max()) + 1)
+    model.model.ground_frames(pixels, compiled, gate=float(warmth.max()))
+    model.model.ground_frames(pixels, compiled, gate=float(warmth.max()) + 1)
     assert counts == [1]
 
 
-def test_a_gate_needs_a_heat_map():
-    """The message says which models have one."""
-    model = MODELS["paper"]
-    with pytest.raises(ConfigurationError, match="a gate needs a model with auxiliary_heads=True"):
-        model.ground_frames(_frames(1), model.compile_queries(*_texts([3], 1)), gate=0.0)
+def test_a_model_without_a_gate_says_how_it_gets_one():
+    """Asked for one, and given thresholds for none."""
+    model = MODELS["line"]
+    pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    with pytest.raises(ConfigurationError, match="this model has no gate; `simvg gate MODEL --fit"):
+        model.ground_frames(pixels, model.compile_queries(*_texts([3], 1)), gate=0.0)
+    with pytest.raises(ConfigurationError, match="gate_floors needs gate_heads above 0"):
+        SimVGConfig.tiny(attention="standing", auxiliary_heads=True, gate_floors=[0.2], gate_thresholds=[0.0])
+    with pytest.raises(ConfigurationError, match="none below the one before it"):
+        SimVGConfig.tiny(attention="standing", gate_heads=1, gate_floors=[0.2, 0.5], gate_thresholds=[1.0, 0.0])
 
 
-def _curve(warmth, score):
-    return GateCurve(np.array(warmth, float), np.array(score, float))
+def _curve(warmth, score, right=None):
+    return GateCurve(
+        np.array(warmth, float), np.array(score, float), np.array([True] * len(score) if right is None else right)
+    )
 
 
 def test_the_threshold_keeps_the_recall_it_was_asked_for():
@@ -76,6 +160,14 @@ def test_the_threshold_keeps_the_recall_it_was_asked_for():
     assert whole.closed_score == pytest.approx(0.02)
     assert (most.threshold, most.recall, most.passing) == (1.0, 0.75, 0.5)
     assert (measured.found(0.8), measured.found(0.1)) == (4, 5)
+
+
+def test_what_is_found_wrongly_need_not_pass():
+    """Only right findings have a recall; the others count among those that pass or not."""
+    measured = _curve([3.0, -1.0, 2.0], [0.9, 0.8, 0.95], [True, False, True])
+    point = measured.for_recall(0.8, 1.0)
+    assert (point.threshold, point.recall, point.passing) == (2.0, 1.0, pytest.approx(2 / 3))
+    assert measured.found(0.8) == 2
 
 
 def test_each_score_from_which_on_one_may_care_has_its_threshold():
@@ -89,54 +181,42 @@ def test_each_score_from_which_on_one_may_care_has_its_threshold():
 
 def test_nothing_found_gives_no_gate():
     """Without a found pair there is no recall to keep."""
-    with pytest.raises(InputError, match=r"gives none of 2 pairs of picture and text a score of 0\.3"):
+    with pytest.raises(InputError, match=r"rightly gives none of 2 pairs of picture and text a score of 0\.3"):
         _curve([1.0, 2.0], [0.1, 0.2]).points(0.999, 0.7)
 
 
 def test_a_stored_gate_gives_cold_queries_the_mean_score_of_what_it_keeps_out():
     """The stored score comes back through the model's calibration, and is below every score that makes a difference."""
-    config = MODELS["line"].config
-    before = (config.gate_floors, config.gate_thresholds, config.gate_score)
-    try:
-        points = _curve([3.0, -1.0, -2.0], [0.9, 0.04, 0.02]).points(1.0, 0.7)
-        store(config, points)
-        assert config.gate_floors == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-        assert config.gate_thresholds == pytest.approx([3.0 - ROUNDING] * 6)
-        assert config.gate_score == pytest.approx(0.03)
-        closed = closed_logit(config)
-        assert float(calibrated(torch.tensor([closed / 2, -closed / 2]), config)) == pytest.approx(0.03)
-        store(config, _curve([3.0, -1.0], [0.9, 0.18]).points(1.0, 0.7))
-        assert config.gate_score == 0.1, "half of the lowest floor"
-    finally:
-        config.gate_floors, config.gate_thresholds, config.gate_score = before
-
-
-def _gated(**settings):
-    """A tiny model with a heat map, and the words of the others."""
-    torch.manual_seed(5)
-    plain = grounder()
-    heads = {"num_queries": 3, "auxiliary_heads": True, "box_head": "pointer", "heat_guidance": True, "num_kinds": 3}
-    config = SimVGConfig.tiny(
-        attention="standing", tokenizer="fast", vocab_size=16, score_threshold=0.0, num_colors=2, **heads, **settings
-    )
-    return Grounder(SimVGForGrounding(config), SimVGProcessor(config, plain.processor.text.pieces))
+    config = SimVGConfig.tiny(attention="standing", gate_heads=1, score_temperature=1.2, score_bias=0.3)
+    points = _curve([3.0, -1.0, -2.0], [0.9, 0.04, 0.02]).points(1.0, 0.7)
+    store(config, points)
+    assert config.gate_floors == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert config.gate_thresholds == pytest.approx([3.0 - ROUNDING] * 6)
+    assert config.gate_score == pytest.approx(0.03)
+    closed = raw_logit(config.gate_score, config)
+    assert float(calibrated(torch.tensor([closed / 2, -closed / 2]), config)) == pytest.approx(0.03)
+    store(config, _curve([3.0, -1.0], [0.9, 0.18]).points(1.0, 0.7))
+    assert config.gate_score == 0.1, "half of the lowest floor"
 
 
 def test_a_grounder_uses_the_gate_from_the_number_of_queries_on():
-    """With fewer queries all are asked; with as many as the setting says, the cold ones are absent with its score."""
-    model = _gated(gate_floors=[0.2], gate_thresholds=[1e9], gate_score=0.02, gate_queries=3)
+    """With fewer queries all are asked; with as many as the setting says, the cold ones are absent with its score.
+    Without the gate's choice all are asked, and score no more."""
+    model = _gated([0.2], [1e9], gate_score=0.02, gate_queries=3)
     two = model.ground([picture()], ["red cap", "blue cap"], floors=0.2)[0]
     three = model.ground([picture()], ["red cap", "blue cap", "missing bolt"], floors=0.2)[0]
-    assert {answer.state for answer in two} == {"present"} and all(answer.asked for answer in two)
+    assert all(answer.asked and answer.score < 0.2 for answer in two)
     assert {answer.state for answer in three} == {"absent"} and not any(answer.asked for answer in three)
     assert three[0].score == pytest.approx(0.02, abs=1e-6)
+    model.gate = False
+    assert all(answer.asked and answer.score < 0.2 for answer in model.ground([picture()], TEXTS, floors=0.2)[0])
 
 
 def test_the_gate_answers_only_for_scores_that_make_no_difference():
     """A query that cares for scores lower than the gate was measured at is asked, whatever the others care for."""
-    model = _gated(gate_floors=[0.3, 0.6], gate_thresholds=[-1e9, 1e9], gate_score=0.02, gate_queries=3)
-    texts = ["red cap", "blue cap", "missing bolt"]
-    full = model.ground([picture()], texts)[0]
+    model = _gated([0.3, 0.6], [-1e9, 1e9], gate_score=0.02, gate_queries=3)
+    texts = TEXTS
+    full = model.ground([picture()], texts, floors=0.1)[0]
     mixed = model.ground([picture()], texts, floors=[0.1, 0.5, 0.8])[0]
     assert [one.asked for one in mixed] == [True, True, False]
     assert [one.score for one in mixed[:2]] == pytest.approx([one.score for one in full[:2]], abs=1e-6)
@@ -200,7 +280,7 @@ def test_the_command_stores_a_threshold_and_turns_it_off_again(tmp_path, capsys)
     frames = [cv2.imread(str(pictures / f"{seed}.png")) for seed in range(2)]
     with torch.inference_mode():
         seen = asking.see(model.model, model.processor.frames(frames).pixel_values)
-        warm = asking.warmth(model.model, texts, seen.image)
+        warm = asking.warmth(model.model, texts, seen)
     assert stored.gate_thresholds == pytest.approx([float(warm.min())], abs=1e-4)
     gate(tmp_path / "model", pictures, off=True)
     assert SimVGConfig.from_pretrained(tmp_path / "model").gate_floors == []
@@ -218,29 +298,45 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
         _command(tmp_path / "model", tmp_path, queries=queries)
 
 
-def test_gate_layers_are_fitted_to_what_the_full_pass_says_and_change_no_answer(tmp_path, capsys):
-    """Taught on a few pictures, the gate tells found from not found better than chance; the answers stay."""
+def test_gate_layers_are_fitted_and_lower_no_score_that_counts(tmp_path, capsys):
+    """Taught on a few pictures, the gate tells found from not found better than chance; where nothing is known to be
+    wrong, what is found keeps its score, and nothing scores more than before."""
     model, pictures = _gated(), tmp_path / "pictures"
     frames = [picture(seed=seed) for seed in range(6)]
-    texts = ["red cap", "missing bolt", "blue cap"]
-    before = model.ground(frames, texts)
-    scores = [one.score for row in before for one in row]
-    model.config.score_threshold = float(sorted(scores)[len(scores) // 2])
+    before = [one.score for row in model.ground(frames, TEXTS) for one in row]
+    model.config.score_threshold = float(sorted(before)[len(before) // 2])
     model.model.save_pretrained(tmp_path / "model")
     model.processor.save_pretrained(tmp_path / "model")
     pictures.mkdir()
     for seed, frame in enumerate(frames):
         cv2.imwrite(str(pictures / f"{seed}.png"), frame)
     queries = tmp_path / "queries.txt"
-    queries.write_text("\n".join(texts), encoding="utf-8")
+    queries.write_text("\n".join(TEXTS), encoding="utf-8")
     _command(tmp_path / "model", pictures, queries=queries, fit=pictures, epochs=60)
     fitted = Grounder.from_pretrained(tmp_path / "model")
     assert fitted.config.gate_heads > 0 and fitted.config.gate_queries >= FEWEST_QUERIES
     assert " | 9 | " in (said := capsys.readouterr().out) and "18 pairs of picture and query" in said
-    compiled = fitted.compile(texts)._state[1].texts
+    compiled = fitted.compile(TEXTS)._state[1].texts
     with torch.inference_mode():
         seen = asking.see(fitted.model, fitted.processor.frames(frames).pixel_values)
-        open_to = (asking.warmth(fitted.model, compiled, seen.image) >= fitted.config.gate_thresholds[-1]).flatten()
-    found = torch.tensor(scores) >= model.config.score_threshold
+        open_to = (asking.warmth(fitted.model, compiled, seen) >= fitted.config.gate_thresholds[-1]).flatten()
+    found = torch.tensor(before) >= model.config.score_threshold
     assert bool(open_to[found].all()) and int(open_to.sum()) < 18
-    assert [one.score for row in fitted.ground(frames, texts) for one in row] == pytest.approx(scores, abs=1e-6)
+    after = torch.tensor([one.score for row in fitted.ground(frames, TEXTS) for one in row])
+    torch.testing.assert_close(after[found], torch.tensor(before)[found], atol=1e-6, rtol=0)
+    assert bool((after <= torch.tensor(before) + 1e-6).all())
+
+
+def test_the_truth_teaches_what_must_not_pass():
+    """Two texts that the model finds alike in every picture: the one that is not there lies colder afterwards."""
+    model = _gated()
+    frames = [picture(seed=seed) for seed in range(8)]
+    compiled = model.compile(TEXTS[:2])._state[1].texts
+    with torch.inference_mode():
+        seen = asking.see(model.model, model.processor.frames(frames).pixel_values)
+    scores = torch.tensor([0.9, 0.9])
+    lessons = [Lesson(image, torch.tensor([0, 1]), scores, torch.tensor([FALSE, TRUE])) for image in seen.image]
+    fit(model, lessons, compiled, FitSettings(epochs=200, texts=4))
+    curve = measure(model, lessons, compiled)
+    assert curve.right.tolist() == [False, True] * 8
+    assert curve.warmth[curve.right].min() > curve.warmth[~curve.right].max()

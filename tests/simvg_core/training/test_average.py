@@ -23,6 +23,7 @@ from simvg_core.training.cli import app
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.train import Trainer
 from simvg_core.words import LEARNED, FastPieces, read_fast_pieces
+from tests.simvg_core.gated import give_gate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 
@@ -43,8 +44,7 @@ def test_the_mean_is_that_of_every_weight(models: list[Path], tmp_path: Path) ->
     """And it is a model folder, with the words of all; its gate, fitted to other weights, is gone."""
     for folder, words in zip(models, ({"bolt": 30}, {"bolt": 20, "cap": 50}), strict=True):
         (folder / LEARNED).write_text(json.dumps(words))
-    config = json.loads((models[0] / "config.json").read_text())
-    (models[0] / "config.json").write_text(json.dumps(config | {"gate_floors": [0.5], "gate_thresholds": [1.0]}))
+    give_gate(models[0], [0.5], [1.0])
     out = tmp_path / "mean"
     done = CliRunner().invoke(app, ["average", *map(str, models), "--out", str(out), "--weight", "3", "--weight", "1"])
     assert done.exit_code == 0 and "mean of 2 models" in done.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError
 from simvg_core.grounder import Grounder
 from simvg_core.lineworld.drawn import write_drawn_set
-from simvg_core.training.calibrate import Calibration
+from simvg_core.training import publish as publishing
+from simvg_core.training.calibrate import Calibration, fit
 from simvg_core.training.evaluate import evaluate
 from simvg_core.training.publish import Training, card, publish
 from simvg_core.training.rendered import open_for_scoring
@@ -45,7 +46,7 @@ def test_a_run_becomes_a_calibrated_model_with_its_card(
     """The folder grounds, its config holds the calibration, and its card says how it was made and scored."""
     out = tmp_path / "toy-line"
     told: list[str] = []
-    result = publish(run, out, drawn_set, test_set, test_set, lambda what, done, total: told.append(what))
+    result = publish(run, out, drawn_set, test_set, test_set, progress=lambda what, done, total: told.append(what))
     config = Grounder.from_pretrained(out).config
     assert config.score_temperature == result["calibration"]["temperature"]
     assert config.score_threshold == result["test"]["threshold"] == result["hard"]["threshold"]
@@ -60,11 +61,18 @@ def test_a_run_becomes_a_calibrated_model_with_its_card(
     assert "#### By kind of query" in card.split("### Harder pictures")[1]
 
 
-def test_scores_are_those_of_the_calibrated_model(run: Path, drawn_set: Path, test_set: Path, tmp_path: Path) -> None:
-    """Evaluating the written folder gives the card's scores; without a harder set the card has none."""
+@pytest.mark.parametrize("gated", [False, True], ids=["without a gate", "with a gate"])
+def test_scores_are_those_of_the_written_model(
+    run: Path, drawn_set: Path, test_set: Path, tmp_path: Path, gated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluating the written folder gives the card's scores, which a gate bounds where it got one; without a harder set
+    the card has none."""
     out = tmp_path / "out"
-    result = publish(run, out, drawn_set, test_set)
+    # six steps teach too little to be sure of anything, and a gate is measured from the threshold on
+    monkeypatch.setattr(publishing, "fit", lambda *given: replace(fit(*given), threshold=0.2))
+    result = publish(run, out, drawn_set, test_set, gate=(drawn_set, test_set) if gated else None)
     again = Grounder.from_pretrained(out)
+    assert again.model.bounded == gated == ("A gate bounds the scores" in (out / "README.md").read_text())
     record = evaluate(again.model, again.processor, open_for_scoring(test_set), with_cost=False).record
     assert record["branches"]["token"]["all"] == pytest.approx(result["test"]["branches"]["token"]["all"], abs=1e-4)
     assert "hard" not in result and "Harder" not in (out / "README.md").read_text()

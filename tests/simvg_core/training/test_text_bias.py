@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from simvg_core.training.settings import TrainSettings
 from simvg_core.training.start import load_start
 from simvg_core.training.text_bias import Pairs, fit
 from simvg_core.training.train import Trainer
+from tests.simvg_core.gated import give_gate
 from tests.simvg_core.test_standing import MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
@@ -71,8 +71,7 @@ def _fields() -> list[str]:
 def test_the_command_levels_a_model_and_takes_its_gate(toy_settings: dict[str, Any], drawn_set: Path) -> None:
     """With its weights stored; a run that starts from it begins without."""
     model = Trainer(TrainSettings(**toy_settings)).run()
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"gate_floors": [0.5], "gate_thresholds": [1.0]}))
+    give_gate(model, [0.5], [1.0])
     asked = ["calibrate", str(model), "--data", str(drawn_set), "--texts", str(drawn_set), "--pictures", "3"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
