@@ -123,6 +123,9 @@ def highest(warmth: Tensor, config: SimVGConfig) -> Tensor:
 
 
 def bounded(logits: Tensor, most: Tensor) -> Tensor:
-    """Class logits (..., Q, 2) whose differences are at most `most` (...); their means stay."""
-    excess = torch.relu(logits[..., 0] - logits[..., 1] - most.unsqueeze(-1)) / 2
-    return logits + torch.stack([-excess, excess], dim=-1)
+    """Class logits (..., Q, 2) whose differences are at most `most` (...).
+
+    All answers of a text fall by as much as the best one has to, so that it stays the best.
+    """
+    excess = torch.relu((logits[..., 0] - logits[..., 1]).amax(dim=-1) - most) / 2
+    return logits + torch.stack([-excess, excess], dim=-1).unsqueeze(-2)

@@ -77,8 +77,8 @@ class Passes:
         out = self.query({**seen, **texts.arrays()})
         logits = out["logits"]
         difference = logits[..., 0] - logits[..., 1]
-        if most is not None:
-            difference = np.minimum(difference, most[..., None])
+        if most is not None:  # as `simvg_core.gate.bounded`
+            difference = difference - np.maximum(difference.max(axis=-1) - most, 0)[..., None]
         difference = difference / self.config.score_temperature + self.config.score_bias
         return (1 / (1 + np.exp(-difference))).astype(np.float32), out["boxes"].astype(np.float32)
 

@@ -108,6 +108,15 @@ def test_what_the_gate_allows_rises_and_stays_below_each_score_under_its_thresho
     assert bool((allowed[warmth >= config.gate_thresholds[-1]] == 1).all())
 
 
+def test_the_best_answer_stays_the_best():
+    """What the gate takes from it, it takes from the others of its text."""
+    logits = torch.tensor([[[2.0, 0.0], [1.0, -2.0], [0.0, 4.0]], [[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    lower = bounded(logits, torch.tensor([0.5, 5.0]))
+    differences = lower[..., 0] - lower[..., 1]
+    assert differences[0].tolist() == [-0.5, 0.5, -6.5]
+    assert torch.equal(lower[1], logits[1])
+
+
 def test_numbers_that_are_none_stay_none():
     """A gate that breaks must not make a text look absent."""
     config = SimVGConfig.tiny(attention="standing", gate_heads=1, gate_floors=[0.5], gate_thresholds=[0.0])
