@@ -23,7 +23,6 @@ from torch import Tensor
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 
-RECALL = 0.999
 ROUNDING = 5e-5
 """A stored threshold lies so far below the coldest pair that must pass: batches and engines round differently."""
 FLOORS = (0.2, 0.3, 0.4, 0.5, 0.6)

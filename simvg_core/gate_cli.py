@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from simvg_core.errors import ConfigurationError
+from simvg_core.gate_usual import EPOCHS, PICTURES, RECALL, TEXTS
 
 
 def gate(
@@ -30,11 +31,11 @@ def gate(
     ] = None,
     recall: Annotated[
         float, typer.Option(help="Share of what the object tokens find, rightly where that is known, that must pass.")
-    ] = 0.999,
+    ] = RECALL,
     limit: Annotated[int | None, typer.Option(help="Only so many pictures of --data.")] = None,
-    pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = 2500,
-    texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = 150,
-    epochs: Annotated[int, typer.Option(help="Times that the gate sees each picture.", min=1)] = 10,
+    pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = PICTURES,
+    texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = TEXTS,
+    epochs: Annotated[int, typer.Option(help="Times that the gate sees each picture.", min=1)] = EPOCHS,
     seed: Annotated[int, typer.Option(help="Of the choice of pictures and queries, and of the first weights.")] = 0,
     store: Annotated[bool, typer.Option(help="Write the threshold, and with --fit the layers, into the model.")] = True,
     off: Annotated[bool, typer.Option("--off", help="Only turn the gate of the model off.")] = False,

@@ -19,6 +19,7 @@ from torch import Tensor
 from simvg_core import asking
 from simvg_core.gate import GateCurve
 from simvg_core.gate_head import GateHead
+from simvg_core.gate_usual import EPOCHS
 from simvg_core.grounder import Grounder
 from simvg_core.images import Frame
 from simvg_core.processing import calibrated
@@ -65,7 +66,7 @@ class FitSettings:
 
     heads: int = 4
     width: int = 32
-    epochs: int = 8
+    epochs: int = EPOCHS
     texts: int = 128
     seed: int = 0
 

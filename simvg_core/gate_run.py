@@ -29,11 +29,8 @@ from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.sets.errors import SetNotFoundError
 from simvg_core.training.sets.sample import Sample
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 PHRASES = 5000
-
-GATE_PICTURES, GATE_TEXTS, GATE_EPOCHS = 2500, 150, 10
-"""What a gate is usually taught on: pictures, texts of the pool each, and how often it sees each of them."""
 
 Pool = Mapping[str, Ask | None]
 """Texts that any picture may be asked, and what they mean where that is known."""
@@ -104,13 +101,14 @@ class GateRun:
         rng = np.random.default_rng(seed)
         chosen: list[tuple[Callable[[], Frame], dict[str, int]]] = []
         for number, file in enumerate(files):
-            read = partial(read_frame, file)
-            picture = known(file)
-            chosen.append((read, self._of(picture, rng, teaches) if self.by_truth else self._any(rng)))
-            for view in range(MORE_VIEWS if teaches and self.by_truth and picture.scene is not None else 0):
-                other = partial(self._augmented, file, picture.scene or [], (seed, number, view))
-                scene = other()[1]
-                chosen.append((_First(other), self._of(Known({}, {}, scene), rng, teaches)))
+            picture = known(file, teaches=teaches) if self.by_truth else Known({}, {}, None)
+            chosen.append((partial(read_frame, file), self._of(picture, rng, teaches)))
+            if not teaches or picture.scene is None:
+                continue
+            for view in range(MORE_VIEWS):
+                # made anew when it is looked at: thousands of pictures would fill the memory
+                other = partial(self._augmented, file, picture.scene, (seed, number, view))
+                chosen.append((_First(other), self._of(Known({}, {}, other()[1]), rng, teaches)))
         places = {text: place for place, text in enumerate(dict.fromkeys(text for _, own in chosen for text in own))}
         ready = self.grounder.compile(list(places))._state[1]
         assert isinstance(ready, StandingQueries), "simvg gate has looked"
@@ -124,7 +122,7 @@ class GateRun:
     def _of(self, picture: Known, rng: np.random.Generator, teaches: bool) -> dict[str, int]:
         scene, own = picture.scene, picture.usual | ({} if teaches else picture.held_out)
         if scene is None:
-            return self._any(rng) | own
+            return dict.fromkeys(self._draw(rng, self.count), UNKNOWN) | own
         if teaches:
             grammar = Grammar(further_wordings=WORDINGS)
             asked = grammar.ask(scene, rng_of(self.seed, int(rng.integers(2**32)), 0), QUESTIONS)
@@ -132,9 +130,6 @@ class GateRun:
         drawn = {text: _judged(self.pool[text], scene) for text in self._draw(rng, max(JUDGED, self.count))}
         true = [text for text, truth in drawn.items() if truth == TRUE][:MOST_TRUE]
         return {text: drawn[text] for text in [*true, *list(drawn)[: self.count]]} | own
-
-    def _any(self, rng: np.random.Generator) -> dict[str, int]:
-        return dict.fromkeys(self._draw(rng, self.count), UNKNOWN)
 
     def _draw(self, rng: np.random.Generator, count: int) -> list[str]:
         texts = list(self.pool)
@@ -167,11 +162,14 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def known(file: Path) -> Known:
-    """What the set that a picture lies in says of it; nothing of a picture that lies in none."""
+def known(file: Path, *, teaches: bool) -> Known:
+    """What the set that a picture lies in says of it; nothing of a picture that lies in none, and only the scene of a
+    rendered one that ``teaches``: other questions are made of it."""
     truth = file.parents[1] / "truth" / f"{file.stem}.json"
     scene = seen_in(read_truth(truth)) if truth.is_file() else None
     found = Known({}, {}, scene)
+    if teaches and scene is not None:
+        return found
     for one in _samples(file.parents[1]).get(file.name, []):
         own = found.held_out if one.kind == HELD_OUT else found.usual
         own[one.text] = TRUE if one.boxes_xyxy_px else FALSE
@@ -215,7 +213,7 @@ def line_queries(seed: int) -> Pool:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Pictures of a folder and its sub-folders. Raises InputError for none."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"{folder} holds no picture ({', '.join(PICTURES)}).")
+        raise InputError(f"{folder} holds no picture ({', '.join(SUFFIXES)}).")
     return files

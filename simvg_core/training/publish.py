@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from simvg_core.errors import CheckpointError
-from simvg_core.gate import RECALL
-from simvg_core.gate_run import GATE_EPOCHS, GATE_PICTURES, GATE_TEXTS, GateRun, pictures_in, pool_of
+from simvg_core.gate_run import GateRun, pictures_in, pool_of
+from simvg_core.gate_usual import EPOCHS, PICTURES, RECALL, TEXTS
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.calibrate import Calibration, fit, store
@@ -128,8 +128,8 @@ def publish(
 
 def _with_gate(model: Path, fit: Path, data: Path) -> dict[str, Any]:
     """Teaches a model folder a gate; what it was taught and measured on."""
-    run = GateRun(model, pool_of(None, 0), by_truth=True, count=GATE_TEXTS, seed=0)
-    run.fit(pictures_in(fit), GATE_PICTURES, GATE_EPOCHS)
+    run = GateRun(model, pool_of(None, 0), by_truth=True, count=TEXTS, seed=0)
+    run.fit(pictures_in(fit), PICTURES, EPOCHS)
     measured = run.measure(pictures_in(data))
     points = measured.points(RECALL, run.grounder.config.score_threshold)
     run.store(points, with_layers=True)
