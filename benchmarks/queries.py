@@ -26,12 +26,14 @@ WORDS = (3, 8)
 
 
 def build(name: str, attention: str) -> SimVGForGrounding:
-    """The shipped model from its folder, or base/32 with random weights; joint twins share the weights' shapes."""
+    """The shipped model from its folder, without its gate, or base/32 with random weights; joint twins share the
+    weights' shapes."""
     torch.manual_seed(0)
     if name == "base/32":
         return SimVGForGrounding(SimVGConfig.base(attention=attention)).eval()
     folder = f"models/{name}"
     model: SimVGForGrounding = SimVGForGrounding.from_pretrained(folder, attention=attention)
+    model.config.gate_floors, model.config.gate_thresholds = [], []
     return model.eval()
 
 
@@ -108,7 +110,8 @@ def main() -> None:
         "# What standing queries cost",
         "",
         f"{machine()}. Medians of {arguments.rounds} interleaved rounds, one frame; ratios are taken within a round. "
-        "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); no gate. "
+        "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); line-small without its "
+        "gate. "
         f"Joint attention is measured at {arguments.joint} queries and scaled by their number: its columns are "
         "extrapolated beyond that. Texts of 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend "
         "on them.",

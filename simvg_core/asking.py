@@ -31,7 +31,7 @@ class SeenFrames(NamedTuple):
     fine: Tensor | None  # (B, C, F, F), models with a glimpse
     pointed: Tensor  # (B, P, …), what the token branch's head looks at
     heat: Tensor | None  # (B, P, E), models with auxiliary heads
-    gate: Tensor | None  # (B, P, …), models with a gate
+    gate: Tensor | None  # (B, P, …), models whose gate is on
 
     def rows(self, frames: slice | list[int]) -> SeenFrames:
         """Some of them."""
@@ -58,7 +58,7 @@ def see(model: SimVGForGrounding, pixel_values: Tensor) -> SeenFrames:
     tokens, layers, fine = standing.encode_image(model.encoder, pixel_values)
     image = model.image_projection(tokens)
     heat = None if model.auxiliary is None else model.auxiliary.heat_cells(image)
-    gate = None if model.gate is None else model.gate.see(image)
+    gate = model.gate.see(image) if model.gate is not None and model.bounded else None
     return SeenFrames(image, layers, fine, model.token_branch.see(image), heat, gate)
 
 
@@ -66,10 +66,10 @@ def warmth(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -
     """What the gate says, (B, N) logits.
 
     Raises:
-        ConfigurationError: the model has none.
+        ConfigurationError: the model has none, or it is off.
     """
     if model.gate is None or frames.gate is None:
-        raise ConfigurationError("this model has no gate; `simvg gate MODEL --fit …` teaches it one.")
+        raise ConfigurationError("this model has no gate, or it is off; `simvg gate MODEL --fit …` teaches it one.")
     said: Tensor = model.gate(texts.asked, frames.gate)
     return said
 
@@ -119,10 +119,10 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
     the others get boxes without area and `gate_score`.
 
     Raises:
-        ConfigurationError: the model has no gate.
+        ConfigurationError: the model has no gate, or it is off.
     """
     warmths = warmth(model, texts, frames)
-    most = highest(warmths, model.config) if model.bounded else None
+    most = highest(warmths, model.config)
     warm = ~(warmths < gate)  # NaN is asked: it must not pass for cold
     shape = (*warm.shape, model.config.num_queries)
     closed = raw_logit(model.config.gate_score, model.config) / 2
@@ -133,9 +133,8 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
         kept = warm[frame].nonzero().flatten()
         if len(kept) == 0:
             continue
-        part = ask_objects(model, texts.select(kept), frames.rows(slice(frame, frame + 1)))
-        if most is not None:
-            part = part.bounded(most[frame : frame + 1, kept])
+        rows = slice(frame, frame + 1)
+        part = ask_objects(model, texts.select(kept), frames.rows(rows)).bounded(most[rows, kept])
         logits[frame, kept], boxes[frame, kept] = part.logits[0], part.boxes[0]
         if exists is not None and part.exists is not None:
             exists[frame, kept] = part.exists[0]

@@ -286,7 +286,7 @@ class SimVGForGrounding(PreTrainedModel):
             queries that did not pass the gate) and, on request, heat_map (B, queries, P).
 
         Raises:
-            ConfigurationError: a gate for a model that has none.
+            ConfigurationError: a gate for a model that has none, or whose gate is off.
         """
         texts = standing_queries.texts if isinstance(standing_queries, StandingQueries) else standing_queries
         frames = asking.see(self, pixel_values)

@@ -57,7 +57,7 @@ class FramePass(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         pixels = (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
         seen = asking.see(self.model, pixels)
-        return (*_keys_values(seen.layers), *_of_frames(self.model, seen).values())
+        return (*_keys_values(seen.layers), *_of_frames(seen).values())
 
 
 class TextPass(nn.Module):
@@ -145,7 +145,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     with torch.no_grad():
         seen, known = asking.see(model, torch.zeros(2, 3, *example.shape[1:3])), text_pass(ids, mask)
     layers = model.config.num_hidden_layers
-    of_frames = _of_frames(model, seen)
+    of_frames = _of_frames(seen)
     names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
     _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
@@ -182,9 +182,9 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
 _LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
 
 
-def _of_frames(model: SimVGForGrounding, seen: asking.SeenFrames) -> dict[str, Tensor]:
+def _of_frames(seen: asking.SeenFrames) -> dict[str, Tensor]:
     """By the graphs' names, what heads and gate look at, of models that have them."""
-    found = {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine, GATE: seen.gate if model.bounded else None}
+    found = {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine, GATE: seen.gate}
     return {name: part for name, part in found.items() if part is not None}
 
 

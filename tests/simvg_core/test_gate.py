@@ -147,7 +147,7 @@ def test_a_model_without_a_gate_says_how_it_gets_one():
     """Asked for one, and given thresholds for none."""
     model = MODELS["line"]
     pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
-    with pytest.raises(ConfigurationError, match="this model has no gate; `simvg gate MODEL --fit"):
+    with pytest.raises(ConfigurationError, match="this model has no gate, or it is off; `simvg gate MODEL --fit"):
         model.ground_frames(pixels, model.compile_queries(*_texts([3], 1)), gate=0.0)
     with pytest.raises(ConfigurationError, match="gate_floors needs gate_heads above 0"):
         SimVGConfig.tiny(attention="standing", auxiliary_heads=True, gate_floors=[0.2], gate_thresholds=[0.0])
@@ -274,7 +274,7 @@ def _command(model, pictures, **settings):
 
 def test_the_command_stores_a_threshold_and_turns_it_off_again(tmp_path, capsys):
     """Pictures and queries in, a curve on the screen, the chosen point in the model's config."""
-    model, pictures = _gated(), tmp_path / "pictures"
+    model, pictures = _gated([0.5], [0.0]), tmp_path / "pictures"
     model.model.save_pretrained(tmp_path / "model")
     model.processor.save_pretrained(tmp_path / "model")
     pictures.mkdir()
