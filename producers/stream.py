@@ -63,13 +63,17 @@ class NetworkStream:
         recorded = self._url.startswith("http") and bool(container.duration)
         pace = Pace(self._clock, stop, as_fast_as_possible=False)
         latest = 0
-        seen = time.monotonic()
+        seen = heard = time.monotonic()
         for decoded in PictureReader(container, self._clock.now, joins_midway=True):
             if stop.is_set():
                 return
+            now = time.monotonic()
+            # What comes after a silence that long is the torn rest of the last picture; the next read tells of it.
+            silent = now - heard >= self._stall_seconds
+            heard = now
             if decoded is not None and decoded.image is not None:
-                seen = time.monotonic()
-            elif time.monotonic() - seen > self._stall_seconds:
+                seen = now
+            elif now - seen > self._stall_seconds and not silent:
                 raise CameraError(
                     f"cannot read {self.shown}: data comes, but no picture in it for {self._stall_seconds:g} s"
                 )
@@ -78,6 +82,8 @@ class NetworkStream:
             captured = pace.at(decoded.seconds or 0.0) if recorded else decoded.arrived
             latest = max(latest + 1, captured)
             yield Shot(latest, decoded.image)
+            waited = time.monotonic() - now  # by whoever takes the pictures: no silence of the camera
+            seen, heard = seen + waited, heard + waited
 
     def _open(self) -> InputContainer:
         # What a look at the stream has read is given up, so that its frames do not come late and all at once.

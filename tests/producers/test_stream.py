@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice, pairwise
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
+from typing import ClassVar
 
 import pytest
 
@@ -58,6 +64,67 @@ def test_stream_that_goes_silent_is_lost() -> None:
         with pytest.raises(CameraError, match=r"cannot read rtsp://127\.0\.0\.1:.*: no answer in time"):
             list(shots)
         server.thaw()
+
+
+class _Relay(socketserver.StreamRequestHandler):
+    """Hands RTSP on to the camera at ``camera`` (its port) and stops for good in the middle of a picture."""
+
+    camera: ClassVar[int]
+    over: ClassVar[Event]
+    packets = 60
+    """Of video before the silence."""
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.camera)) as camera, camera.makefile("rb") as answers:
+            Thread(target=self._ask, args=(camera,), daemon=True).start()
+            passed = 0
+            while start := answers.read(1):
+                if start != b"$":  # a line of RTSP itself; RFC 2326, section 10.12: "$", channel, length, data
+                    self.wfile.write(start + answers.readline())
+                    continue
+                head = answers.read(3)
+                data = answers.read(int.from_bytes(head[1:], "big"))
+                self.wfile.write(start + head + data)
+                passed += head[0] == 0
+                last_of_picture = bool(data[1] & 0x80)  # RFC 3550, section 5.1: the marker bit
+                if passed >= self.packets and head[0] == 0 and not last_of_picture:
+                    self.over.wait(30)
+                    return
+
+    def _ask(self, camera: socket.socket) -> None:
+        with suppress(OSError):
+            while data := self.request.recv(1 << 16):
+                camera.sendall(data)
+
+
+def test_silence_in_the_middle_of_a_picture_is_called_silence() -> None:
+    """The torn rest of a picture comes out when the stall time ends: it is no sign that data still comes."""
+    with RtspServer(test_picture="1280x720@10") as server:
+        ended = Event()
+        handler = type("Relay", (_Relay,), {"camera": server.port, "over": ended})
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as relay:
+            relay.daemon_threads = True
+            Thread(target=relay.serve_forever, daemon=True).start()
+            url = server.url.replace(str(server.port), str(relay.server_address[1]))
+            shots = open_source(url, stall_seconds=1).shots(Event())
+            assert next(shots).image is not None
+            with pytest.raises(CameraError, match=r"cannot read rtsp://127\.0\.0\.1:.*: no answer in time"):
+                list(shots)
+            ended.set()
+            relay.shutdown()
+
+
+def test_waiting_for_a_recording_s_own_pace_is_no_silence(
+    clip: Callable[..., Path], damage: Callable[[Path, int], None], tmp_path: Path
+) -> None:
+    """A recording slower than the stall time, with a broken picture in it, is played to its end."""
+    damage(clip(30, rate=5, b_frames=0, name="clip.avi"), 25)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/clip.avi", stall_seconds=0.1)
+        there = [shot.image is not None for shot in source.shots(Event())]
+        server.shutdown()
+    assert there.count(False) == 1 and there[-5:].count(True) == 4, there
 
 
 def test_silent_server_is_not_waited_for(clip: Callable[..., Path]) -> None:
