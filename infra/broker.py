@@ -16,7 +16,7 @@ from infra.process import ServerProcess, port_answers, require_free_port
 from infra.settings import KafkaSettings
 
 _START_S = 180.0  # an idle machine takes 5 s, one whose cores are all taken has been seen to take over 60 s
-_STORAGE_OPTIONS = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:TieredStopAtLevel=1")
+_STORAGE_OPTIONS = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class LocalBroker:

@@ -57,32 +57,39 @@ class Quality:
     direction: float
 
 
-def measure(frame: Any) -> Quality:
-    """The measures of a frame of any size. Raises ImageError when it is no frame at all."""
+def measure(frame: Any, *, direction: bool = True) -> Quality:
+    """The measures of a frame of any size; without `direction`, as if its edges ran in all directions alike.
+
+    Raises ImageError when it is no frame at all.
+    """
     bgr = as_bgr(frame)
     height, width = bgr.shape[:2]
     if width > _WIDTH:
         scaled = max(1, round(height * _WIDTH / width))
-        bgr = cv2.resize(np.ascontiguousarray(bgr), (_WIDTH, scaled), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        bgr = np.asarray(cv2.resize(np.ascontiguousarray(bgr), (_WIDTH, scaled), interpolation=cv2.INTER_AREA))
     grey = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY)
-    counts = np.bincount(grey.ravel(), minlength=256).cumsum()
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
     variance = _variance(grey)
     smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _EDGE_SIGMA)
     share = 1 / variance if variance > 0 else 0.0
-    along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
+    edges = _variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share
+    along = across = edges
+    if direction:
+        along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
     return Quality(
         bright=_percentile(counts, 0.99),
         dark=_percentile(counts, 0.05),
         deviation=variance**0.5,
-        edges=_variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share,
+        edges=edges,
         weak_edges=min(along, across),
         direction=min(along, across) / max(along, across) if max(along, across) > 0 else 1.0,
     )
 
 
 def _variance(picture: Any) -> float:
-    _, deviation = cv2.meanStdDev(picture)
-    return float(deviation.item()) ** 2
+    """As `cv2.meanStdDev` has it, in a third of its time for float32."""
+    mean, squares = float(cv2.mean(picture)[0]), float(cv2.norm(picture, cv2.NORM_L2SQR))
+    return max(0.0, squares / int(picture.size) - mean * mean)
 
 
 def _percentile(counts: NDArray[np.int64], share: float) -> float:
@@ -108,7 +115,7 @@ def frame_problem(frame: Any, limits: QualityLimits = QualityLimits()) -> str | 
     height, width = as_bgr(frame).shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"frame of {width}x{height} pixels is too small (shorter side below {MIN_SIDE})"
-    found = measure(frame)
+    found = measure(frame, direction=limits.drag > 0)  # half of the time, and few cameras ask for it
     if found.bright < limits.black:
         return f"frame is black (99 % of pixels below grey level {found.bright:.0f}, limit {limits.black:g})"
     if found.dark > limits.white:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Message, TopicPartition
 
@@ -29,6 +30,9 @@ from infra.topics import topic_name
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
+GROUP_SECONDS = 1.0
+"""A membership is asked for anew after this, or when a transaction was refused: it changes when others come and go, and
+the library lets the whole program wait for its answer."""
 FETCH_AT_ONCE = 256
 UNKNOWN_CAMERA = "unknown"
 TAKE_OVER_SECONDS = 120.0
@@ -86,6 +90,8 @@ class Fetcher:
         self._behind: set[int] = set()
         self._paused: set[int] = set()
         self._joining = False
+        self._group: Any = None
+        self._asked = 0.0
         self._stalls = Stalls()
 
     def open(self) -> None:
@@ -108,7 +114,7 @@ class Fetcher:
         consumer = self._consumer
         assert consumer is not None, "open() comes first"
         # Asked before the polling: should these partitions be lost by then, polling tells us before it is used.
-        group = consumer.group_metadata()
+        group = self._membership(consumer)
         try:
             first = consumer.poll(POLL_SECONDS)
         except BrokerUnavailable as error:
@@ -129,6 +135,13 @@ class Fetcher:
         self._look_ahead(consumer)
         self._back_pressure(consumer)
         self._revive(consumer)
+
+    def _membership(self, consumer: Consumer) -> Any:
+        now = time.monotonic()
+        if self._group is None or self._outbox.doubts_group or now - self._asked >= GROUP_SECONDS:
+            self._outbox.doubts_group = False
+            self._group, self._asked = consumer.group_metadata(), now
+        return self._group
 
     def close(self, seconds: float | None = None) -> None:
         """Leaves the group, when what is done is committed; waits for the broker's word, but no longer than
@@ -271,8 +284,7 @@ class Fetcher:
         numbers = {partition.partition for partition in partitions}
         logger.info("partitions assigned: %s", sorted(numbers))
         # The old membership does not cover the new partitions; nothing of them is written before the next step.
-        self._outbox.join_group(None)
-        self._joining = True
+        self._leave_group()
         if not numbers:
             return
         adopt = self._on_assigned(numbers)
@@ -323,6 +335,11 @@ class Fetcher:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions
         self._release(numbers, ours=True)
 
+    def _leave_group(self) -> None:
+        """Nothing is committed until the next step has asked for the membership anew."""
+        self._outbox.join_group(None)
+        self._joining, self._group = True, None
+
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions
         logger.warning("partitions lost: %s; their frames are done again by their next owner", sorted(numbers))
@@ -331,8 +348,7 @@ class Fetcher:
     def _release(self, numbers: set[int], *, ours: bool) -> None:
         if not ours:
             # Whatever membership comes next is not to be used for the frames of the last.
-            self._outbox.join_group(None)
-            self._joining = True
+            self._leave_group()
         if not numbers:
             return
         for frame in self._mailbox.drop(numbers):

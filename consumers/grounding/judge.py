@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
@@ -23,10 +24,11 @@ from consumers.grounding.episode import RAISED_AGAIN
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
+from consumers.grounding.messages import alert_message, gone_message, state_key, state_message, with_evidence
 from consumers.grounding.plan import Look, Plan
 from consumers.grounding.standing import Standing
 from consumers.grounding.unknown import count
-from consumers.grounding.work import Outgoing, Work
+from consumers.grounding.work import ComposeState, Outgoing, Work
 from infra.contracts import (
     CAMERA_BLIND,
     Alert,
@@ -292,20 +294,19 @@ class Judge:
         live = [alert for alert, mode in alerts if mode == "live"]
 
         def messages(places: Mapping[str, MessageReference]) -> list[Outgoing]:
-            found = [_alert_message(_with_evidence(alert, places)) for alert in live]
-            found += [_state_message(with_alerts(s, [_with_evidence(a, places) for a in s.alerts])) for s in changed]
-            if gone is not None:
-                found.append(_gone_message(gone))
-            if detections is not None:
-                found.append(detections)
-            return found
+            found = [alert_message(with_evidence(alert, places)) for alert in live]
+            return found if detections is None else [*found, detections]
 
+        states: dict[str, ComposeState] = {state_key(state): partial(state_message, state) for state in changed}
+        if gone is not None:
+            states[state_key(gone)] = lambda _: gone_message(gone)
         decided_ns = self._clock_ns()
         work = Work(
             partition=partition,
             lease=lease,
             offset=offset,
             messages=messages,
+            states=states,
             evidence=tuple(evidence),
             urgent=bool(live),
             ended=tuple(alert.id for alert in live if alert.state is AlertState.CLOSED),
@@ -365,33 +366,3 @@ def _what_happened(alert: Alert) -> str:
         return "raised_again"
     stayed = len(alert.timeline) > 1 and alert.timeline[-2].state is alert.state
     return "updated" if stayed else alert.state
-
-
-def _with_evidence(alert: Alert, places: Mapping[str, MessageReference]) -> Alert:
-    return alert if alert.evidence is not None else alert.model_copy(update={"evidence": places.get(alert.id)})
-
-
-def _alert_message(alert: Alert) -> Outgoing:
-    return Outgoing.json(
-        "alerts",
-        key=alert.id,
-        value=alert.model_dump_json(),
-        id=f"{alert.id}/{alert.number}",
-        source=f"/cameras/{alert.camera}",
-    )
-
-
-def _state_message(state: AlarmState) -> Outgoing:
-    key = f"{state.camera}/{state.query_id}"
-    return Outgoing.json(
-        "alarm-state",
-        key=key,
-        value=state.model_dump_json(),
-        id=f"{key}/{state.epoch}/{state.frame.sequence}",
-        source=f"/cameras/{state.camera}",
-    )
-
-
-def _gone_message(state: AlarmState) -> Outgoing:
-    key = f"{state.camera}/{state.query_id}"
-    return Outgoing.tombstone("alarm-state", key=key, id=f"{key}/gone", source=f"/cameras/{state.camera}")

@@ -1,10 +1,10 @@
 """Everything that leaves a worker, written in Kafka transactions together with the offsets of the frames it came of.
 
 What came of one frame is one :class:`Work`. A thread of its own takes what has gathered and writes it as one
-transaction: evidence first, then, as its places are known now, the alerts and states that refer to it, then the
-offsets. A transaction that fails is aborted and the same works are written again from memory, in the same order; so
-the alarms need not be turned back. A work whose partition has gone to another worker is dropped: that worker goes on
-from the last commit.
+transaction: evidence first, then, as its places are known now, the alerts and states that refer to it (of each alarm
+the last state only), then the offsets. A transaction that fails is aborted and the same works are written again from
+memory, in the same order; so the alarms need not be turned back. A work whose partition has gone to another worker is
+dropped: that worker goes on from the last commit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ from confluent_kafka import TopicPartition
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.offsets import Mark
-from consumers.grounding.work import Outgoing, Place, Slot, Work, finishes, pictured, reduced, tell_reduced, to_reduce
+from consumers.grounding.work import (
+    Abandoned,
+    Outgoing,
+    Place,
+    Slot,
+    Work,
+    cut_down,
+    finishes,
+    last_states,
+    pictured,
+    tell_reduced,
+    to_reduce,
+)
 from infra.errors import BrokerUnavailable, ProducerFenced, TransactionAborted
 from infra.metrics import counter, gauge, histogram
 from infra.topics import topic_name
@@ -52,16 +64,13 @@ _WAITING = gauge("simvg_worker_outbox_works", "frames whose results wait for the
 ReadMarks = Callable[[Collection[int]], dict[int, str | None]]
 
 
-class Abandoned(Exception):
-    """The worker stops before a work was committed."""
-
-
 class Outbox:
     """Writes works through one transactional publisher. :meth:`start` it first.
 
     A transaction begins ``interval_s`` after its first work has come, at ``works`` of them, or at once when one of
     them holds an alert. ``read_metadata`` gives the metadata that is committed for partitions: asked after a failure
-    that leaves open whether the last transaction counts.
+    that leaves open whether the last transaction counts. ``doubts_group``: a transaction was refused, perhaps because
+    the group has moved on; to be taken back by whoever asks for the membership.
     """
 
     def __init__(
@@ -86,15 +95,15 @@ class Outbox:
         self._given_up = given_up
         self._frames = topic_name(prefix, "frames")
         self._changed = threading.Condition()
-        self._queue: deque[tuple[float, Work]] = deque()
+        self._queue = deque[tuple[float, Work]]()
         self._bytes = 0
         self._group: Any = None
+        self.doubts_group = False
         self._hurried = 0
         self._closing = False
         self._failure: Exception | None = None
         # Where each alert's last picture lies, for as long as this worker has the alert: committed, and being written.
-        self._evidence: dict[str, Place] = {}
-        self._pictured: dict[str, Place] = {}
+        self._evidence, self._pictured = dict[str, Place](), dict[str, Place]()
         self._life = uuid.uuid4().hex[:8]  # another life of this worker counts from 1 again
         self._number = 0
         self._last = time.monotonic()
@@ -129,8 +138,9 @@ class Outbox:
     def join_group(self, group: Any) -> None:
         """Membership under which offsets are committed from now on; None: not known, nothing is written."""
         with self._changed:
-            self._group = group
-            self._changed.notify_all()
+            awaited, self._group = self._group is None, group
+            if awaited:
+                self._changed.notify_all()
 
     def wait_for_room(self) -> None:
         """Returns when more may be :meth:`put`. Raises Abandoned when the worker stops before."""
@@ -169,9 +179,8 @@ class Outbox:
     def forget(self, partitions: Collection[int]) -> None:
         """Drops what waits of partitions that went to another worker."""
         with self._changed:
-            kept = [(at, work) for at, work in self._queue if work.partition not in partitions]
-            self._queue = deque(kept)
-            self._bytes = sum(work.size for _, work in kept)
+            self._queue = deque((at, work) for at, work in self._queue if work.partition not in partitions)
+            self._bytes = sum(work.size for _, work in self._queue)
             self._evidence = {id: one for id, one in self._evidence.items() if one[0] not in partitions}
             _WAITING.set(len(self._queue))
             self._changed.notify_all()
@@ -263,6 +272,7 @@ class Outbox:
             try:
                 self._attempt(works, marks, group, cuts)
             except TransactionAborted as error:
+                self.doubts_group = True
                 self._said = f"its last transaction was undone: {error}"
                 logger.warning("transaction is written again: %s", error)
             except ProducerFenced as error:
@@ -283,11 +293,14 @@ class Outbox:
                 self._send(work, "evidence", work.evidence, cuts, sent)
             if sent:
                 self._publisher.flush()
-            self._pictured = {}
+            self._pictured, last = {}, last_states(works)
             for work in works:
                 self._pictured |= pictured(work, sent)
                 places = {alert: place for alert, (_, place) in (self._evidence | self._pictured).items()}
                 self._send(work, "messages", work.messages(places), cuts, sent)
+                for key, state in work.states.items():
+                    if last[key] == id(work):
+                        self._send(work, key, [state(places)], cuts, sent)
             offsets = [
                 TopicPartition(self._frames, partition, mark.offset, mark.metadata(self._transaction))
                 for partition, mark in marks.items()
@@ -316,9 +329,7 @@ class Outbox:
     ) -> None:
         for number, original in enumerate(messages):
             slot = (id(work), part, number)
-            message: Outgoing | None = original
-            for _ in range(cuts[slot]):
-                message = None if message is None else reduced(message)
+            message = cut_down(original, cuts[slot])
             if message is None:
                 continue
             one = Sent()
@@ -378,13 +389,12 @@ class Outbox:
         """Takes written works, and those that are not ours any more, out of the queue."""
         written = {id(work) for work in works}
         with self._changed:
-            kept = [
+            self._queue = deque(
                 (at, work)
                 for at, work in self._queue
                 if id(work) not in written and self._commits.lease(work.partition) == work.lease
-            ]
-            self._queue = deque(kept)
-            self._bytes = sum(work.size for _, work in kept)
+            )
+            self._bytes = sum(work.size for _, work in self._queue)
             self._last = time.monotonic()
             _WAITING.set(len(self._queue))
             self._changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from infra.cloudevents import Headers, event_headers, rejected_headers
@@ -30,13 +30,17 @@ _REDUCED = counter(
 SlotT = TypeVar("SlotT")
 
 Slot = tuple[int, str, int]
-"""A message's place: its work, evidence or other, number; the same whenever the work is written again."""
+"""A message's place: its work, which part of that, number; the same whenever the work is written again."""
 
 Place = tuple[int, MessageReference]
 """Of a picture, and the partition of the frames that it is one of."""
 
 KEPT = 10
 """Boxes, and entries of a timeline, that a message keeps when the broker refuses it for its size."""
+
+
+class Abandoned(Exception):
+    """The worker stops before a work was committed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +87,7 @@ class Outgoing:
 
 
 Compose = Callable[[Mapping[str, MessageReference]], list[Outgoing]]
+ComposeState = Callable[[Mapping[str, MessageReference]], Outgoing]
 
 
 def _nothing() -> None:
@@ -95,14 +100,15 @@ class Work:
 
     ``partition`` of the frames and the ``lease`` under which they were read; ``offset`` of the frame that it came of
     and that is done with it, with its ``fate``; None for an event from outside. ``messages`` gets, by alert id, where
-    the pictures lie, and may be asked more than once. ``urgent``: someone waits for it. ``ended``: ids of alerts that
-    are over with it. ``committed`` runs once it is visible.
+    the pictures lie, and may be asked more than once; so do the ``states`` of alarms, by key. ``urgent``: someone waits
+    for it. ``ended``: ids of alerts that are over with it. ``committed`` runs once it is visible.
     """
 
     partition: int
     lease: int
     offset: int | None
     messages: Compose
+    states: Mapping[str, ComposeState] = field(default_factory=dict)
     fate: str = "scored"
     evidence: tuple[Outgoing, ...] = ()
     urgent: bool = False
@@ -144,6 +150,14 @@ def reduced(message: Outgoing) -> Outgoing | None:
     return replace(message, value=value) if len(value) < len(message.value) else None
 
 
+def cut_down(message: Outgoing, times: int) -> Outgoing | None:
+    """A message that was refused so many times, :func:`reduced` as often."""
+    left: Outgoing | None = message
+    for _ in range(times):
+        left = None if left is None else reduced(left)
+    return left
+
+
 def tell_reduced(message: Outgoing, error: BrokerError) -> None:
     """Counts and logs a message that the broker refused, which goes out with less in it, or not at all."""
     _REDUCED.labels(message.topic).inc()
@@ -165,6 +179,12 @@ def _shortened(content: Any) -> Any:
 def _ends(entries: list[Any]) -> list[Any]:
     """The first and the last: the best boxes; how an alert began and where it stands."""
     return entries if len(entries) <= KEPT else entries[: KEPT // 2] + entries[-KEPT // 2 :]
+
+
+def last_states(works: list[Work]) -> dict[str, int]:
+    """By the key of an alarm's state, the id of the work that has the last one: of a compacted topic a reader sees no
+    other, and an alarm whose objects move changes with every frame."""
+    return {key: id(work) for work in works for key in work.states}
 
 
 def finishes(works: list[Work]) -> dict[int, dict[int, str]]:

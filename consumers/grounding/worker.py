@@ -29,7 +29,7 @@ from consumers.grounding.intake import Intake
 from consumers.grounding.judge import Judge
 from consumers.grounding.ledger import Ledger, Totals
 from consumers.grounding.mailbox import Mailbox
-from consumers.grounding.outbox import Abandoned, Outbox
+from consumers.grounding.outbox import Outbox
 from consumers.grounding.overload import Overload
 from consumers.grounding.plan import Plan
 from consumers.grounding.plans import Plans
@@ -40,6 +40,7 @@ from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
 from consumers.grounding.startup import transactional_publisher, wait_for_topics
 from consumers.grounding.verdicts import Verdicts
+from consumers.grounding.work import Abandoned
 from infra.errors import BadFrameMessage
 from infra.follower import QueryFollower
 from infra.health import ENDED, Pulses

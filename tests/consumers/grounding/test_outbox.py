@@ -194,6 +194,36 @@ def test_each_raise_has_its_own_picture(kafka: KafkaSettings, until: Callable[..
         desk.close()
 
 
+def test_of_the_states_of_an_alarm_the_last_in_a_transaction_is_written(
+    kafka: KafkaSettings, until: Callable[..., None]
+) -> None:
+    """A reader of a compacted topic wants no other; alerts and results are written of every frame."""
+    desk = Desk(kafka, interval_s=0.5)
+    try:
+
+        def work(number: int, *keys: str) -> Work:
+            def state(key: str) -> Callable[[Mapping[str, MessageReference]], Outgoing]:
+                value = json.dumps({"n": number})
+                return lambda _: Outgoing.json("alarm-state", key=key, value=value, id=f"{key}/{number}", source="/c")
+
+            result = message("detections", {"n": number})
+            states = {key: state(key) for key in keys}
+            lease = desk.commits.lease(0)
+            return Work(partition=0, lease=lease, offset=None, messages=lambda _: [result], states=states)
+
+        for one in (work(1, "c/q1", "c/q2"), work(2, "c/q1"), work(3, "c/q1"), work(4, "c/q3")):
+            desk.outbox.put(one)
+        until(lambda: len(desk.written("detections")) == 4)
+        states = read_to_end(kafka, topic_name(kafka.prefix, "alarm-state"), client_id="test")
+        found = sorted((m.key() or b"", json.loads(m.value() or b"")["n"]) for m in states)
+        assert found == [(b"c/q1", 3), (b"c/q2", 1), (b"c/q3", 4)]
+        desk.outbox.put(work(5, "c/q1"))
+        until(lambda: len(desk.written("detections")) == 5)
+        assert len(desk.written("alarm-state")) == 4, "the next transaction writes it again"
+    finally:
+        desk.close()
+
+
 def test_work_of_an_earlier_lease_is_not_written(desk: Desk, until: Callable[..., None]) -> None:
     """What was begun before a partition went away is the next owner's business, even if that is this worker."""
     before = desk.commits.lease(0)
