@@ -81,7 +81,9 @@ class TransactionalPublisher:
             # The next transaction may begin before the markers of the last one are written; the broker then asks to
             # come back, and the default of 100 ms would be most of a commit's time.
             "retry.backoff.ms": 10,
-            "linger.ms": 0,
+            # Messages go out when they are flushed, those of a partition in one request: one for each costs the broker
+            # more than all else of a transaction. A flush does not wait for this time to pass.
+            "linger.ms": 100,
             # After an outage of all brokers librdkafka 2.16 would forget its transaction coordinator with them and not
             # look for it again while a transaction is open. Known brokers and the bootstrap addresses are enough.
             "metadata.recovery.strategy": "none",
