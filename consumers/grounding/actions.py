@@ -65,6 +65,8 @@ class ActionBook:
 
     def about(self, query_id: str, camera: str, alert_ids: Iterable[str]) -> tuple[OperatorAction, ...]:
         """Actions on the query at this camera and on any of the alerts, in no order."""
+        if not self._by_target:
+            return ()
         with self._lock:
             of_query = self._by_target.get(query_id, {}).values()
             found = [a for a in of_query if a.query_id is not None and a.camera in (None, camera)]

@@ -32,7 +32,7 @@ from consumers.grounding.episode import Phase as Phase
 from consumers.grounding.episode import Sighting as Sighting
 from consumers.grounding.objects import Scene, glance_at_all
 from consumers.grounding.operating import act as act
-from infra.contracts import Alert, AlertState, OperatorAction, StandingQuery
+from infra.contracts import Alert, AlertState, OperatorAction, StandingQuery, State
 
 MAX_LATCHED = 20
 """Cleared alerts of one alarm that wait for an acknowledgement; over that the oldest is closed, and says so."""
@@ -77,6 +77,8 @@ def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
 
 def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Sequence[OperatorAction]) -> Step:
     """As :func:`step`, for a sighting that is known to be new and of the same episode."""
+    if not actions and _rests(query, state, seen):
+        return Step(_at(state, seen))
     at = seen.frame.captured_at
     acted = pass_time(query, state, actions, at=at)
     before = acted.state
@@ -88,6 +90,19 @@ def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Se
     scene, glances = glance_at_all(now, scene, seen) if by_object else _glance_at_one(now, scene, seen)
     after, alerts = _settled(before, scene, [advance(now, e, glances[e.number]) for e in scene.episodes], at)
     return Step(_at(after, seen), acted.alerts + alerts, differs(state, after))
+
+
+def _rests(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
+    """Whether nothing goes on and nothing is seen, so that the way through all that might be changes nothing: as of
+    most alarms on most frames."""
+    if state.episodes or state.tracks or state.shelf is not None or state.next_number or query.schedule is not None:
+        return False
+    if seen.state is State.UNKNOWN or seen.score is None:
+        return True
+    least = query.clears_below
+    if query.expect == "present":
+        return seen.score >= query.raise_threshold
+    return seen.score < least and (not seen.box_scores or max(seen.box_scores) < least)
 
 
 def pass_time(query: StandingQuery, state: AlarmState, actions: Sequence[OperatorAction], *, at: datetime) -> Step:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.grounding import alarm
 from consumers.grounding.alarm import AlarmState, Phase, Sighting, Step, close, step
 from infra.contracts import Alert, AlertState, Delay, FrameReference, StandingQuery, State, alert_id, utc_from_ns
 
@@ -240,6 +242,26 @@ def test_one_alert_per_episode(marks: str, query: StandingQuery) -> None:
 def test_equal_frames_give_equal_alerts(marks: str, query: StandingQuery) -> None:
     """Two workers that see the same frames send the same alerts, byte for byte."""
     assert [a.model_dump_json() for a in play(marks, query)[0]] == [a.model_dump_json() for a in play(marks, query)[0]]
+
+
+@given(marks, queries, st.sampled_from(["query", "object"]))
+def test_an_alarm_at_rest_takes_the_short_way_to_the_same_state(
+    marks: str, query: StandingQuery, episodes: Literal["query", "object"]
+) -> None:
+    """Where nothing goes on and nothing is seen, what is left out would have changed nothing."""
+    asked = query.model_copy(update={"episodes": episodes})
+
+    def steps() -> list[Step]:
+        state, found = None, []
+        for number, mark in enumerate(marks):
+            found.append(step(asked, state, sighting(number, mark), camera="c1"))
+            state = found[-1].state
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alarm, "_rests", lambda query, state, seen: False)
+        long_way = steps()
+    assert steps() == long_way
 
 
 @given(marks, queries)
