@@ -4,8 +4,11 @@
 
 Frames of the demo clip lie in the topic before a worker (a real `simvg work` process, freshness `every`) starts; its
 rate is that of the frames' results on `detections`, without the first ones. The bare model answers the same decoded
-frames and queries, with the same engine, batch, batches at once and threads, in this process. Both take turns; the
+frames and queries, with the same engine, batch, batches at once and threads, in this process. They take turns; the
 ratio is the median over the rounds. Broker, Redis and readers run on the same cores.
+
+Through Kafka twice: once as on a line in order, where no query is true, and once with alarms all the time: parts that
+are always there are asked for, and the clip plays many times too fast.
 Writes docs/benchmarks/pipeline.md.
 """
 
@@ -34,6 +37,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
 from consumers.grounding.engine import load_engine  # noqa: E402
+from consumers.reading import read_to_end  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
 from infra.cloudevents import frame_headers  # noqa: E402
 from infra.contracts import Detections, FrameHeader, StandingQuery  # noqa: E402
@@ -48,7 +52,8 @@ PAGE = Path("docs/benchmarks/pipeline.md")
 CLIP = Path("simvg_core/lineworld/assets/demo.mp4")
 MODEL = Path("models/line-small")
 WARM = 24
-RAISE = 0.95
+QUIET, ALARMS = 0.9999, 0.95
+"""Thresholds from which a query is true: a score that nothing has, and one that ordinary parts have."""
 LOAD = "load"
 """Stands for what is only known at the end."""
 
@@ -56,14 +61,15 @@ LOAD = "load"
 class Plant:
     """Topics of one measurement, with its queries and frames."""
 
-    def __init__(self, broker: LocalBroker, redis: LocalRedis, number: int, partitions: int) -> None:
+    def __init__(self, broker: LocalBroker, redis: LocalRedis, number: int, partitions: int, threshold: float) -> None:
         prefix = f"b{number}"
         self.kafka = KafkaSettings(bootstrap=broker.settings.bootstrap, prefix=prefix, partitions=partitions)
         self.redis = RedisSettings(url=redis.url, prefix=prefix)
         create_topics(self.kafka)
         registry, now = QueryRegistry(self.redis), datetime.now(UTC)
         for place, text in enumerate(TEXTS):
-            registry.add(StandingQuery(id=f"q-{place}", text=text, raise_threshold=RAISE, created=now, changed=now))
+            bounds = {"raise_threshold": threshold, "clear_threshold": threshold if threshold == QUIET else None}
+            registry.add(StandingQuery(id=f"q-{place}", text=text, created=now, changed=now, **bounds))
         registry.close()
 
     def cameras(self, count: int) -> list[str]:
@@ -110,6 +116,11 @@ class Plant:
                 running.callback(process.terminate)
             yield
 
+    def raised(self) -> int:
+        """Alerts that were raised so far."""
+        found = read_to_end(self.kafka, topic_name(self.kafka.prefix, "alerts"), client_id="reader")
+        return len({message.key() for message in found})
+
     def detections(self, count: int, limit_s: float) -> list[tuple[Message, Detections]]:
         """The first ``count`` results, as they come."""
         found: list[Message] = []
@@ -134,17 +145,20 @@ class Bench:
         self.images = clip_images(frames)
         self.number = 0
 
-    def plant(self, partitions: int) -> Plant:
+    def plant(self, partitions: int, threshold: float = ALARMS) -> Plant:
         self.number += 1
-        return Plant(self.broker, self.redis, self.number, partitions)
+        return Plant(self.broker, self.redis, self.number, partitions, threshold)
 
-    def through_kafka(self, *, batch: int, threads: int, cameras: int = 2, workers: int = 1) -> float:
-        """Frames/s of frames that lie in the topic already."""
-        note(f"through Kafka: batch {batch}, {cameras} cameras, {workers} workers")
-        plant = self.plant(max(2, workers))
+    def through_kafka(
+        self, *, batch: int, threads: int, cameras: int = 2, workers: int = 1, threshold: float = ALARMS
+    ) -> tuple[float, float]:
+        """Frames/s of frames that lie in the topic already, and alerts/s that were raised on them."""
+        note(f"through Kafka: batch {batch}, {cameras} cameras, {workers} workers, threshold {threshold}")
+        plant = self.plant(max(2, workers), threshold)
         plant.publish(self.images, cameras, fps=None)
         with plant.workers(workers, batch, threads, "every"):
             found = plant.detections(len(self.images), 300)
+        alerts = plant.raised()
         delete_topics(plant.kafka)
         if len(found) < len(self.images):
             raise SystemExit(f"only {len(found)} of {len(self.images)} frames were scored within 300 s")
@@ -153,14 +167,15 @@ class Bench:
                 f"the frames of {cameras} cameras lie in {held} partitions only; not every worker had some"
             )
         written = sorted(message.timestamp()[1] for message, _ in found)[WARM:]
-        return (len(written) - 1) * 1000 / (written[-1] - written[0])
+        rate = (len(written) - 1) * 1000 / (written[-1] - written[0])
+        return rate, alerts * rate / len(found)
 
     def bare(self, *, batch: int, threads: int) -> float:
         """Frames/s of the engine alone on decoded frames."""
         note(f"bare model: batch {batch}")
         engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=batch, threads=threads)
         engine.compile(TEXTS)
-        asked = dict.fromkeys(TEXTS, RAISE)
+        asked = dict.fromkeys(TEXTS, ALARMS)
         pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in self.images]
         groups = [pixels[at : at + batch] for at in range(0, len(pixels), batch)]
         engine.ground(groups[0], [asked] * len(groups[0]))
@@ -168,6 +183,27 @@ class Bench:
             started = time.perf_counter()
             list(crew.map(lambda group: engine.ground(group, [asked] * len(group)), groups))
             return len(pixels) / (time.perf_counter() - started)
+
+    def compared(self, batch: int, threads: int, rounds: int) -> str:
+        """A row of the first table; the cases take turns, every other round in reverse order."""
+        taken: dict[str, list[float]] = {"bare": [], "quiet": [], "alarms": [], "alerts": []}
+        for number in range(rounds):
+            for case in ("bare", "quiet", "alarms") if number % 2 == 0 else ("alarms", "quiet", "bare"):
+                if case == "bare":
+                    taken[case].append(self.bare(batch=batch, threads=threads))
+                    continue
+                threshold = QUIET if case == "quiet" else ALARMS
+                rate, alerts = self.through_kafka(batch=batch, threads=threads, threshold=threshold)
+                taken[case].append(rate)
+                taken["alerts"] += [alerts] if case == "alarms" else []
+                if case == "quiet" and alerts:
+                    raise SystemExit("alerts were raised on a line in order")
+        bare = taken["bare"]
+        cells = [f"{batch}", f"{statistics.median(bare):.1f}"]
+        for case in ("quiet", "alarms"):
+            share = statistics.median(rate / alone for rate, alone in zip(taken[case], bare, strict=True))
+            cells.append(f"{statistics.median(taken[case]):.1f} ({100 * share:.0f} %)")
+        return f"| {' | '.join(cells)} | {statistics.median(taken['alerts']):.1f} |"
 
     def latency(self, *, batch: int, threads: int, cameras: int, fps: float) -> tuple[float, float, float]:
         """Milliseconds from capture to the written result, p50 and p99, and the share of frames that were scored."""
@@ -233,32 +269,24 @@ def main() -> None:
             "",
             "## Through Kafka against the bare model",
             "",
-            "| batch | bare model, frames/s | through Kafka, frames/s | ratio, median of rounds |",
-            "| ---: | ---: | ---: | ---: |",
+            "Each frames/s with its part of the bare model's, the median of the rounds.",
+            "",
+            "| batch | bare model | no query is true | alarms all the time | alerts raised per second then |",
+            "| ---: | ---: | ---: | ---: | ---: |",
         ]
         bench.through_kafka(batch=given.batches[0], threads=given.threads)  # a broker compiles itself at first
-        for batch in given.batches:
-            pairs = []
-            for number in range(given.rounds):
-                order = (bench.bare, bench.through_kafka)
-                results = {}
-                for measure in order if number % 2 == 0 else reversed(order):
-                    results[measure.__name__] = measure(batch=batch, threads=given.threads)
-                pairs.append((results["bare"], results["through_kafka"]))
-            bare, through = (statistics.median(column) for column in zip(*pairs, strict=True))
-            share = statistics.median(b / a for a, b in pairs)
-            lines.append(f"| {batch} | {bare:.1f} | {through:.1f} | {100 * share:.0f} % |")
+        lines += [bench.compared(batch, given.threads, given.rounds) for batch in given.batches]
         lines += [
             "",
             "## Cameras and workers",
             "",
-            "Frames that lie in the topic, batch 4.",
+            "Frames that lie in the topic, batch 4, alarms all the time.",
             "",
             "| cameras | workers | threads each | frames/s |",
             "| ---: | ---: | ---: | ---: |",
         ]
         for cameras, workers, threads in ((1, 1, 2), (4, 1, 2), (4, 2, 1)):
-            rate = bench.through_kafka(batch=4, threads=threads, cameras=cameras, workers=workers)
+            rate, _ = bench.through_kafka(batch=4, threads=threads, cameras=cameras, workers=workers)
             lines.append(f"| {cameras} | {workers} | {threads} | {rate:.1f} |")
         lines += [
             "",

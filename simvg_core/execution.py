@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from simvg_core.errors import ConfigurationError
+from simvg_core.patches import ResidualBlock, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +33,10 @@ class Execution:
 
     Attributes:
         dtype: "float32", or "bfloat16": matrix products in bfloat16, sums and norms in float32.
-        packed: linear layers run on weights laid out once for oneDNN, which uses the whole width of the processor's
-            vector units where the default library does not; costs the memory of these weights once more. None: on a
-            CPU that can (bfloat16 takes AVX-512), for models up to `PACKED_PARAMETERS`.
+        packed: linear layers and convolutions run on weights laid out once for oneDNN, which uses the whole width of
+            the processor's vector units where the default library does not, batch norms are part of the convolution
+            before them; costs the memory of these weights once more. None: on a CPU that can (bfloat16 takes AVX-512),
+            for models up to `PACKED_PARAMETERS`.
         keep_memory: freed memory stays with the process instead of going back to the system and coming again, page by
             page, with every frame. None: on a CPU with glibc.
         resize_on_device: frames go to the device as bytes and are resized there. None: on any device but the CPU.
@@ -97,7 +100,8 @@ def keep_memory() -> bool:
 
 
 def pack(model: nn.Module, dtype: torch.dtype) -> int:
-    """Gives every linear layer a packed copy of its weights; returns how many, 0 where the processor has no way for it.
+    """Gives every linear layer, and every convolution with a norm after it, a packed copy of its weights; returns how
+    many, 0 where the processor has no way for it.
 
     Gradients take the plain weights.
     """
@@ -111,7 +115,22 @@ def pack(model: nn.Module, dtype: torch.dtype) -> int:
             if type(module) is nn.Linear:
                 module.forward = _Packed(module, dtype)  # type: ignore[assignment]  # torch calls the instance's
                 count += 1
+            elif isinstance(module, (Stage, ResidualBlock)):
+                for convolution, norm in module.convolutions():
+                    convolution.fused = _Fused(convolution, norm, dtype)  # type: ignore[assignment]  # no parameter
+                    count += 1
     return count
+
+
+def _plainly(x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the plain weights are to be used: for a gradient, a graph, another device or number format."""
+    return (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or x.device.type != "cpu"
+        or torch.is_autocast_enabled("cpu") != (dtype == torch.bfloat16)
+        or x.numel() == 0
+    )
 
 
 class _Packed:
@@ -124,14 +143,7 @@ class _Packed:
 
     def __call__(self, x: Tensor) -> Tensor:
         layer = self.layer
-        reduced = torch.is_autocast_enabled("cpu")
-        if (
-            torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or x.device.type != "cpu"
-            or reduced != (self.dtype == torch.bfloat16)
-            or x.numel() == 0
-        ):
+        if _plainly(x, self.dtype):
             return F.linear(x, layer.weight, layer.bias)
         if self._source is not layer.weight or self._version != layer.weight._version:
             self._lay_out()
@@ -144,3 +156,45 @@ class _Packed:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         self._bias = None if layer.bias is None else layer.bias.detach().to(self.dtype)
         self._source, self._version = layer.weight, layer.weight._version
+
+
+class _Fused:
+    """Convolution, batch norm, shortcut and ReLU in one step on packed weights, under the same conditions."""
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype) -> None:
+        self.convolution, self.norm, self.dtype = convolution, norm, dtype
+        self._laid_out: tuple[tuple[int, int], ...] = ()
+
+    def __call__(self, x: Tensor, shortcut: Tensor | None) -> Tensor | None:
+        """None: the plain way is to be taken."""
+        if _plainly(x, self.dtype) or self.norm.training:
+            return None
+        if (now := tuple((id(part), part._version) for part in self._parts())) != self._laid_out:
+            self._lay_out()
+            self._laid_out = now
+        run, x = torch.ops.mkldnn._convolution_pointwise, x.to(self.dtype)
+        result: Tensor
+        if shortcut is None:
+            result = run(x, self._weight, self._bias, *self._shape, "relu", [], "")
+        else:
+            result = run.binary(
+                x, shortcut.to(self.dtype), self._weight, self._bias, *self._shape, "add", 1.0, "relu", [], ""
+            )
+        return result
+
+    def _parts(self) -> list[Tensor]:
+        """All that the packed weights are made of."""
+        norm = self.norm
+        parts = [self.convolution.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        return [part for part in parts if part is not None]
+
+    def _lay_out(self) -> None:
+        convolution, norm = self.convolution, self.norm
+        assert norm.running_mean is not None and norm.running_var is not None, "a norm in use has seen training"
+        weight, bias = fuse_conv_bn_weights(
+            convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        self._shape = convolution.padding, convolution.stride, convolution.dilation, convolution.groups
+        packed = torch.ops.mkldnn._reorder_convolution_weight
+        self._weight = packed(weight.detach().to(self.dtype), *self._shape)
+        self._bias = bias.detach().to(self.dtype)

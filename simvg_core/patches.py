@@ -49,6 +49,18 @@ class LinearPatches(nn.Module):
         return self.projection.weight.flatten(1), self.projection.bias
 
 
+def convolve(convolution: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """Convolution, batch norm, addition of a shortcut and ReLU: (B, C, H, W) → (B, C', H', W').
+
+    In one step where the convolution was given a `fused` one (`execution.pack`).
+    """
+    fused = getattr(convolution, "fused", None)
+    if fused is not None and (done := fused(x, shortcut)) is not None:
+        return done  # type: ignore[no-any-return]
+    y: Tensor = norm(convolution(x))
+    return torch.relu(y if shortcut is None else shortcut + y)
+
+
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with batch norm around a shortcut; shape is kept."""
 
@@ -61,8 +73,34 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
-        y = torch.relu(self.first_norm(self.first(x)))
-        return torch.relu(x + self.second_norm(self.second(y)))
+        y = convolve(self.first, self.first_norm, x)
+        return convolve(self.second, self.second_norm, y, x)
+
+    def convolutions(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """Each with the norm after it."""
+        return [(self.first, self.first_norm), (self.second, self.second_norm)]
+
+
+class Stage(nn.Sequential):
+    """Halves the resolution, then a residual block or none."""
+
+    def __init__(self, inner: int, width: int, *, residual: bool) -> None:
+        halve = nn.Conv2d(inner, width, 3, stride=2, padding=1, bias=False)
+        super().__init__(halve, nn.BatchNorm2d(width), nn.ReLU(), *([ResidualBlock(width)] if residual else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H / 2, W / 2)."""
+        (convolution, norm), *_ = self.convolutions()
+        x = convolve(convolution, norm, x)
+        for block in list(self)[3:]:
+            x = block(x)
+        return x
+
+    def convolutions(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """Each with the norm after it, those of the residual block apart."""
+        halve, norm = self[0], self[1]
+        assert isinstance(halve, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d), "they were made so"
+        return [(halve, norm)]
 
 
 class ConvolutionalPatches(nn.Module):
@@ -74,12 +112,8 @@ class ConvolutionalPatches(nn.Module):
     def __init__(self, config: SimVGConfig) -> None:
         super().__init__()
         widths = list(config.stem_widths)
-        stages: list[nn.Module] = []
-        for index, (inner, width) in enumerate(zip([3, *widths[:-1]], widths, strict=True)):
-            halve = nn.Conv2d(inner, width, 3, stride=2, padding=1, bias=False)
-            blocks = [ResidualBlock(width)] if index else []
-            stages.append(nn.Sequential(halve, nn.BatchNorm2d(width), nn.ReLU(), *blocks))
-        self.stages = nn.Sequential(*stages)
+        sizes = enumerate(zip([3, *widths[:-1]], widths, strict=True))
+        self.stages = nn.Sequential(*(Stage(inner, width, residual=index > 0) for index, (inner, width) in sizes))
         self.projection = nn.Linear(widths[-1], config.hidden_size)
         self.fine = FineMap(config) if config.glimpse_side else None
 

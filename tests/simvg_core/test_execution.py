@@ -6,6 +6,7 @@ from torch import nn
 
 from simvg_core.errors import ConfigurationError
 from simvg_core.execution import Execution, keep_memory, pack
+from simvg_core.patches import Stage
 
 
 def _layers():
@@ -41,6 +42,57 @@ def test_packed_layers_follow_their_weights():
         assert not torch.allclose(packed(x), before)
 
 
+def _stem():
+    """A stem whose norms have seen something."""
+    torch.manual_seed(3)
+    stem = nn.Sequential(Stage(3, 8, residual=False), Stage(8, 16, residual=True)).train()
+    with torch.no_grad():
+        for _ in range(3):
+            stem(torch.randn(4, 3, 32, 32) * 2 + 1)
+    return stem.eval()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_convolutions_take_their_norms_in(layout):
+    """Batch norm, shortcut and ReLU are part of the convolution, and the numbers are the same; so are names and
+    weights."""
+    plain, packed = _stem(), _stem()
+    assert pack(packed, torch.float32) == 4
+    x = torch.randn(2, 3, 32, 32).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
+        assert packed(x[:0]).shape == (0, 16, 8, 8)
+    assert list(packed.state_dict()) == list(plain.state_dict())
+
+
+@pytest.mark.parametrize("changed", ["0.0.weight", "1.3.second_norm.running_var", "1.1.bias"])
+def test_convolutions_follow_weights_and_statistics(changed):
+    """What is loaded or trained after packing counts, of the norms too."""
+    plain, packed = _stem(), _stem()
+    pack(packed, torch.float32)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        before = packed(x)
+    with torch.no_grad():
+        for stem in (plain, packed):
+            stem.state_dict()[changed].add_(0.5)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(packed(x), before, atol=1e-3)
+
+
+def test_packed_convolutions_can_be_trained():
+    """In training the norms take the batch's own statistics, and gradients flow."""
+    plain, packed = _stem().train(), _stem().train()
+    pack(packed, torch.float32)
+    x = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(packed(x), plain(x))
+    packed(x).sum().backward()
+    assert packed[0][0].weight.grad is not None
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x))
+
+
 def test_gradients_flow_through_packed_layers():
     """A packed model can still be trained or explained."""
     packed = _layers()
@@ -60,6 +112,10 @@ def test_bfloat16_products_run_only_where_they_were_asked_for():
             half = model(x)
         assert half.dtype == torch.bfloat16
         torch.testing.assert_close(half.float(), exact(x), atol=0.03, rtol=0.05)
+    stem, pixels = execution.prepare(_stem(), torch.device("cpu")), torch.randn(2, 3, 32, 32)
+    with torch.inference_mode(), execution.precision(torch.device("cpu")):
+        assert stem(pixels).dtype == torch.bfloat16
+        torch.testing.assert_close(stem(pixels).float(), _stem()(pixels).float(), atol=0.1, rtol=0.1)
 
 
 def test_bfloat16_on_a_processor_without_it_works_and_is_told(
