@@ -33,19 +33,6 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
     return weights
 
 
-def weighted(weights: Tensor, values: Tensor) -> Tensor:
-    """(..., L, M) weights of (..., M, d) values → (..., L, d).
-
-    Hundreds of products of one row with a few others are no work for a matrix product on a CPU: it takes four times as
-    long to start as to do. Bfloat16 would be rounded in between.
-    """
-    one_row = weights.shape[-2] == 1 and weights.device.type == "cpu" and not torch.is_grad_enabled()
-    if one_row and (values.shape[-2] == 1 or values.dtype == torch.float32) and not torch.compiler.is_exporting():
-        found: Tensor = (weights.transpose(-1, -2) * values).sum(dim=-2, keepdim=True)
-        return found
-    return weights @ values
-
-
 class Part(NamedTuple):
     """What queries found in one part of their keys; parts join exactly, whatever their sizes."""
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simvg_core.attention import Part, attend, attend_beside, attend_part, weighted
+from simvg_core.attention import Part, attend, attend_beside, attend_part
 from simvg_core.encoder import Encoded, MultiwayEncoder, MultiwayLayer, Spans
 from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
@@ -190,7 +190,8 @@ def _found_beside(weights: Tensor, text: KeysValues, value: Tensor) -> Tensor:
     """What these scores' weights (B, S, h, K, T + K) find in text and object tokens, (B, S, h, K, d)."""
     own = value.shape[-2]
     weights = weights.to(value.dtype)
-    return weighted(weights[..., :-own], text.values) + weighted(weights[..., -own:], value)
+    found: Tensor = weights[..., :-own] @ text.values + weights[..., -own:] @ value
+    return found
 
 
 def encode(

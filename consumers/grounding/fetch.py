@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -333,7 +334,13 @@ class Fetcher:
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions
+        self._group = None
+        if numbers and not self._stopping():
+            # The group may have moved on since it was last asked about, and nobody asks while this drains.
+            with contextlib.suppress(BrokerError):
+                self._outbox.join_group(self._membership(consumer))
         self._release(numbers, ours=True)
+        self._group = None
 
     def _leave_group(self) -> None:
         """Nothing is committed until the next step has asked for the membership anew."""

@@ -139,14 +139,22 @@ def _measured(run: Callable[[], Any], seconds: float) -> tuple[float, float]:
 
 
 def _also_counted() -> dict[Any, Any]:
-    """Products that torch does not count by itself: linear layers on packed weights."""
+    """Products that torch does not count by itself: linear layers and convolutions on packed weights."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return {}
 
     def packed_linear(x: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
         return 2 * math.prod(x) * out_shape[-1]
 
-    return {torch.ops.mkldnn._linear_pointwise: packed_linear}
+    def packed_convolution(x: torch.Size, *others: Any, out_shape: torch.Size, **__: Any) -> int:
+        # the last four-sided one before the bias is the weight: a shortcut may stand before it
+        weight = [one for one in others if isinstance(one, torch.Size) and len(one) == 4][-1]
+        return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+    return {
+        torch.ops.mkldnn._linear_pointwise: packed_linear,
+        torch.ops.mkldnn._convolution_pointwise: packed_convolution,
+    }
 
 
 def _less(whole: tuple[float, float], part: tuple[float, float]) -> tuple[float, float]:

@@ -5,7 +5,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simvg_core.attention import weighted
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, InputError, QueryIndexError, TextError
 from simvg_core.grouping import Grouping
@@ -225,16 +224,3 @@ def test_many_queries_run_in_parts_with_the_same_answers(monkeypatch):
     parts = model.ground_frames(pixels, standing)
     for name in ("token_logits", "token_boxes", "existence_logits"):
         torch.testing.assert_close(parts[name], whole[name], atol=ATOL, rtol=0)
-
-
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("keys", [1, 7])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weighted_sums_are_the_matrix_product(rows, keys, dtype):
-    """The short way of one row gives what the product gives; texts that frames share are not copied."""
-    weights = torch.rand(2, 5, 4, rows, keys).softmax(dim=-1).to(dtype)
-    values = torch.randn(1, 5, 4, keys, 8).to(dtype)
-    with torch.inference_mode():
-        found = weighted(weights, values)
-    assert found.dtype == dtype
-    torch.testing.assert_close(found, weights @ values)

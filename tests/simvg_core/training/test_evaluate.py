@@ -35,9 +35,12 @@ from simvg_core.training.worst import PER_GROUP, worst
 from simvg_core.words import FastPieces
 
 
-def toy(attention: str = "standing") -> tuple[SimVGForGrounding, SimVGProcessor]:
+def toy(attention: str = "standing", patches: str = "linear") -> tuple[SimVGForGrounding, SimVGProcessor]:
     """A small model of two branches with random weights and the line's words."""
-    config = SimVGConfig.tiny(attention=attention, vocab_size=1024, tokenizer="fast", num_queries=2)
+    config = SimVGConfig.tiny(
+        attention=attention, vocab_size=1024, tokenizer="fast", num_queries=2, patch_embedding=patches,
+        stem_widths=(8, 8, 8, 8, 8),
+    )  # fmt: skip
     return SimVGForGrounding(config), SimVGProcessor(config, FastPieces(build_tokenizer()))
 
 
@@ -238,9 +241,10 @@ def test_operations_are_those_of_the_formula() -> None:
     assert 0 < passes["query"]["gflops"] < passes["frame"]["gflops"] < passes["total, token branch"]["gflops"]
 
 
-def test_packed_weights_cost_the_same_operations() -> None:
+@pytest.mark.parametrize("patches", ["linear", "convolutional"])
+def test_packed_weights_cost_the_same_operations(patches: str) -> None:
     """Made ready for this machine, the model does what it did."""
-    model, _ = toy()
+    model, _ = toy(patches=patches)
     plain = {name: row["gflops"] for name, row in cost_of(model, seconds=0)["passes"].items()}
     Execution(packed=True, keep_memory=False).prepare(model, model.device)
     packed = {name: row["gflops"] for name, row in cost_of(model, seconds=0)["passes"].items()}
