@@ -86,6 +86,7 @@ class Stage(nn.Sequential):
 
     def __init__(self, inner: int, width: int, *, residual: bool) -> None:
         halve = nn.Conv2d(inner, width, 3, stride=2, padding=1, bias=False)
+        # `convolve` does the ReLU: the module keeps its place, for the names of the weights after it
         super().__init__(halve, nn.BatchNorm2d(width), nn.ReLU(), *([ResidualBlock(width)] if residual else []))
 
     def forward(self, x: Tensor) -> Tensor:
