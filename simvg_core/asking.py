@@ -108,8 +108,8 @@ def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames
     )
     auxiliary = model.auxiliary
     heat = None if auxiliary is None or frames.heat is None else auxiliary.heat_map(texts.pooled, frames.heat)
-    queries = texts.queries.expand(count, -1, -1, -1)
-    answers, features = model.token_branch(objects, queries, frames.pointed, None, heat, frames.fine)
+    queries, said = (part.expand(count, -1, -1, -1) for part in (texts.queries, texts.said))
+    answers, features = model.token_branch(objects, queries, frames.pointed, None, heat, frames.fine, said)
     exists = None if auxiliary is None else auxiliary.existence(features)
     return Asked(answers.logits, answers.boxes_cxcywh, exists)
 

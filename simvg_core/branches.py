@@ -6,6 +6,7 @@ Boxes are cxcywh, normalised to the image. Class logits are (object, no object).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from simvg_core.configuration import SimVGConfig
 from simvg_core.decoder import QueryDecoder
 from simvg_core.glimpse import Glimpse
-from simvg_core.positions import cell_centres, text_positions
+from simvg_core.join import Join
+from simvg_core.positions import mean_place, text_positions
 
 # The pointer head may move the box centre this far (share of the image side) from where its attention points.
 POINTER_REACH = 0.12
@@ -92,6 +94,10 @@ class BoxHead(nn.Module):
         """The image itself."""
         return image
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """The answer features themselves."""
+        return x
+
     def forward(
         self, x: Tensor, seen: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
     ) -> Answers:
@@ -105,13 +111,16 @@ class PointerHead(nn.Module):
     Learns much faster from scratch than regressing absolute coordinates from the answer feature alone.
     """
 
+    # (B, L, M) by (B, M, N), both large; `execution.pack` sets another way
+    multiply: Callable[[Tensor, Tensor], Tensor] = staticmethod(torch.bmm)
+
     def __init__(self, config: SimVGConfig) -> None:
         super().__init__()
         width = config.head_size
         self.grid = config.grid_size
         self.look = nn.Linear(width, width)
         self.keys_values = nn.Linear(width, 2 * width)
-        self.join = nn.Linear(2 * width, width)
+        self.join = Join(width)
         self.norm = nn.LayerNorm(width)
         self.refine = nn.Linear(width, width)
         self.classify = nn.Linear(width, 2)
@@ -126,29 +135,44 @@ class PointerHead(nn.Module):
         """Image tokens (B, P, E) → their keys and values, (B, P, 2·E)."""
         return self.keys_values(image)  # type: ignore[no-any-return]
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """Answer features (..., E) → these, and all that is made of them before the image is looked at, (..., W).
+
+        Linear but for a constant, so that the parts of a sum can be prepared apart: a text's once, an object token's
+        in each frame.
+        """
+        parts = [x, self.look(x), self.join.first(x)]
+        return torch.cat([*parts, self.gate(x)] if self.guided else parts, dim=-1)
+
     def forward(
-        self, x: Tensor, seen: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
+        self,
+        prepared: Tensor,
+        seen: Tensor,
+        valid: Tensor | None,
+        heat: Tensor | None = None,
+        fine: Tensor | None = None,
     ) -> Answers:
-        """Answer features (B, S, Q, E) over what was seen of the image, `valid` (B, P) → answers.
+        """Prepared answer features (B, S, Q, W) over what was seen of the image, `valid` (B, P) → answers.
 
         `heat` (B, S, P), logits of the text's heat map, is where a guided head looks first, and what it finds there
         counts for the class: matching words to cells is what the heat map is trained for directly. `fine` (B, C, F, F)
         is where a head with a glimpse looks again.
         """
         keys, values = seen.chunk(2, dim=-1)
-        slots = x.shape[1:3]
-        pointer = (self.look(x).flatten(1, 2) @ keys.transpose(1, 2)).unflatten(1, slots).float()
-        pointer = pointer * keys.shape[-1] ** -0.5
+        slots = prepared.shape[1:3]
+        _, look, joined, *gate = prepared.split(keys.shape[-1], dim=-1)
+        look = look * keys.shape[-1] ** -0.5
+        pointer = self.multiply(look.flatten(1, 2), keys.transpose(1, 2)).unflatten(1, slots).float()
         if self.guided and heat is not None:
             pointer = pointer + heat.unsqueeze(2)
         if valid is not None:
             pointer = pointer.masked_fill(~valid[:, None, None], float("-inf"))
         weights = pointer.softmax(dim=-1)
-        centre = weights @ cell_centres(self.grid, x.device)
-        found = (weights.to(values.dtype).flatten(1, 2) @ values).unflatten(1, slots).to(x.dtype)
+        centre = mean_place(weights, self.grid)
+        found = self.multiply(weights.to(values.dtype).flatten(1, 2), values).unflatten(1, slots).to(prepared.dtype)
         if self.guided:
-            found = found * self.gate(x)
-        hidden = torch.relu(self.norm(self.join(torch.cat([x, found], dim=-1))))
+            found = found * gate[0]
+        hidden = torch.relu(self.norm(joined + self.join.second(found)))
         hidden = hidden + torch.relu(self.refine(hidden))
         logits, place = self.classify(hidden).float(), self.locate(hidden).float()
         if self.guided and heat is not None:
@@ -174,6 +198,11 @@ class TokenBranch(nn.Module):
         self.head: PointerHead | BoxHead = PointerHead(config) if config.box_head == "pointer" else BoxHead(config)
         self.text_bias = nn.Linear(config.head_size, 1) if config.text_bias else None
 
+    @property
+    def affine(self) -> bool:
+        """Whether all before the look at the image is a sum of what object token and query become, each by itself."""
+        return isinstance(self.head, PointerHead) and len(self.mlp.layers) == 1
+
     def features(self, objects: Tensor, queries: Tensor) -> Tensor:
         """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
         return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
@@ -181,6 +210,15 @@ class TokenBranch(nn.Module):
     def see(self, image: Tensor) -> Tensor:
         """Image tokens (B, P, E) → what the head looks at, whatever the text."""
         return self.head.see(image)
+
+    def ask(self, queries: Tensor) -> Tensor:
+        """Queries (N, Q, E) → what the branch makes of texts before there is a frame, (N, Q, W); W is 0 where a frame
+        has a part in all of it."""
+        if not self.affine:
+            return queries[..., :0]
+        # f(query + object) = f(query) - f(0) + f(object)
+        nothing = torch.zeros_like(queries[:1])
+        return self.head.prepare(self.mlp(queries)) - self.head.prepare(self.mlp(nothing))
 
     def forward(
         self,
@@ -190,14 +228,21 @@ class TokenBranch(nn.Module):
         valid: Tensor | None,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> tuple[Answers, Tensor]:
-        """(B, S, K, D), (B, S, Q, E) and what was seen of the images → answers and their features (B, S, Q, E)."""
-        features = self.features(objects, queries)
-        answers: Answers = self.head(features, seen, valid, heat, fine)
+        """(B, S, K, D), (B, S, Q, E) and what was seen of the images → answers and their features (B, S, Q, E).
+
+        `asked` (B, S, Q, W), of `ask`, spares what it holds; the answers are the same.
+        """
+        if asked is None or asked.shape[-1] == 0:
+            prepared = self.head.prepare(self.features(objects, queries))
+        else:
+            prepared = self.head.prepare(self.mlp(self.project(objects))) + asked
+        answers: Answers = self.head(prepared, seen, valid, heat, fine)
         if self.text_bias is not None:
             half = self.text_bias(queries.mean(dim=-2, keepdim=True)) / 2
             answers = answers._replace(logits=answers.logits + torch.cat([half, -half], dim=-1))
-        return answers, features
+        return answers, prepared[..., : queries.shape[-1]]
 
 
 class DecoderBranch(nn.Module):

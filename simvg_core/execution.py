@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from simvg_core.branches import PointerHead
 from simvg_core.errors import ConfigurationError
+from simvg_core.join import Half, Join
 from simvg_core.patches import ResidualBlock, Stage
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,11 @@ def pack(model: nn.Module, dtype: torch.dtype) -> int:
             if type(module) is nn.Linear:
                 module.forward = _Packed(module, dtype)  # type: ignore[assignment]  # torch calls the instance's
                 count += 1
+            elif isinstance(module, Join):
+                module.run_first, module.run_second = (_Packed(module, dtype, half) for half in module.halves())
+                count += 1
+            elif isinstance(module, PointerHead) and dtype == torch.float32:
+                module.multiply = _multiply
             elif isinstance(module, (Stage, ResidualBlock)):
                 for convolution, norm in module.convolutions():
                     convolution.fused = _Fused(convolution, norm, dtype)  # type: ignore[assignment]  # no parameter
@@ -134,28 +141,39 @@ def _plainly(x: Tensor, dtype: torch.dtype) -> bool:
 
 
 class _Packed:
-    """Forward of one linear layer on packed weights, as long as they are the layer's and no gradient is wanted."""
+    """Forward of one linear layer, or of one half of a `Join`, on packed weights, as long as they are the layer's and
+    no gradient is wanted."""
 
-    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype, half: Half | None = None) -> None:
         self.layer, self.dtype = layer, dtype
+        self.half = half or Half(slice(None), biased=True)
         self._source: Tensor | None = None
         self._version = -1
 
     def __call__(self, x: Tensor) -> Tensor:
         layer = self.layer
         if _plainly(x, self.dtype):
-            return F.linear(x, layer.weight, layer.bias)
+            return F.linear(x, *self.half.of(layer))
         if self._source is not layer.weight or self._version != layer.weight._version:
             self._lay_out()
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._weight, self._bias, "none", [], "")
         return result
 
     def _lay_out(self) -> None:
-        layer = self.layer
-        weight = layer.weight.detach().to(self.dtype)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-        self._bias = None if layer.bias is None else layer.bias.detach().to(self.dtype)
-        self._source, self._version = layer.weight, layer.weight._version
+        weight, bias = self.half.of(self.layer)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(self.dtype).contiguous(), None)
+        self._bias = None if bias is None else bias.detach().to(self.dtype)
+        self._source, self._version = self.layer.weight, self.layer.weight._version
+
+
+def _multiply(x: Tensor, y: Tensor) -> Tensor:
+    """(B, L, M) by (B, M, N) by oneDNN, which on some processors takes half the time of the default library."""
+    if _plainly(x, torch.float32):
+        return x @ y
+    run = torch.ops.mkldnn._linear_pointwise
+    # anything but whole rows or columns takes oneDNN a thousand times as long
+    weights = y.contiguous().mT if y.stride(-1) == 1 else y.mT.contiguous()
+    return torch.stack([run(own, weight, None, "none", [], "") for own, weight in zip(x, weights, strict=True)])
 
 
 class _Fused:

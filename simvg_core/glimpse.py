@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.join import Join
 
 # The samples span the first box, this much larger, so that its surroundings and its true border are in view …
 MARGIN = 1.6
@@ -45,7 +46,7 @@ class Glimpse(nn.Module):
         super().__init__()
         width, self.side = config.head_size, config.glimpse_side
         self.read = nn.Linear(config.glimpse_channels * self.side**2, width)
-        self.join = nn.Linear(2 * width, width)
+        self.join = Join(width)
         self.norm = nn.LayerNorm(width)
         self.classify = nn.Linear(width, 2)
         self.locate = nn.Linear(width, 4)
@@ -55,7 +56,7 @@ class Glimpse(nn.Module):
         boxes = boxes_cxcywh.detach()
         span = (boxes[..., 2:] * MARGIN).clamp(min=LEAST_SPAN)
         seen = self.read(self.samples(boxes[..., :2], span, fine).to(hidden.dtype))
-        joined = torch.relu(self.norm(self.join(torch.cat([hidden, seen], dim=-1))))
+        joined = torch.relu(self.norm(self.join(hidden, seen)))
         logits, change = self.classify(joined).float(), self.locate(joined).float()
         centre = boxes[..., :2] + MOST_MOVE * span * change[..., :2].tanh()
         size = (boxes[..., 2:].clamp(min=LEAST_SPAN / 4) * (MOST_SCALE * change[..., 2:].tanh()).exp()).clamp(max=1.0)

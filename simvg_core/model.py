@@ -261,7 +261,8 @@ class SimVGForGrounding(PreTrainedModel):
         keys = torch.stack([layer.keys for layer in seen])
         values = torch.stack([layer.values for layer in seen])
         asked = pooled[:, :0] if self.gate is None else self.gate.ask(queries, pooled)
-        return CompiledTexts(input_ids, mask, keys, values, queries, pooled, asked)
+        said = self.token_branch.ask(queries)
+        return CompiledTexts(input_ids, mask, keys, values, queries, pooled, asked, said)
 
     @torch.no_grad()
     def ground_frames(

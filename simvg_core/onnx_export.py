@@ -38,6 +38,8 @@ from simvg_core.model import SimVGForGrounding
 
 OPSET = 20
 """The first with a general GridSample."""
+OF_TEXTS = ("queries", "said", "pooled")
+"""What the text pass gives, layers apart."""
 
 Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
@@ -61,8 +63,8 @@ class FramePass(nn.Module):
 
 
 class TextPass(nn.Module):
-    """Ids and mask (N, T) → L text keys, L text values (N, h, T, d), queries (N, Q, E), pooled texts (N, E) and, with a
-    fitted gate, what it keeps of them (N, W)."""
+    """Ids and mask (N, T) → L text keys, L text values (N, h, T, d), queries (N, Q, E), what the token branch keeps of
+    them (N, Q, V), pooled texts (N, E) and, with a fitted gate, what it keeps (N, W)."""
 
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
@@ -72,7 +74,8 @@ class TextPass(nn.Module):
         text, seen = standing.encode_text(self.model.encoder, input_ids, attention_mask)
         queries, pooled = self.model.query_generator(text, attention_mask)
         gate = self.model.gate if self.model.bounded else None
-        return (*_keys_values(seen), queries, pooled, *(() if gate is None else (gate.ask(queries, pooled),)))
+        said = self.model.token_branch.ask(queries)
+        return (*_keys_values(seen), queries, said, pooled, *(() if gate is None else (gate.ask(queries, pooled),)))
 
 
 class QueryPass(nn.Module):
@@ -91,6 +94,7 @@ class QueryPass(nn.Module):
         text_values: tuple[Tensor, ...],
         attention_mask: Tensor,
         queries: Tensor,
+        said: Tensor,
         pooled: Tensor,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
@@ -105,8 +109,8 @@ class QueryPass(nn.Module):
         objects = standing.encode_objects(self.model.encoder, frames, count, of_image, of_text, mask)
         auxiliary = self.model.auxiliary
         warm = None if auxiliary is None or heat is None else auxiliary.heat_map(pooled, heat)
-        asked = queries.expand(frames, -1, -1, -1)
-        answers, _ = self.model.token_branch(objects, asked, pointed, None, warm, fine)
+        queries, said = (part.expand(frames, -1, -1, -1) for part in (queries, said))
+        answers, _ = self.model.token_branch(objects, queries, pointed, None, warm, fine, said)
         return answers.logits, answers.boxes_cxcywh
 
 
@@ -149,7 +153,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
     _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
-    text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), "queries", "pooled")
+    text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), *OF_TEXTS)
     if model.bounded:
         text_names += ("asked",)
     _write(
@@ -162,15 +166,15 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     keys_values = _keys_values(seen.layers)
     inputs: dict[str, Any] = {"keys": keys_values[:layers], "values": keys_values[layers:]}
     inputs |= {"text_keys": known[:layers], "text_values": known[layers : 2 * layers]}
-    inputs |= {"attention_mask": mask, "queries": known[2 * layers], "pooled": known[2 * layers + 1]}
+    inputs |= {"attention_mask": mask, **dict(zip(OF_TEXTS, known[2 * layers :], strict=False))}
     inputs |= {name: part for name, part in of_frames.items() if name != GATE}
     shapes: Shapes = {name: ({0: frames},) * layers for name in ("keys", "values")}
     shapes |= {name: ({0: texts, 2: tokens},) * layers for name in ("text_keys", "text_values")}
-    shapes |= {"attention_mask": free, "queries": {0: texts}, "pooled": {0: texts}}
+    shapes |= {"attention_mask": free, **{name: {0: texts} for name in OF_TEXTS}}
     shapes |= {name: {0: frames} for name in of_frames}
     (out / f"{GATE}.onnx").unlink(missing_ok=True)
     if model.gate is not None and model.bounded:
-        given = {GATE: of_frames[GATE], "asked": known[2 * layers + 2]}
+        given = {GATE: of_frames[GATE], "asked": known[-1]}
         free_gate: Shapes = {GATE: {0: frames}, "asked": {0: texts}}
         _write(GatePass(model.gate, model.config), out / f"{GATE}.onnx", given, GATE_OUTPUTS, free_gate)
     _write(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})

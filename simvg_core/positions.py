@@ -56,6 +56,17 @@ def cell_centres(grid: int, device: torch.device) -> Tensor:
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
+def mean_place(weights: Tensor, grid: int) -> Tensor:
+    """Mean of the cells' centres, weighted: (..., G·G) → (..., 2), as `cell_centres`.
+
+    Column by column and row by row: as one product with 2 columns it takes a CPU three times as long.
+    """
+    axis = (torch.arange(grid, device=weights.device) + 0.5) / grid
+    cells = weights.unflatten(-1, (grid, grid))
+    x, y = ((cells.sum(dim=dim) * axis).sum(dim=-1) for dim in (-2, -1))
+    return torch.stack([x, y], dim=-1)
+
+
 def valid_cells(pixel_mask: Tensor, grid: int) -> Tensor:
     """(B, H, W) mask of the image area → (B, G, G) bool: a cell is valid if its top-left pixel is."""
     step_y, step_x = pixel_mask.shape[-2] // grid, pixel_mask.shape[-1] // grid

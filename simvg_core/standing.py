@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simvg_core.attention import Part, attend, attend_beside, attend_part
+from simvg_core.attention import Part, attend, attend_beside, attend_part, mix
 from simvg_core.encoder import Encoded, MultiwayEncoder, MultiwayLayer, Spans
 from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
@@ -190,8 +190,7 @@ def _found_beside(weights: Tensor, text: KeysValues, value: Tensor) -> Tensor:
     """What these scores' weights (B, S, h, K, T + K) find in text and object tokens, (B, S, h, K, d)."""
     own = value.shape[-2]
     weights = weights.to(value.dtype)
-    found: Tensor = weights[..., :-own] @ text.values + weights[..., -own:] @ value
-    return found
+    return mix(weights[..., :-own], text.values) + mix(weights[..., -own:], value)
 
 
 def encode(
@@ -217,6 +216,7 @@ class CompiledTexts:
     queries: Tensor  # (N, Q, E)
     pooled: Tensor  # (N, E)
     asked: Tensor  # (N, W), for the fitted gate; W = 0 without one
+    said: Tensor  # (N, Q, V), for the token branch (`TokenBranch.ask`)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -233,6 +233,7 @@ class CompiledTexts:
             self.queries[kept],
             self.pooled[kept],
             self.asked[kept],
+            self.said[kept],
         )
 
     def parts(self, size: int) -> list[CompiledTexts]:
@@ -240,7 +241,7 @@ class CompiledTexts:
         columns = [
             *(part.split(size) for part in (self.input_ids, self.attention_mask)),
             *(part.split(size, dim=1) for part in (self.keys, self.values)),
-            *(part.split(size) for part in (self.queries, self.pooled, self.asked)),
+            *(part.split(size) for part in (self.queries, self.pooled, self.asked, self.said)),
         ]
         return [CompiledTexts(*part) for part in zip(*columns, strict=True)]
 
@@ -256,6 +257,7 @@ class CompiledTexts:
             torch.cat([first.queries, second.queries]),
             torch.cat([first.pooled, second.pooled]),
             torch.cat([first.asked, second.asked]),
+            torch.cat([first.said, second.said]),
         )
 
     def _padded(self, length: int) -> CompiledTexts:
@@ -270,6 +272,7 @@ class CompiledTexts:
             self.queries,
             self.pooled,
             self.asked,
+            self.said,
         )
 
 

@@ -23,7 +23,7 @@ class EdgeTexts:
     """Everything about N texts that no frame can change. Names are those of the graphs' inputs."""
 
     attention_mask: NDArray[np.int64]  # (N, T), 1 = real token
-    heads: Arrays  # queries (N, Q, E), pooled (N, E) and, of models with a fitted gate, asked (N, W)
+    heads: Arrays  # queries (N, Q, E), said (N, Q, V), pooled (N, E) and, of models with a fitted gate, asked (N, W)
     layers: Arrays  # keys and values of every layer, (N, h, T, d) each
 
     @classmethod

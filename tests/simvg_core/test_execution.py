@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from simvg_core.branches import PointerHead
+from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
 from simvg_core.execution import Execution, keep_memory, pack
+from simvg_core.join import Join
 from simvg_core.patches import Stage
 
 
@@ -143,3 +146,34 @@ def test_unknown_number_formats_are_refused():
     """The message names what is offered."""
     with pytest.raises(ConfigurationError, match="dtype 'float16' is not offered"):
         Execution(dtype="float16")
+
+
+def test_halves_of_a_joined_layer_are_packed_each_by_itself():
+    """What a text says and what a frame shows go through one layer's halves at different times."""
+    torch.manual_seed(5)
+    plain, packed = Join(16), Join(16)
+    packed.load_state_dict(plain.state_dict())
+    assert pack(packed, torch.float32) == 1
+    x, y = torch.randn(3, 7, 16), torch.randn(3, 7, 16)
+    with torch.inference_mode():
+        whole = nn.functional.linear(torch.cat([x, y], dim=-1), plain.weight, plain.bias)
+        for layer in (plain, packed):
+            torch.testing.assert_close(layer.first(x) + layer.second(y), whole, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(layer(x, y), whole, atol=1e-5, rtol=1e-5)
+    assert list(packed.state_dict()) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_products_of_a_packed_pointer_head_are_the_plain_ones(rows):
+    """Keys and values are cut from one tensor: neither their rows nor their columns lie side by side."""
+    torch.manual_seed(6)
+    head = PointerHead(SimVGConfig(head_size=16, image_size=64, patch_size=16, box_head="pointer"))
+    pack(head, torch.float32)
+    keys, values = torch.randn(rows, 16, 32).chunk(2, dim=-1)
+    x, weights = torch.randn(rows, 9, 16), torch.rand(rows, 9, 16)
+    with torch.inference_mode():
+        for left, right in ((x, keys.transpose(1, 2)), (weights, values)):
+            torch.testing.assert_close(head.multiply(left, right), left @ right, atol=1e-5, rtol=1e-5)
+    left, right = weights.requires_grad_(), values
+    head.multiply(left, right).sum().backward()
+    assert left.grad is not None
