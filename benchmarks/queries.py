@@ -1,16 +1,18 @@
-"""What standing queries cost: one frame with 0 … 256 of them, beside joint attention; the shipped model and base/32.
+"""What standing queries cost: a frame with 0 … 256 of them, beside joint attention; the shipped model and base/32.
 
     python benchmarks/queries.py                 # both models, writes docs/benchmarks/queries.md
     python benchmarks/queries.py --model line-small --rounds 30 --out /tmp/queries.md
 
 The cost of one more query is (time with N - time with none) / N, as a share of the time with none (the frame pass).
-Joint attention runs a whole pass per (frame, query): it is measured at `--joint` queries and scaled by their number.
+Joint attention runs a whole pass per (frame, query), of one frame with several queries at once: as many of `--joint` as
+is fastest, scaled by their number. Frames go through one by one and, as in a worker, several at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -45,47 +47,57 @@ def texts(model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Ten
     return ids, (torch.arange(WORDS[1]) < lengths[:, None]).long()
 
 
-def measure(name: str, rounds: int, joint_queries: int, dtype: str) -> list[str]:
-    """The table of one model."""
+def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[int], dtype: str) -> list[str]:
+    """The tables of one model, one for each number of frames at once."""
     cpu, execution = torch.device("cpu"), Execution(dtype=dtype)
     standing, joint = build(name, "standing"), build(name, "joint")
     for model in (standing, joint):
         execution.prepare(model, cpu)
-    pixels = torch.randn(1, 3, standing.config.image_size, standing.config.image_size)
+    side = standing.config.image_size
 
-    def with_queries(count: int) -> Case:
-        compiled = standing.compile_queries(*texts(standing, count)) if count else None
-        if compiled is None:
-            compiled = standing.compile_queries(*texts(standing, 1)).remove(0)
+    def with_queries(count: int, frames: int) -> Case:
+        compiled = standing.compile_queries(*texts(standing, max(1, count)))
+        if count == 0:
+            compiled.remove(0)
+        pixels = torch.randn(frames, 3, side, side)
         return lambda: standing.ground_frames(pixels, compiled)
 
-    def jointly() -> object:
-        ids, mask = texts(joint, joint_queries)
-        return joint(pixels, ids, mask, image_index=torch.zeros(joint_queries, dtype=torch.long), branches=("token",))
+    def jointly(count: int) -> Case:
+        ids, mask = texts(joint, count)
+        pixels, index = torch.randn(1, 3, side, side), torch.zeros(count, dtype=torch.long)
+        return lambda: joint(pixels, ids, mask, image_index=index, branches=("token",))
 
     with torch.inference_mode(), execution.precision(cpu):
-        cases = {str(count): with_queries(count) for count in (0, *COUNTS)}
-        seconds = interleaved({**cases, "joint": jointly}, rounds)
-    frame = seconds["0"]
-    per_pair = [second / joint_queries for second in seconds["joint"]]
+        cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
+        seconds = interleaved({**cases, **{f"joint {count}": jointly(count) for count in joint_sizes}}, rounds)
+    per_pair = {count: [second / count for second in seconds[f"joint {count}"]] for count in joint_sizes}
+    best = min(per_pair, key=lambda count: statistics.median(per_pair[count]))
+    told = ", ".join(f"{statistics.median(own) * 1e3:.1f} ms at {count}" for count, own in per_pair.items())
+    lines = [f"## {name}, {dtype}", "", f"Joint attention per query: {told} queries at once; its best is compared.", ""]
+    for frames in sizes:
+        own = {count: [second / frames for second in seconds[f"{count} x {frames}"]] for count in (0, *COUNTS)}
+        lines += table(frames, own, per_pair[best])
+    return lines
+
+
+def table(frames: int, own: Mapping[int, list[float]], per_pair: list[float]) -> list[str]:
+    """Of so many frames at once: seconds per frame by number of queries, and those of joint attention per pair."""
+    frame = own[0]
     lines = [
-        f"## {name}, {dtype}",
-        "",
-        f"Frame pass {statistics.median(frame) * 1e3:.1f} ms; joint attention "
-        f"{statistics.median(per_pair) * 1e3:.1f} ms per query (measured at {joint_queries}, scaled).",
+        f"{'One frame' if frames == 1 else f'{frames} frames'} at once, frame pass "
+        f"{statistics.median(frame) * 1e3:.1f} ms per frame:",
         "",
         "| queries | ms per frame | one more query, ms | % of a frame pass | joint, ms | times faster |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     below_noise = False
     for count in COUNTS:
-        own = seconds[str(count)]
-        share = (ratio(own, frame) - 1) / count
-        more = (statistics.median(own) - statistics.median(frame)) / count
+        share = (ratio(own[count], frame) - 1) / count
+        more = (statistics.median(own[count]) - statistics.median(frame)) / count
         below_noise |= share < 0 or more < 0
         lines.append(
-            f"| {count} | {statistics.median(own) * 1e3:.1f} | {more * 1e3:.3f} | {share * 100:.2f} | "
-            f"{statistics.median(per_pair) * count * 1e3:,.0f} | {ratio(per_pair, own) * count:.1f} |"
+            f"| {count} | {statistics.median(own[count]) * 1e3:.1f} | {more * 1e3:.3f} | {share * 100:.2f} | "
+            f"{statistics.median(per_pair) * count * 1e3:,.0f} | {ratio(per_pair, own[count]) * count:.1f} |"
         )
     if below_noise:
         lines += [
@@ -101,7 +113,10 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="line-small or base/32; repeatable; default both")
     parser.add_argument("--dtype", action="append", help="float32 or bfloat16; repeatable; default both")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--joint", type=int, default=2, help="queries that joint attention is measured at")
+    parser.add_argument("--frames", type=int, action="append", help="frames at once; repeatable; default 1 and 4")
+    parser.add_argument(
+        "--joint", type=int, action="append", help="queries at once in joint attention; repeatable; default 4 and 16"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/queries.md"))
     arguments = parser.parse_args()
@@ -109,19 +124,19 @@ def main() -> None:
     lines = [
         "# What standing queries cost",
         "",
-        f"{machine()}. Medians of {arguments.rounds} interleaved rounds, one frame; ratios are taken within a round. "
+        f"{machine()}. Medians of {arguments.rounds} interleaved rounds; ratios are taken within a round. "
         "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); line-small without its "
         "gate. "
-        f"Joint attention is measured at {arguments.joint} queries and scaled by their number: its columns are "
-        "extrapolated beyond that. Texts of 3 to 8 tokens. base/32 at 640×640 has random weights; time does not depend "
-        "on them.",
+        "Joint attention is measured at a few queries at once, which share the stem, and scaled by their number: its "
+        "columns are extrapolated beyond that. Texts of 3 to 8 tokens. base/32 at 640×640 has random weights; time "
+        "does not depend on them.",
         "",
         f"`{command()}`",
         "",
     ]
     for name in arguments.model or ("line-small", "base/32"):
         for dtype in arguments.dtype or ("float32", "bfloat16"):
-            lines += measure(name, arguments.rounds, arguments.joint, dtype)
+            lines += measure(name, arguments.rounds, arguments.frames or (1, 4), arguments.joint or (4, 16), dtype)
     write(arguments.out, lines)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from simvg_core import standing
 from simvg_core.errors import ConfigurationError
 from simvg_core.gate import bounded, highest, raw_logit
-from simvg_core.standing import CompiledTexts, KeysValues
+from simvg_core.standing import CompiledTexts, Stream
 
 if TYPE_CHECKING:
     from simvg_core.model import SimVGForGrounding
@@ -27,7 +27,7 @@ class SeenFrames(NamedTuple):
     """What the frame pass gives: all of a frame that no text can change."""
 
     image: Tensor  # (B, P, E)
-    layers: list[KeysValues]  # rows = B
+    stream: Stream  # rows = B
     fine: Tensor | None  # (B, C, F, F), models with a glimpse
     pointed: Tensor  # (B, P, …), what the token branch's head looks at
     heat: Tensor | None  # (B, P, E), models with auxiliary heads
@@ -35,9 +35,9 @@ class SeenFrames(NamedTuple):
 
     def rows(self, frames: slice | list[int]) -> SeenFrames:
         """Some of them."""
-        layers = [KeysValues(layer.keys[frames], layer.values[frames]) for layer in self.layers]
+        stream = self.stream.map(lambda part: part[frames])
         fine, heat, gate = (None if part is None else part[frames] for part in (self.fine, self.heat, self.gate))
-        return SeenFrames(self.image[frames], layers, fine, self.pointed[frames], heat, gate)
+        return SeenFrames(self.image[frames], stream, fine, self.pointed[frames], heat, gate)
 
 
 class Asked(NamedTuple):
@@ -55,11 +55,11 @@ class Asked(NamedTuple):
 
 def see(model: SimVGForGrounding, pixel_values: Tensor) -> SeenFrames:
     """The frame pass: (B, 3, H, W) → what every query looks at."""
-    tokens, layers, fine = standing.encode_image(model.encoder, pixel_values)
+    tokens, stream, fine = standing.encode_image(model.encoder, pixel_values)
     image = model.image_projection(tokens)
     heat = None if model.auxiliary is None else model.auxiliary.heat_cells(image)
     gate = model.gate.see(image) if model.gate is not None and model.bounded else None
-    return SeenFrames(image, layers, fine, model.token_branch.see(image), heat, gate)
+    return SeenFrames(image, stream, fine, model.token_branch.see(image), heat, gate)
 
 
 def warmth(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Tensor:
@@ -70,7 +70,7 @@ def warmth(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -
     """
     if model.gate is None or frames.gate is None:
         raise ConfigurationError("this model has no gate, or it is off; `simvg gate MODEL --fit …` teaches it one.")
-    said: Tensor = model.gate(texts.asked, frames.gate)
+    said: Tensor = model.gate(texts.kept.asked, frames.gate)
     return said
 
 
@@ -99,16 +99,12 @@ def ask_objects(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFram
 def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Asked:
     """Every text on every frame, at once."""
     count, num_texts = len(frames.image), len(texts)
-    text_layers = [
-        KeysValues(keys.unsqueeze(0), values.unsqueeze(0))
-        for keys, values in zip(texts.keys, texts.values, strict=True)
-    ]
     objects = standing.encode_objects(
-        model.encoder, count, num_texts, frames.layers, text_layers, texts.attention_mask.unsqueeze(0)
+        model.encoder, count, num_texts, frames.stream, texts.stream, texts.attention_mask.unsqueeze(0)
     )
     auxiliary = model.auxiliary
-    heat = None if auxiliary is None or frames.heat is None else auxiliary.heat_map(texts.pooled, frames.heat)
-    queries, said = (part.expand(count, -1, -1, -1) for part in (texts.queries, texts.said))
+    heat = None if auxiliary is None or frames.heat is None else auxiliary.heat_map(texts.kept.pooled, frames.heat)
+    queries, said = (part.expand(count, -1, -1, -1) for part in (texts.kept.queries, texts.kept.said))
     answers, features = model.token_branch(objects, queries, frames.pointed, None, heat, frames.fine, said)
     exists = None if auxiliary is None else auxiliary.existence(features)
     return Asked(answers.logits, answers.boxes_cxcywh, exists)

@@ -111,7 +111,7 @@ def fit(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     head = GateHead(config).train()
-    queries, pooled = texts.queries.float().cpu().clone(), texts.pooled.float().cpu().clone()
+    queries, pooled = texts.kept.queries.float().cpu().clone(), texts.kept.pooled.float().cpu().clone()
     optimizer = torch.optim.AdamW(head.parameters(), RATE, weight_decay=DECAY)
     batch = min(BATCH, len(lessons))
     steps = settings.epochs * (len(lessons) // batch)
@@ -149,7 +149,7 @@ def measure(grounder: Grounder, lessons: Sequence[Lesson], texts: CompiledTexts)
         with torch.inference_mode():
             own = texts.select(lesson.places.to(grounder.device))
             image = lesson.image.float().to(grounder.device)[None]
-            warmth += model.gate(model.gate.ask(own.queries, own.pooled), model.gate.see(image))[0].tolist()
+            warmth += model.gate(model.gate.ask(own.kept.queries, own.kept.pooled), model.gate.see(image))[0].tolist()
     scores = torch.cat([lesson.scores for lesson in lessons]).numpy()
     truth = torch.cat([lesson.truth for lesson in lessons]).numpy()
     return GateCurve(np.asarray(warmth, float), scores.astype(float), truth != FALSE)

@@ -31,7 +31,7 @@ from simvg_core.losses import branch_losses, set_loss
 from simvg_core.matching import Targets
 from simvg_core.positions import grid_positions, valid_cells
 from simvg_core.pretrained import checked
-from simvg_core.standing import CompiledTexts, StandingQueries
+from simvg_core.standing import CompiledTexts, Kept, StandingQueries
 from simvg_core.words import TEXTS_AT_ONCE
 
 BRANCHES = ("decoder", "token")
@@ -256,13 +256,11 @@ class SimVGForGrounding(PreTrainedModel):
         return reduce(CompiledTexts.joined, (self._text_pass(*part) for part in parts))
 
     def _text_pass(self, input_ids: Tensor, mask: Tensor) -> CompiledTexts:
-        text, seen = standing.encode_text(self.encoder, input_ids, mask)
+        text, stream = standing.encode_text(self.encoder, input_ids, mask)
         queries, pooled = self.query_generator(text, mask)
-        keys = torch.stack([layer.keys for layer in seen])
-        values = torch.stack([layer.values for layer in seen])
         asked = pooled[:, :0] if self.gate is None else self.gate.ask(queries, pooled)
         said = self.token_branch.ask(queries)
-        return CompiledTexts(input_ids, mask, keys, values, queries, pooled, asked, said)
+        return CompiledTexts.of(input_ids, mask, stream, Kept(queries, pooled, asked, said, *stream.first))
 
     @torch.no_grad()
     def ground_frames(
@@ -294,7 +292,7 @@ class SimVGForGrounding(PreTrainedModel):
         found = asking.ask(self, texts, frames) if gate is None else asking.ask_warm(self, texts, frames, gate)
         out = SimVGOutput(token_logits=found.logits, token_boxes=found.boxes, existence_logits=found.exists)
         if heat_map and self.auxiliary is not None and frames.heat is not None:
-            out.heat_map = self.auxiliary.heat_map(texts.pooled, frames.heat)
+            out.heat_map = self.auxiliary.heat_map(texts.kept.pooled, frames.heat)
         return out
 
     # -- checks ------------------------------------------------------------------------------------------------

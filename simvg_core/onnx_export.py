@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from simvg_core import asking, standing
+from simvg_core.attention import Part
 from simvg_core.configuration import SimVGConfig
 from simvg_core.edge.graphs import (
     CARD,
@@ -38,14 +39,15 @@ from simvg_core.model import SimVGForGrounding
 
 OPSET = 20
 """The first with a general GridSample."""
-OF_TEXTS = ("queries", "said", "pooled")
-"""What the text pass gives, layers apart."""
+OF_TEXTS = ("queries", "said", "pooled", "text_found", "text_mass")
+"""What the text pass gives, layers apart: (N, Q, E), (N, Q, V), (N, E), (N, h, K, d), (N, h, K)."""
 
 Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
 
 class FramePass(nn.Module):
-    """(B, S, S, 3) uint8 BGR → L keys, L values (B, h, P, d), and what heads and gate look at (`_of_frames`)."""
+    """(B, S, S, 3) uint8 BGR → keys and values (B, h, P, d) of the second layer on, and what else is looked at
+    (`_of_frames`)."""
 
     mean: Tensor
     std: Tensor
@@ -59,23 +61,24 @@ class FramePass(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         pixels = (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
         seen = asking.see(self.model, pixels)
-        return (*_keys_values(seen.layers), *_of_frames(seen).values())
+        return (*_keys_values(seen.stream), *_of_frames(seen).values())
 
 
 class TextPass(nn.Module):
-    """Ids and mask (N, T) → L text keys, L text values (N, h, T, d), queries (N, Q, E), what the token branch keeps of
-    them (N, Q, V), pooled texts (N, E) and, with a fitted gate, what it keeps (N, W)."""
+    """Ids and mask (N, T) → text keys and values (N, h, T, d) of the second layer on, and OF_TEXTS; with a fitted gate,
+    also what it keeps (N, W)."""
 
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        text, seen = standing.encode_text(self.model.encoder, input_ids, attention_mask)
+        text, stream = standing.encode_text(self.model.encoder, input_ids, attention_mask)
         queries, pooled = self.model.query_generator(text, attention_mask)
         gate = self.model.gate if self.model.bounded else None
         said = self.model.token_branch.ask(queries)
-        return (*_keys_values(seen), queries, said, pooled, *(() if gate is None else (gate.ask(queries, pooled),)))
+        asked = () if gate is None else (gate.ask(queries, pooled),)
+        return (*_keys_values(stream), queries, said, pooled, *stream.first, *asked)
 
 
 class QueryPass(nn.Module):
@@ -96,17 +99,18 @@ class QueryPass(nn.Module):
         queries: Tensor,
         said: Tensor,
         pooled: Tensor,
+        text_found: Tensor,
+        text_mass: Tensor,
+        found: Tensor,
+        mass: Tensor,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         frames, count = pointed.shape[0], queries.shape[0]
-        of_image = [standing.KeysValues(*layer) for layer in zip(keys, values, strict=True)]
-        of_text = [
-            standing.KeysValues(key.unsqueeze(0), value.unsqueeze(0))
-            for key, value in zip(text_keys, text_values, strict=True)
-        ]
+        image = _stream(found, mass, keys, values)
+        text = _stream(text_found, text_mass, text_keys, text_values).map(lambda part: part.unsqueeze(0))
         mask = attention_mask.unsqueeze(0)
-        objects = standing.encode_objects(self.model.encoder, frames, count, of_image, of_text, mask)
+        objects = standing.encode_objects(self.model.encoder, frames, count, image, text, mask)
         auxiliary = self.model.auxiliary
         warm = None if auxiliary is None or heat is None else auxiliary.heat_map(pooled, heat)
         queries, said = (part.expand(frames, -1, -1, -1) for part in (queries, said))
@@ -148,7 +152,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     frame_pass, text_pass, query_pass = FramePass(model), TextPass(model), QueryPass(model)
     with torch.no_grad():
         seen, known = asking.see(model, torch.zeros(2, 3, *example.shape[1:3])), text_pass(ids, mask)
-    layers = model.config.num_hidden_layers
+    layers = len(seen.stream.layers)
     of_frames = _of_frames(seen)
     names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
     _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
@@ -163,7 +167,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
         text_names,
         {"input_ids": free, "attention_mask": free},
     )
-    keys_values = _keys_values(seen.layers)
+    keys_values = _keys_values(seen.stream)
     inputs: dict[str, Any] = {"keys": keys_values[:layers], "values": keys_values[layers:]}
     inputs |= {"text_keys": known[:layers], "text_values": known[layers : 2 * layers]}
     inputs |= {"attention_mask": mask, **dict(zip(OF_TEXTS, known[2 * layers :], strict=False))}
@@ -187,13 +191,19 @@ _LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
 
 
 def _of_frames(seen: asking.SeenFrames) -> dict[str, Tensor]:
-    """By the graphs' names, what heads and gate look at, of models that have them."""
-    found = {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine, GATE: seen.gate}
+    """By the graphs' names, what first layer, heads and gate look at; what a model does not have is left out."""
+    of_heads = {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine, GATE: seen.gate}
+    found = {**seen.stream.first._asdict(), **of_heads}
     return {name: part for name, part in found.items() if part is not None}
 
 
-def _keys_values(seen: list[standing.KeysValues]) -> tuple[Tensor, ...]:
-    return (*(layer.keys for layer in seen), *(layer.values for layer in seen))
+def _keys_values(stream: standing.Stream) -> tuple[Tensor, ...]:
+    return (*(layer.keys for layer in stream.layers), *(layer.values for layer in stream.layers))
+
+
+def _stream(found: Tensor, mass: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> standing.Stream:
+    layers = [standing.KeysValues(*layer) for layer in zip(keys, values, strict=True)]
+    return standing.Stream(Part(found, mass), layers)
 
 
 def _forget_sources(model: Any) -> None:

@@ -28,19 +28,34 @@ from simvg_core.errors import QueryIndexError
 from simvg_core.grouping import Grouping
 
 
-class EncodedImage(NamedTuple):
-    """Result of the frame pass."""
-
-    tokens: Tensor  # (B, P, D)
-    seen: list[KeysValues]  # per layer
-    fine: Tensor | None  # (B, C, F, F), models with a glimpse
-
-
 class KeysValues(NamedTuple):
     """Keys and values of one layer, each (rows, h, tokens, d)."""
 
     keys: Tensor
     values: Tensor
+
+
+class Stream(NamedTuple):
+    """What object tokens attend to of images or of texts, rows of them.
+
+    They all enter the first layer alike, so what they find there is known with the stream: `first`, of K tokens, found
+    (rows, h, K, d) and mass (rows, h, K). The text's holds what the tokens find in each other besides.
+    """
+
+    first: Part
+    layers: list[KeysValues]  # of the second layer on
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Stream:
+        """The same change of all tensors."""
+        return Stream(Part(*map(change, self.first)), [KeysValues(*map(change, layer)) for layer in self.layers])
+
+
+class EncodedImage(NamedTuple):
+    """Result of the frame pass."""
+
+    tokens: Tensor  # (B, P, D)
+    stream: Stream
+    fine: Tensor | None  # (B, C, F, F), models with a glimpse
 
 
 def standing_mask(num_objects: int, num_patches: int, attention_mask: Tensor) -> Tensor:
@@ -71,11 +86,12 @@ def encode_image(encoder: MultiwayEncoder, pixels: Tensor) -> EncodedImage:
     for layer in encoder.stack:
         x, key, value = layer.spare(run, layer, x)
         seen.append(KeysValues(key, value))
-    return EncodedImage(encoder.norm(x, spans), seen, fine)
+    query, *_ = _entering(encoder)
+    return EncodedImage(encoder.norm(x, spans), Stream(attend_part(query, *seen[0]), seen[1:]), fine)
 
 
-def encode_text(encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[KeysValues]]:
-    """Text pass: (N, T) ids → text tokens (N, T, D) and their keys and values in every layer.
+def encode_text(encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Stream]:
+    """Text pass: (N, T) ids → text tokens (N, T, D) and what object tokens attend to of them.
 
     All layers but attention run on the real tokens of all texts packed into one row: line queries are short, and more
     than half of a padded batch would be padding. Padded places of the results are zero.
@@ -107,29 +123,39 @@ def encode_text(encoder: MultiwayEncoder, input_ids: Tensor, attention_mask: Ten
         seen.append(KeysValues(key, value))
     x = encoder.norm(x, spans)[0]
     text = x.new_zeros(count * length, x.shape[-1]).index_copy(0, place, x).unflatten(0, (count, length))
-    return text, seen
+    query, key, value = (part.expand(count, -1, -1, -1) for part in _entering(encoder))
+    scores = _beside_scores(query, seen[0], key, ~mask).float()
+    mass = scores.logsumexp(dim=-1)
+    first = Part(_found_beside((scores - mass.unsqueeze(-1)).exp(), seen[0], value), mass)
+    return text, Stream(first, seen[1:])
+
+
+def _entering(encoder: MultiwayEncoder) -> tuple[Tensor, Tensor, Tensor]:
+    """Scaled queries, keys and values of the object tokens as they enter the first layer, (1, h, K, d) each."""
+    x = encoder.embed_objects(1)
+    query, key, value = encoder.stack[0].heads(x, ((encoder.object_expert, x.shape[1]),))
+    return query * query.shape[-1] ** -0.5, key, value
 
 
 def encode_objects(
     encoder: MultiwayEncoder,
     num_images: int,
     num_slots: int,
-    image: list[KeysValues],
-    text: list[KeysValues],
+    image: Stream,
+    text: Stream,
     text_mask: Tensor,
 ) -> Tensor:
     """Query pass: the object tokens of every (image, text) pair, (B, S, K, D).
 
     Args:
         num_images, num_slots: B, S.
-        image: per layer, rows = B.
-        text: per layer, rows = (B or 1, S): one set of texts per image, or one set shared by all images.
+        image: rows = B.
+        text: rows = (B or 1, S): one set of texts per image, or one set shared by all images.
         text_mask: (B or 1, S, T), 1 = real token.
     """
     hidden = ~text_mask.bool()[:, :, None, None]
-    layers = list(zip(encoder.stack, image, text, strict=True))
-    x = layers[0][0].spare(_first_layer, encoder, layers[0], hidden, num_images)
-    for parts in layers[1:]:
+    x = encoder.stack[0].spare(_first_layer, encoder, image.first, text.first, num_images)
+    for parts in zip(encoder.stack[1:], image.layers, text.layers, strict=True):
         x = parts[0].spare(_object_layer, encoder.object_expert, x, parts, hidden)
     spans: Spans = ((encoder.object_expert, x.shape[2]),)
     return encoder.norm(x.flatten(0, 1), spans).unflatten(0, (num_images, num_slots))  # type: ignore[no-any-return]
@@ -138,25 +164,14 @@ def encode_objects(
 _Layer = tuple[MultiwayLayer, KeysValues, KeysValues]
 
 
-def _first_layer(encoder: MultiwayEncoder, parts: _Layer, hidden: Tensor, num_images: int) -> Tensor:
-    """The first layer: object tokens enter it alike, so image and texts are each looked at once, not once per pair.
-
-    `hidden` (B or 1, S, 1, 1, T), True = padded text. Returns (B, S, K, D).
-    """
-    layer, image, text = parts
+def _first_layer(encoder: MultiwayEncoder, image: Part, text: Part, num_images: int) -> Tensor:
+    """The first layer, from what was found in image and texts: (B, S, K, D)."""
     x = encoder.embed_objects(1)
-    spans: Spans = ((encoder.object_expert, x.shape[1]),)
-    query, key, value = layer.heads(x, spans)  # (1, h, K, d)
-    query = query * query.shape[-1] ** -0.5
-    rows = text.keys.shape[:2]
-    on_image = attend_part(query, image.keys, image.values)  # (B, h, K, d)
-    scores = _beside_scores(query[None], text, key[None].expand(*rows, -1, -1, -1), hidden).float()
-    mass = scores.logsumexp(dim=-1)
-    beside = Part(_found_beside((scores - mass.unsqueeze(-1)).exp(), text, value[None]), mass)
-    attended = Part(on_image.found[:, None], on_image.mass[:, None]).merged(beside)  # (B, S, h, K, d)
-    x = x.expand(num_images * rows[1], -1, -1)
-    out: Tensor = layer.update(x, attended.flatten(0, 1), spans)
-    return out.unflatten(0, (num_images, rows[1]))  # type: ignore[no-any-return]
+    slots = text.mass.shape[1]
+    attended = Part(*(part.unsqueeze(1) for part in image)).merged(text)  # (B, S, h, K, d)
+    x = x.expand(num_images * slots, -1, -1)
+    out: Tensor = encoder.stack[0].update(x, attended.flatten(0, 1), ((encoder.object_expert, x.shape[1]),))
+    return out.unflatten(0, (num_images, slots))  # type: ignore[no-any-return]
 
 
 def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tensor:
@@ -178,7 +193,7 @@ def _object_layer(expert: str, x: Tensor, parts: _Layer, hidden: Tensor) -> Tens
 
 
 def _beside_scores(query: Tensor, text: KeysValues, key: Tensor, hidden: Tensor) -> Tensor:
-    """Scores of object tokens (B, S, h, K, d) for their text and for each other, (B, S, h, K, T + K).
+    """Scores of object tokens (..., h, K, d) for their text and for each other, (..., h, K, T + K).
 
     Only scores are joined: to join the keys, many times larger, would copy every text for every frame.
     """
@@ -187,7 +202,7 @@ def _beside_scores(query: Tensor, text: KeysValues, key: Tensor, hidden: Tensor)
 
 
 def _found_beside(weights: Tensor, text: KeysValues, value: Tensor) -> Tensor:
-    """What these scores' weights (B, S, h, K, T + K) find in text and object tokens, (B, S, h, K, d)."""
+    """What these scores' weights (..., h, K, T + K) find in text and object tokens, (..., h, K, d)."""
     own = value.shape[-2]
     weights = weights.to(value.dtype)
     return mix(weights[..., :-own], text.values) + mix(weights[..., -own:], value)
@@ -197,12 +212,22 @@ def encode(
     encoder: MultiwayEncoder, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor, grouping: Grouping
 ) -> Encoded:
     """Training forward: B images once, N texts once, then all pairs. Image stays (B, P, D)."""
-    image, image_seen, fine = encode_image(encoder, pixels)
-    text, text_seen = encode_text(encoder, input_ids, attention_mask)
-    rows = [KeysValues(grouping.rows(seen.keys), grouping.rows(seen.values)) for seen in text_seen]
-    mask = grouping.rows(attention_mask)
-    objects = encode_objects(encoder, grouping.num_images, grouping.num_slots, image_seen, rows, mask)
+    image, image_stream, fine = encode_image(encoder, pixels)
+    text, text_stream = encode_text(encoder, input_ids, attention_mask)
+    rows, mask = text_stream.map(grouping.rows), grouping.rows(attention_mask)
+    objects = encode_objects(encoder, grouping.num_images, grouping.num_slots, image_stream, rows, mask)
     return Encoded(grouping.flat(objects), image, text, fine)
+
+
+class Kept(NamedTuple):
+    """What is kept of N texts as a whole; every part has a row for each."""
+
+    queries: Tensor  # (N, Q, E)
+    pooled: Tensor  # (N, E)
+    asked: Tensor  # (N, W), for the fitted gate; W = 0 without one
+    said: Tensor  # (N, Q, V), for the token branch (`TokenBranch.ask`)
+    found: Tensor  # (N, h, K, d) and …
+    mass: Tensor  # (N, h, K), `Stream.first`
 
 
 @dataclass(frozen=True)
@@ -211,15 +236,35 @@ class CompiledTexts:
 
     input_ids: Tensor  # (N, T)
     attention_mask: Tensor  # (N, T)
-    keys: Tensor  # (layers, N, h, T, d)
-    values: Tensor  # (layers, N, h, T, d)
-    queries: Tensor  # (N, Q, E)
-    pooled: Tensor  # (N, E)
-    asked: Tensor  # (N, W), for the fitted gate; W = 0 without one
-    said: Tensor  # (N, Q, V), for the token branch (`TokenBranch.ask`)
+    keys: Tensor  # (layers from the second on, N, h, T, d)
+    values: Tensor  # (layers from the second on, N, h, T, d)
+    kept: Kept
+
+    @classmethod
+    def of(cls, input_ids: Tensor, attention_mask: Tensor, stream: Stream, kept: Kept) -> CompiledTexts:
+        """From the text pass, and what else is kept."""
+        rows, heads, _, width = stream.first.found.shape
+        none = stream.first.found.new_zeros(0, rows, heads, input_ids.shape[1], width)
+        keys, values = (
+            torch.stack(parts) if parts else none
+            for parts in ([layer.keys for layer in stream.layers], [layer.values for layer in stream.layers])
+        )
+        return cls(input_ids, attention_mask, keys, values, kept)
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def stream(self) -> Stream:
+        """What object tokens attend to, rows = (1, N)."""
+        layers = [KeysValues(*layer) for layer in zip(self.keys, self.values, strict=True)]
+        return Stream(Part(self.kept.found, self.kept.mass), layers).map(lambda part: part.unsqueeze(0))
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all of it, bytes."""
+        parts = (self.input_ids, self.attention_mask, self.keys, self.values, *self.kept)
+        return sum(part.numel() * part.element_size() for part in parts)
 
     def select(self, kept: Tensor) -> CompiledTexts:
         """The texts at `kept`, (M,) long, padded to the longest of them."""
@@ -230,10 +275,7 @@ class CompiledTexts:
             mask[:, :length],
             self.keys[:, kept, :, :length],
             self.values[:, kept, :, :length],
-            self.queries[kept],
-            self.pooled[kept],
-            self.asked[kept],
-            self.said[kept],
+            Kept(*(part[kept] for part in self.kept)),
         )
 
     def parts(self, size: int) -> list[CompiledTexts]:
@@ -241,7 +283,7 @@ class CompiledTexts:
         columns = [
             *(part.split(size) for part in (self.input_ids, self.attention_mask)),
             *(part.split(size, dim=1) for part in (self.keys, self.values)),
-            *(part.split(size) for part in (self.queries, self.pooled, self.asked, self.said)),
+            [Kept(*parts) for parts in zip(*(part.split(size) for part in self.kept), strict=True)],
         ]
         return [CompiledTexts(*part) for part in zip(*columns, strict=True)]
 
@@ -254,10 +296,7 @@ class CompiledTexts:
             torch.cat([first.attention_mask, second.attention_mask]),
             torch.cat([first.keys, second.keys], dim=1),
             torch.cat([first.values, second.values], dim=1),
-            torch.cat([first.queries, second.queries]),
-            torch.cat([first.pooled, second.pooled]),
-            torch.cat([first.asked, second.asked]),
-            torch.cat([first.said, second.said]),
+            Kept(*(torch.cat(both) for both in zip(first.kept, second.kept, strict=True))),
         )
 
     def _padded(self, length: int) -> CompiledTexts:
@@ -269,10 +308,7 @@ class CompiledTexts:
             F.pad(self.attention_mask, (0, more)),
             F.pad(self.keys, (0, 0, 0, more)),
             F.pad(self.values, (0, 0, 0, more)),
-            self.queries,
-            self.pooled,
-            self.asked,
-            self.said,
+            self.kept,
         )
 
 
@@ -300,8 +336,7 @@ class StandingQueries:
     @property
     def num_bytes(self) -> int:
         """Memory of the compiled set, bytes."""
-        texts = self._texts
-        return sum(part.numel() * part.element_size() for part in vars(texts).values())
+        return self._texts.num_bytes
 
     def add(self, input_ids: Tensor | StandingQueries, attention_mask: Tensor | None = None) -> StandingQueries:
         """Appends texts, as ids and mask (n, T) or as queries already compiled by the same model; returns self.

@@ -132,7 +132,7 @@ def level(
     names = pictures.names()
     chosen = sorted(names[place] for place in np.random.default_rng(seed).permutation(len(names))[:count].tolist())
     pairs = collect(grounder, pictures, chosen, asks, ready.texts, seed, progress)
-    weights, offset = fit(pairs, ready.texts.queries.float().mean(dim=1).cpu())
+    weights, offset = fit(pairs, ready.texts.kept.queries.float().mean(dim=1).cpu())
     bias = nn.Linear(model.config.head_size, 1)
     with torch.no_grad():
         bias.weight.copy_(weights[None])

@@ -120,7 +120,7 @@ def test_a_gate_gives_the_same_answers_as_in_torch(folder: Path, tmp_path: Path)
     assert isinstance(compiled, StandingQueries)
     with torch.inference_mode():
         image = asking.see(own.model, own.processor.frames(frames(3)).pixel_values).image
-        warmth = own.model.gate(compiled.texts.asked, own.model.gate.see(image))
+        warmth = own.model.gate(compiled.texts.kept.asked, own.model.gate.see(image))
     ordered = np.sort(warmth.numpy().ravel())
     widest = int(np.diff(ordered).argmax())
     middle = float(ordered[widest : widest + 2].mean())  # of 9 pairs, some pass and some do not

@@ -229,13 +229,15 @@ def test_intervals_hold_their_share() -> None:
 
 
 def test_operations_are_those_of_the_formula() -> None:
-    """The frame pass: patches, and per layer four projections, two products of attention and the feed-forward."""
+    """The frame pass: patches, and per layer four projections, two products of attention and the feed-forward; and what
+    object tokens find in the image as they enter the first layer, alike for all texts."""
     config = SimVGConfig.tiny(attention="standing", num_decoder_layers=0, loss_weights={"token": 1.0})
     d, hidden, tokens = config.hidden_size, config.intermediate_size, config.num_patches
     layer = 2 * tokens * (4 * d * d + 2 * d * hidden) + 2 * 2 * tokens * tokens * d
     patches = 2 * config.num_patches * 3 * config.patch_size**2 * d
     head = 2 * tokens * d * config.head_size
-    expected = (patches + config.num_hidden_layers * layer + head) / 1e9
+    entering = 2 * config.num_object_tokens * (3 * d * d + 2 * tokens * d)
+    expected = (patches + config.num_hidden_layers * layer + entering + head) / 1e9
     passes = cost_of(SimVGForGrounding(config), seconds=0)["passes"]
     assert passes["frame"]["gflops"] == pytest.approx(expected)
     assert 0 < passes["query"]["gflops"] < passes["frame"]["gflops"] < passes["total, token branch"]["gflops"]
