@@ -6,8 +6,6 @@ Nothing here changes what a model computes beyond rounding, or what it saves.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,13 +18,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from simvg_core.branches import PointerHead
 from simvg_core.errors import ConfigurationError
 from simvg_core.join import Half, Join
+from simvg_core.memory import keep_memory
 from simvg_core.patches import ResidualBlock, Stage
 
 logger = logging.getLogger(__name__)
-
-# glibc mallopt: blocks up to 32 MiB (its maximum) come from the heap, and the heap is not given back.
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-_LARGEST_BLOCK, _NEVER = 32 << 20, 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +82,6 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-
-
-@functools.cache
-def keep_memory() -> bool:
-    """Tells the allocator of this process to keep freed memory; False where it is not glibc's."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    done = bool(mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
-    logger.debug("freed memory stays with the process: %s", done)
-    return done
 
 
 def pack(model: nn.Module, dtype: torch.dtype) -> int:

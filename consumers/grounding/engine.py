@@ -25,6 +25,7 @@ from simvg_core.answers import Grounding
 from simvg_core.edge.graphs import FOLDER, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
+from simvg_core.memory import few_heaps
 from simvg_core.quality import QualityLimits, frame_problem
 from simvg_core.questions import Question
 
@@ -211,6 +212,7 @@ def load_engine(
 
     "auto": ONNX Runtime where the model was exported and no GPU is asked for or found, else torch.
     """
+    few_heaps()
     if engine == "auto":
         engine = _choose(model, device, precision)
     elif engine != "torch" and (device.startswith("cuda") or precision != "float32"):

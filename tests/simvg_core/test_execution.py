@@ -7,8 +7,9 @@ from torch import nn
 from simvg_core.branches import PointerHead
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
-from simvg_core.execution import Execution, keep_memory, pack
+from simvg_core.execution import Execution, pack
 from simvg_core.join import Join
+from simvg_core.memory import few_heaps, keep_memory
 from simvg_core.patches import Stage
 
 
@@ -140,6 +141,7 @@ def test_bfloat16_on_a_processor_without_it_works_and_is_told(
 def test_kept_memory_is_said_where_the_allocator_can():
     """The answer is known and stays the same in a process."""
     assert keep_memory() is keep_memory()
+    assert few_heaps() is few_heaps()
 
 
 def test_unknown_number_formats_are_refused():
