@@ -21,6 +21,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not marked as re-exported
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
+from infra.hanging import is_seal
 from infra.kafka_client import AWAY, client_config, translate
 from infra.settings import KafkaSettings
 
@@ -202,7 +203,7 @@ class Consumer:
         error = message.error()
         if error is None:
             self._came_to(message, 1)
-            return True
+            return not is_seal(message)
         if error.code() == KafkaError._PARTITION_EOF:
             self._came_to(message, 0)
             return False

@@ -14,7 +14,9 @@ from confluent_kafka import Message as KafkaMessage
 
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, ProducerFenced, TransactionAborted
+from infra.hanging import SEAL_KEY, HangingWatch
 from infra.kafka_client import AWAY, DENIED, client_config, translate
+from infra.metrics import counter
 from infra.settings import KafkaSettings
 from infra.topics import MAX_MESSAGE_BYTES, MAX_REJECTED_BYTES
 
@@ -35,7 +37,24 @@ STUCK_SECONDS = 60.0
 REPORTS = 20
 """How often the library is asked what has become of the messages of a transaction that is over."""
 
+LOOK_SECONDS = 5.0
+"""How often a publisher looks for transactions that hang; a look takes some 5 ms."""
+
+STANDING_SECONDS = 20.0
+"""A transaction that is open for so long hangs, most probably: a killed worker's is undone by then."""
+
+PASSING_SECONDS = 0.5
+"""The same of a publisher that has just connected: nothing that is open is its own, and others' is soon over."""
+
 IDLE_MS = 5_000
+
+_BY_KEY = -1  # as the library says: the key decides on the partition
+
+_SEALED = counter(
+    "simvg_kafka_seals_total",
+    "places where readers of committed messages waited for a transaction that Kafka had left open, until this process "
+    "ended it",
+)
 
 # What waiting does not cure: the message itself is refused.
 _REFUSED = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG})
@@ -55,7 +74,8 @@ class TransactionalPublisher:
 
     A newer publisher with the same ``transactional_id`` fences this one: nothing that it sends afterwards counts. The
     broker does the same with a transaction that is open for longer than ``timeout_s``. ``given_up()`` is asked
-    whenever the broker lets us wait.
+    whenever the broker lets us wait. ``watch``: looks at what this publisher writes, so that it can end what hangs
+    there (see :mod:`infra.hanging`).
     """
 
     def __init__(
@@ -67,8 +87,11 @@ class TransactionalPublisher:
         given_up: Callable[[], bool],
         timeout_s: float = 10.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        watch: HangingWatch | None = None,
     ) -> None:
         self.timeout_s = timeout_s
+        self._watch = watch
+        self._looked = 0.0
         self._kafka = kafka
         self._given_up = given_up
         self._max_message_bytes = max_message_bytes
@@ -129,7 +152,7 @@ class TransactionalPublisher:
         self._call(self._open().begin_transaction)
 
     def connect(self) -> None:
-        """Connects, unless that is done; ends what a namesake has left open.
+        """Connects, unless that is done; ends what a namesake has left open, also where that hangs.
 
         Raises BrokerUnavailable when given up, ProducerFenced, BrokerError.
         """
@@ -138,8 +161,65 @@ class TransactionalPublisher:
             with self._asking("end what an earlier producer of this name has left open"):
                 self._call(lambda: producer.init_transactions(STEP_SECONDS))
             self._producer = producer
+            until = _clock() + PASSING_SECONDS
+            while self._look() and self._looked <= until:
+                time.sleep(0.1)
+            self._seal(PASSING_SECONDS)
 
-    def send(self, sent: Sent, topic: str, *, key: bytes, value: bytes | None, headers: Headers | None = None) -> None:
+    @property
+    def look_due(self) -> bool:
+        """Whether :meth:`settle` has anything to do."""
+        return self._watch is not None and self._producer is not None and _clock() >= self._looked + LOOK_SECONDS
+
+    def settle(self) -> None:
+        """Between transactions, when it is due: looks for what hangs, and ends it.
+
+        Raises BrokerUnavailable when given up. A producer that is fenced meanwhile is so at the next :meth:`begin` too.
+        """
+        if self.look_due:
+            self._look()
+            with contextlib.suppress(ProducerFenced):
+                self._seal(STANDING_SECONDS)
+
+    def _look(self) -> bool:
+        """Whether a reader waits somewhere, or that is not known."""
+        if self._watch is None:
+            return False
+        self._looked = _clock()
+        try:
+            return self._watch.look(self._looked)
+        except BrokerError as error:
+            logger.debug("what hangs is not known: %s", error)
+            return True
+
+    def _seal(self, seconds: float) -> None:
+        """Ends, by a commit, what readers had waited for so long when it was last looked."""
+        if self._watch is None or not (waiting := self._watch.standing(self._looked, seconds)):
+            return
+        logger.warning("readers wait for a transaction that Kafka has left open: %s", ", ".join(map(str, waiting)))
+        offsets, group = self._watch.spare_offset() if any(one.offset is None for one in waiting) else ([], None)
+        try:
+            self.begin()
+            for one in waiting:
+                if one.offset is not None:
+                    self.send(Sent(), one.topic, key=SEAL_KEY, value=None, partition=one.partition)
+            self.commit(offsets, group)
+        except TransactionAborted as error:
+            logger.warning("they wait on: %s", error)
+            self.abort()
+        else:
+            _SEALED.inc(len(waiting))
+
+    def send(
+        self,
+        sent: Sent,
+        topic: str,
+        *,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers | None = None,
+        partition: int = _BY_KEY,
+    ) -> None:
         """Adds a message; its fate goes to ``sent``. ``value`` None is a tombstone.
 
         Raises TransactionAborted, ProducerFenced, BrokerUnavailable when given up, BrokerError.
@@ -163,7 +243,9 @@ class TransactionalPublisher:
 
         def produce() -> None:
             try:
-                producer.produce(topic, key=key, value=value, headers=list(headers or []), on_delivery=delivered)
+                producer.produce(
+                    topic, key=key, value=value, partition=partition, headers=list(headers or []), on_delivery=delivered
+                )
             except KafkaException as error:
                 if error.args[0].code() == KafkaError._STATE:
                     raise TransactionAborted(self._why_over(producer)) from error

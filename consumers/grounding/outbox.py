@@ -62,6 +62,7 @@ _FENCED = counter(
 _WAITING = gauge("simvg_worker_outbox_works", "frames whose results wait for their transaction")
 
 ReadMarks = Callable[[Collection[int]], dict[int, str | None]]
+SentMessages = dict[Slot, tuple[Outgoing, Sent]]
 
 
 class Outbox:
@@ -213,6 +214,7 @@ class Outbox:
             self._publisher.connect()  # at once: what an earlier life has left open keeps its partitions from everybody
             while self._wait_for_work():
                 self._writing = time.monotonic()
+                self._publisher.settle()
                 self._write(self._writing)
         except BrokerUnavailable as error:
             if not self._given_up.is_set() and not self._closing:
@@ -226,7 +228,7 @@ class Outbox:
                 self._changed.notify_all()
 
     def _wait_for_work(self) -> bool:
-        """Until a transaction is due; False at the end."""
+        """Until a transaction is due, or a look at those before it; False at the end."""
         self._writing, self._said = None, ""
         with self._changed:
             while not self._closing and not self._due(time.monotonic()):
@@ -244,6 +246,8 @@ class Outbox:
         return min(left, TICK_SECONDS)
 
     def _due(self, now: float) -> bool:
+        if self._publisher.look_due:
+            return True
         if self._group is None:
             return False
         if not self._queue:
@@ -287,7 +291,7 @@ class Outbox:
     def _attempt(self, works: list[Work], marks: Mapping[int, Mark], group: Any, cuts: Counter[Slot]) -> None:
         """Raises TransactionAborted, with nothing written and the transaction closed; ProducerFenced; BrokerError."""
         self._publisher.begin()
-        sent: dict[Slot, tuple[Outgoing, Sent]] = {}
+        sent: SentMessages = {}
         try:
             for work in works:
                 self._send(work, "evidence", work.evidence, cuts, sent)
@@ -320,12 +324,7 @@ class Outbox:
             _DELIVERED.labels(message.topic).inc()
 
     def _send(
-        self,
-        work: Work,
-        part: str,
-        messages: Collection[Outgoing],
-        cuts: Counter[Slot],
-        sent: dict[Slot, tuple[Outgoing, Sent]],
+        self, work: Work, part: str, messages: Collection[Outgoing], cuts: Counter[Slot], sent: SentMessages
     ) -> None:
         for number, original in enumerate(messages):
             slot = (id(work), part, number)

@@ -126,7 +126,9 @@ class WorkerSettings(RoleSettings):
         ge=10,
         description="seconds without a move of a thread that make /livez fail; a hand-over may take 120",
     )
-    cache_dir: Path = Field(default=Path(".state/worker"), description="folder of the last known queries")
+    cache_dir: Path = Field(
+        default=Path(".state/worker"), description="folder of the last known queries and of the default ids used here"
+    )
 
     @property
     def decodes_ahead(self) -> bool:

@@ -1,4 +1,5 @@
-"""Before a worker joins its group: Kafka is there, the topics are, and the broker knows the session time-out."""
+"""Before a worker joins its group: Kafka is there, the topics are, the broker knows the session time-out, and what
+earlier workers left open is ended."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ import threading
 import time
 from collections.abc import Sequence
 
+from consumers.grounding.lives import Lives
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.work import WRITTEN
 from infra.errors import BrokerError, BrokerUnavailable, TopicMissing
+from infra.hanging import GroupOffsets, HangingWatch
 from infra.kafka import wait_for_broker
 from infra.metrics import gauge
-from infra.topics import TopicName, require_topics, set_session_timeout
+from infra.topics import TopicName, require_topics, set_session_timeout, topic_name
 from infra.transactions import TransactionalPublisher
 
 logger = logging.getLogger(__name__)
@@ -56,13 +59,48 @@ def wait_for_topics(settings: WorkerSettings, stop: threading.Event) -> bool:
 def transactional_publisher(settings: WorkerSettings, given_up: threading.Event) -> TransactionalPublisher:
     """What a worker writes with; nothing connects yet."""
     _NAMED.labels(settings.kafka.prefix, settings.group, settings.worker_id).set(1)
+    return _publisher(settings, settings.worker_id, given_up)
+
+
+def end_earlier_lives(settings: WorkerSettings, lives: Lives, stop: threading.Event) -> None:
+    """Ends in Kafka what workers of this cache folder left open when they were killed, or Kafka when it was.
+
+    What cannot be ended now is left to the next worker that starts here.
+    """
+    try:
+        names = lives.begin()
+    except OSError as error:
+        logger.warning("what earlier workers left open in Kafka is not known: %s", error)
+        return
+    for name in names:
+        publisher = _publisher(settings, name, stop)
+        try:
+            publisher.connect()
+            lives.forget(name)
+        except BrokerError as error:
+            logger.warning("what worker %s left open in Kafka is not ended: %s", name, error)
+        finally:
+            publisher.discard()
+
+
+def _publisher(settings: WorkerSettings, name: str, given_up: threading.Event) -> TransactionalPublisher:
+    prefix = settings.kafka.prefix
+    offsets = GroupOffsets(
+        group=settings.group, read=topic_name(prefix, "frames"), spare=topic_name(prefix, "alarm-state")
+    )
     return TransactionalPublisher(
         settings.kafka,
         # Of a worker's name there is one at a time, in one group of one plant.
-        transactional_id="/".join(("simvg", settings.kafka.prefix, settings.group, settings.worker_id)),
-        client_id=settings.worker_id,
+        transactional_id="/".join(("simvg", prefix, settings.group, name)),
+        client_id=name,
         given_up=given_up.is_set,
         timeout_s=settings.transaction_timeout_s,
+        watch=HangingWatch(
+            settings.kafka,
+            client_id=name,
+            topics=[topic_name(prefix, topic) for topic in WRITTEN],
+            offsets=offsets,
+        ),
     )
 
 

@@ -28,6 +28,7 @@ from consumers.grounding.frames import Picture, Ready
 from consumers.grounding.intake import Intake
 from consumers.grounding.judge import Judge
 from consumers.grounding.ledger import Ledger, Totals
+from consumers.grounding.lives import Lives
 from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.overload import Overload
@@ -38,7 +39,7 @@ from consumers.grounding.restore import read_patiently
 from consumers.grounding.scoring import Scorer
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
-from consumers.grounding.startup import transactional_publisher, wait_for_topics
+from consumers.grounding.startup import end_earlier_lives, transactional_publisher, wait_for_topics
 from consumers.grounding.verdicts import Verdicts
 from consumers.grounding.work import Abandoned
 from infra.errors import BadFrameMessage
@@ -80,6 +81,7 @@ class Worker:
         self.pulses = Pulses(dict.fromkeys(THREADS, settings.alive_s))
         self._given_up = threading.Event()
         self._turn = threading.Lock()
+        self._lives = Lives(settings)
         self._outbox = Outbox(
             transactional_publisher(settings, self._given_up),
             self._commits,
@@ -210,6 +212,7 @@ class Worker:
         self._stop = stop
         if not wait_for_topics(self._settings, stop):
             return
+        end_earlier_lives(self._settings, self._lives, stop)
         self._outbox.start()
         self._asking.start()
         self._overload.calibrate()
@@ -265,6 +268,7 @@ class Worker:
         facts = {"fetched": t.fetched, "scored": t.scored, "left": t.in_flight, "seconds": round(by.passed, 1)}
         logger.info("worker stopped", extra=facts)
         self._registry.close()
+        self._lives.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
