@@ -7,6 +7,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, ImageError, InputError, TextError
 from simvg_core.initialisation import RESIDUAL_GAIN
 from simvg_core.model import SimVGForGrounding
+from simvg_core.positions import cell_centres, mean_place
 
 IDS = torch.tensor([[0, 5, 2]])
 
@@ -150,3 +151,10 @@ def test_stochastic_depth_acts_in_training_only():
     runs = [model.train()(pixels, IDS).token_logits for _ in range(4)]
     assert any(not torch.equal(runs[0], run) for run in runs[1:])
     assert torch.equal(model.eval()(pixels, IDS).token_logits, model(pixels, IDS).token_logits)
+
+
+def test_the_mean_place_is_that_of_the_cells_centres():
+    """Column by column and row by row it is the same as over all cells."""
+    weights = torch.rand(2, 3, 5 * 5, generator=torch.Generator().manual_seed(4)).softmax(dim=-1)
+    expected = weights @ cell_centres(5, weights.device)
+    torch.testing.assert_close(mean_place(weights, 5), expected, atol=1e-6, rtol=0)

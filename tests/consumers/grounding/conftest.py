@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.startup import transactional_publisher
 from consumers.grounding.worker import Worker
 from consumers.reading import read_to_end
 from infra.cloudevents import frame_headers
@@ -22,6 +23,7 @@ from infra.kafka import Publisher
 from infra.queries import QueryRegistry
 from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import TopicName, topic_name
+from infra.transactions import Sent, TransactionalPublisher
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
 
 WIDTH, HEIGHT = 160, 120
@@ -140,6 +142,15 @@ class Line:
             "camera_limits": [{"frozen_s": None, "blind_s": None}],
         }
         return WorkerSettings.model_validate(facts | self.changes | changes)
+
+    def leave_open(self, settings: WorkerSettings) -> TransactionalPublisher:
+        """What a worker with these settings wrote with when it was killed, half a state in its open transaction."""
+        killed = transactional_publisher(settings, threading.Event())
+        killed.begin()
+        topic = topic_name(self.kafka.prefix, "alarm-state")
+        killed.send(Sent(), topic, key=b"line-1/red", value=b"half a state")
+        killed.flush()
+        return killed
 
     def start(self, engine: ColourEngine | None = None, *, wait: bool = True, **changes: object) -> Worker:
         """A worker in a thread of its own; returns when it holds partitions, unless told not to wait."""

@@ -19,8 +19,7 @@ from infra.contracts import AlertState
 from infra.errors import ProducerFenced
 from infra.redis_server import LocalRedis
 from infra.settings import KafkaSettings, RedisSettings
-from infra.topics import create_topics, topic_name
-from infra.transactions import Sent, TransactionalPublisher
+from infra.topics import create_topics
 from tests.consumers.grounding.colour import ColourEngine
 from tests.consumers.grounding.conftest import Line
 
@@ -322,13 +321,7 @@ def test_worker_whose_producer_failed_goes_on_while_it_polls(line: Line) -> None
 def test_restarted_worker_ends_what_its_last_life_left_open(line: Line) -> None:
     """A worker killed inside a transaction and started again waits for no time-out: it undoes what it left itself."""
     line.add("red")
-    name = "/".join(("simvg", line.kafka.prefix, line.settings().group, "again"))
-    killed = TransactionalPublisher(
-        line.kafka, transactional_id=name, client_id="again", given_up=lambda: False, timeout_s=600.0
-    )
-    killed.begin()
-    killed.send(Sent(), topic_name(line.kafka.prefix, "alarm-state"), key=b"line-1/red", value=b"half a state")
-    killed.flush()
+    killed = line.leave_open(line.settings(worker_id="again", transaction_timeout_s=300.0))
     line.start(worker_id="again")
     line.camera().play("rrrr")
     line.wait_for_alerts("raised")

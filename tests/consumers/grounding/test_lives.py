@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,8 @@ import pytest
 
 from consumers.grounding.lives import Lives
 from consumers.grounding.settings import WorkerSettings
-from consumers.grounding.startup import transactional_publisher
 from infra.errors import ProducerFenced
 from infra.settings import KafkaSettings
-from infra.topics import topic_name
-from infra.transactions import Sent
 from tests.consumers.grounding.conftest import Line
 
 
@@ -64,10 +60,7 @@ def test_the_next_worker_ends_what_a_killed_one_left_open(line: Line) -> None:
     gone = Lives(settings)
     gone.begin()
     gone.close()
-    killed = transactional_publisher(settings, threading.Event())
-    killed.begin()
-    killed.send(Sent(), topic_name(line.kafka.prefix, "alarm-state"), key=b"line-1/red", value=b"half a state")
-    killed.flush()
+    killed = line.leave_open(settings)
     line.start(worker_id="next")
     line.camera().play("rrrr")
     line.wait_for_alerts("raised")
