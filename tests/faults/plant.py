@@ -25,6 +25,7 @@ from consumers.grounding.settings import WorkerSettings
 from consumers.reading import read_to_end
 from infra.contracts import Alert, Delay, Detections, MessageReference, StandingQuery
 from infra.errors import BrokerError
+from infra.hanging import HangingWatch
 from infra.kafka import Publisher, last_offsets
 from infra.kafka_client import client_config
 from infra.process import free_port
@@ -192,6 +193,12 @@ class Plant:
         marks = self.marks()
         ends = last_offsets(self.kafka, frames, client_id="fault-offsets")
         return all(end == 0 or (number in marks and marks[number].offset == end) for number, end in ends.items())
+
+    def watch(self) -> Callable[[], bool]:
+        """What tells within milliseconds whether any transaction is open."""
+        names = [topic_name(self.kafka.prefix, topic) for topic in WRITTEN]
+        watch = HangingWatch(self.kafka, client_id="fault-watch", topics=names)
+        return lambda: watch.look(time.monotonic())
 
     def left_open(self) -> int:
         """Messages of transactions that are open now and still are after several commits' time."""

@@ -38,7 +38,13 @@ STOP_SECONDS = 10.0
 """A worker that is told to stop has ended by then."""
 
 BASE = ("w1", "w2")
-HANDFUL = 2 * len(CAMERAS)
+HANDFUL = len(CAMERAS)
+
+QUIET_SECONDS = 1.0
+"""A worker may be held so long and keep its partitions: less than its session."""
+
+BUSY_SECONDS = 2.0
+"""What a worker has of a handful of frames has reached Kafka by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,18 +225,29 @@ class FaultRun:
             storm.workers[victim].send(signal.SIGCONT)
 
     def _kill_inside(self, victim: str, shots: list[Shot]) -> None:
-        """Holds the worker at random moments until one is inside a transaction, and kills it there.
+        """Holds the worker at a random moment of a transaction, and kills it there.
 
-        Frames are published a few at a time, so that there is work in hand at each of these moments.
+        It is held too while some frames are published and the others end theirs: what is open then is its own. One
+        that had none of these frames, or whose transaction had ended by that moment, is tried again with the next.
         """
-        worker, left = self._storm.workers[victim], list(shots)
+        storm, worker, left = self._storm, self._storm.workers[victim], list(shots)
+        being_written = storm.watch()
         while left and not self._open:
-            self._storm.publish(left[:HANDFUL])
-            del left[:HANDFUL]
-            time.sleep(self._chance.uniform(0.0, 0.1))
             worker.send(signal.SIGSTOP)
-            self._open = self._storm.left_open()
-            if not self._open:
-                worker.send(signal.SIGCONT)
+            storm.publish(left[:HANDFUL])
+            del left[:HANDFUL]
+            _until(lambda: not being_written(), QUIET_SECONDS)
+            worker.send(signal.SIGCONT)
+            _until(being_written, BUSY_SECONDS)
+            time.sleep(self._chance.uniform(0.0, 0.01))
+            worker.send(signal.SIGSTOP)
+            self._open = storm.left_open()
         worker.end(signal.SIGKILL)
         self._storm.publish(left, self._settings.pace_s)
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> None:
+    """Returns at the moment when it holds, or after so long."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        pass
