@@ -21,8 +21,14 @@ TEXTS = (
 """What a line is asked: sixteen standing queries."""
 
 
-def interleaved(cases: Mapping[str, Case], rounds: int, *, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of every case in every round; a round runs each case once, every other round in reverse order."""
+def interleaved(
+    cases: Mapping[str, Case], rounds: int, *, warm_up: int = 1, turn_s: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of every case in every round; in a round each case has its turn, every other round in reverse order.
+
+    In a turn a case runs once, or again and again for `turn_s` seconds, and its mean counts: what follows its like
+    finds its weights in the processor's caches, what follows a much larger case does not.
+    """
     for case in cases.values():
         for _ in range(warm_up):
             case()
@@ -30,11 +36,13 @@ def interleaved(cases: Mapping[str, Case], rounds: int, *, warm_up: int = 1) -> 
     names = list(cases)
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
-            started = time.perf_counter()
-            cases[name]()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - started)
+            started, runs, spent = time.perf_counter(), 0, 0.0
+            while runs == 0 or spent < turn_s:
+                cases[name]()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                runs, spent = runs + 1, time.perf_counter() - started
+            seconds[name].append(spent / runs)
     return seconds
 
 

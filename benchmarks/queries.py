@@ -1,5 +1,8 @@
 """What standing queries cost: a frame with 0 … 256 of them, beside joint attention; the shipped model and base/32.
 
+The shipped model also as `simvg work` runs it on a CPU: its graphs in ONNX Runtime. Joint attention is put into a graph
+for it as well, and what is compared is the best that joint attention reaches in either.
+
     python benchmarks/queries.py                 # both models, writes docs/benchmarks/queries.md
     python benchmarks/queries.py --model line-small --rounds 30 --out /tmp/queries.md
 
@@ -12,17 +15,29 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from measure import Case, command, interleaved, machine, ratio, write
+from measure import TEXTS, Case, command, interleaved, machine, ratio, write
+from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.edge.graphs import OnnxRuntimeGraph
+from simvg_core.edge.grounder import EdgeGrounder
+from simvg_core.edge.passes import Passes
 from simvg_core.execution import Execution
+from simvg_core.grouping import Grouping
+from simvg_core.images import Frame
 from simvg_core.model import SimVGForGrounding
+from simvg_core.onnx_export import FramePass, write_graph
 
 COUNTS = (1, 4, 16, 64, 256)
+TURN_SECONDS = 0.4
+"""A worker's frames follow each other without a pause."""
+
 WORDS = (3, 8)
 """Tokens of a text, begin and end included: "red cap" has 4, "missing bolt at the left edge" 8."""
 
@@ -69,11 +84,77 @@ def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[
 
     with torch.inference_mode(), execution.precision(cpu):
         cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
-        seconds = interleaved({**cases, **{f"joint {count}": jointly(count) for count in joint_sizes}}, rounds)
-    per_pair = {count: [second / count for second in seconds[f"joint {count}"]] for count in joint_sizes}
-    best = min(per_pair, key=lambda count: statistics.median(per_pair[count]))
-    told = ", ".join(f"{statistics.median(own) * 1e3:.1f} ms at {count}" for count, own in per_pair.items())
-    lines = [f"## {name}, {dtype}", "", f"Joint attention per query: {told} queries at once; its best is compared.", ""]
+        seconds = interleaved(
+            {**cases, **{f"joint {count}": jointly(count) for count in joint_sizes}}, rounds, turn_s=TURN_SECONDS
+        )
+    per_pair = {f"at {count}": [second / count for second in seconds[f"joint {count}"]] for count in joint_sizes}
+    return [f"## {name}, {dtype}", "", *tables(seconds, sizes, per_pair)]
+
+
+class JointPass(FramePass):
+    """Joint attention as one graph: one frame (1, S, S, 3) uint8 BGR, ids and mask (N, T) → logits and boxes."""
+
+    def forward(self, frames: Tensor, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """(N, Q, 2) and (N, Q, 4)."""
+        index = torch.zeros(len(input_ids), dtype=torch.long)
+        encoded = self.model.encoder(self.pixels(frames), input_ids, attention_mask, index)
+        grouping = Grouping.regular(len(input_ids), 1)
+        out = self.model.answer(encoded, attention_mask, grouping, branches=("token",))
+        assert out.token_logits is not None and out.token_boxes is not None, "the token branch was asked"
+        return out.token_logits, out.token_boxes
+
+
+def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[int], threads: int) -> list[str]:
+    """The tables of an exported model in ONNX Runtime. Frames lie in the model's size, so none is resized."""
+    folder = Path(f"models/{name}")
+    grounder = EdgeGrounder(folder, threads=threads)
+    passes = Passes.load(folder, grounder.config, "onnxruntime", threads)
+    model = build(name, "joint")
+    side = model.config.image_size
+
+    def pictures(count: int) -> list[Frame]:
+        return list(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+
+    def with_queries(count: int, frames: int) -> Case:
+        given = pictures(frames)
+        if count == 0:
+            return lambda: passes.encode(given)
+        ready = grounder.question([f"{TEXTS[number % len(TEXTS)]} {number}" for number in range(count)]).ready
+        return lambda: passes.objects(passes.encode(given), ready)
+
+    def in_a_graph(count: int, path: Path) -> Case:
+        ids, mask = texts(model, count)
+        given = {"frames": torch.from_numpy(np.stack(pictures(1))), "input_ids": ids, "attention_mask": mask}
+        write_graph(JointPass(model), path, given, ("logits", "boxes"), {key: {} for key in given})
+        graph, arrays = OnnxRuntimeGraph(path, threads), {key: value.numpy() for key, value in given.items()}
+        return lambda: graph(arrays)
+
+    def in_torch(count: int) -> Case:
+        ids, mask = texts(model, count)
+        pixels, index = torch.randn(1, 3, side, side), torch.zeros(count, dtype=torch.long)
+        return lambda: model(pixels, ids, mask, image_index=index, branches=("token",))
+
+    cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
+    with tempfile.TemporaryDirectory() as drawer:
+        for count in joint_sizes:
+            cases[f"in ONNX Runtime at {count}"] = in_a_graph(count, Path(drawer) / f"joint-{count}.onnx")
+    Execution().prepare(model, torch.device("cpu"))
+    cases |= {f"in torch at {count}": in_torch(count) for count in joint_sizes}
+    with torch.inference_mode():
+        seconds = interleaved(cases, rounds, turn_s=TURN_SECONDS)
+    per_pair = {
+        f"{runtime} at {count}": [second / count for second in seconds[f"{runtime} at {count}"]]
+        for runtime in ("in torch", "in ONNX Runtime")
+        for count in joint_sizes
+    }
+    return [f"## {name} in ONNX Runtime, as `simvg work` runs it on a CPU", "", *tables(seconds, sizes, per_pair)]
+
+
+def tables(seconds: Mapping[str, list[float]], sizes: Sequence[int], per_pair: Mapping[str, list[float]]) -> list[str]:
+    """A table for each number of frames at once, against joint attention at its best: ``per_pair`` by how it ran."""
+    best = min(per_pair, key=lambda how: statistics.median(per_pair[how]))
+    told = ", ".join(f"{statistics.median(own) * 1e3:.1f} ms {how}" for how, own in per_pair.items())
+    lines = [f"Joint attention per query: {told} queries at once; its best is compared.", ""]
     for frames in sizes:
         own = {count: [second / frames for second in seconds[f"{count} x {frames}"]] for count in (0, *COUNTS)}
         lines += table(frames, own, per_pair[best])
@@ -124,7 +205,8 @@ def main() -> None:
     lines = [
         "# What standing queries cost",
         "",
-        f"{machine()}. Medians of {arguments.rounds} interleaved rounds; ratios are taken within a round. "
+        f"{machine()}. Medians of {arguments.rounds} interleaved rounds; ratios are taken within a round, in "
+        f"which each case runs for {TURN_SECONDS} s. "
         "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); line-small without its "
         "gate. "
         "Joint attention is measured at a few queries at once, which share the stem, and scaled by their number: its "
@@ -134,9 +216,12 @@ def main() -> None:
         f"`{command()}`",
         "",
     ]
+    sizes, joint_sizes = arguments.frames or (1, 4), arguments.joint or (4, 16)
     for name in arguments.model or ("line-small", "base/32"):
+        if Path(f"models/{name}/onnx").is_dir() and "float32" in (arguments.dtype or ("float32",)):
+            lines += measure_graphs(name, arguments.rounds, sizes, joint_sizes, arguments.threads)
         for dtype in arguments.dtype or ("float32", "bfloat16"):
-            lines += measure(name, arguments.rounds, arguments.frames or (1, 4), arguments.joint or (4, 16), dtype)
+            lines += measure(name, arguments.rounds, sizes, joint_sizes, dtype)
     write(arguments.out, lines)
 
 

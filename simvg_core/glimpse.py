@@ -10,6 +10,9 @@ per side. Boxes are cxcywh, normalised to the image.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,24 +53,54 @@ class Glimpse(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.classify = nn.Linear(width, 2)
         self.locate = nn.Linear(width, 4)
+        self.both: nn.Linear | None = None  # `in_one`
 
     def forward(self, hidden: Tensor, boxes_cxcywh: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, S, Q, E) and first boxes (B, S, Q, 4) → what to add to the logits (B, S, Q, 2), second boxes."""
         boxes = boxes_cxcywh.detach()
         span = (boxes[..., 2:] * MARGIN).clamp(min=LEAST_SPAN)
-        seen = self.read(self.samples(boxes[..., :2], span, fine).to(hidden.dtype))
-        joined = torch.relu(self.norm(self.join(hidden, seen)))
+        seen = self._seen(self.samples(boxes[..., :2], span, fine).to(hidden.dtype)).unflatten(1, boxes.shape[1:3])
+        joined = torch.relu(self.norm(self.join.first(hidden) + seen))
         logits, change = self.classify(joined).float(), self.locate(joined).float()
         centre = boxes[..., :2] + MOST_MOVE * span * change[..., :2].tanh()
         size = (boxes[..., 2:].clamp(min=LEAST_SPAN / 4) * (MOST_SCALE * change[..., 2:].tanh()).exp()).clamp(max=1.0)
         return logits, torch.cat([centre, size], dim=-1)
 
     def samples(self, centre: Tensor, span: Tensor, fine: Tensor) -> Tensor:
-        """n × n bilinear samples of the fine map (B, C, F, F) over each span, (B, S, Q, C·n·n); zero outside."""
-        images, slots, answers = centre.shape[:3]
+        """n × n bilinear samples of the fine map (B, C, F, F) over each span, (B, S·Q, C·n·n); zero outside."""
         axis = (torch.arange(self.side, device=fine.device) + 0.5) / self.side - 0.5
-        offset = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).flatten(0, 1)
-        places = centre.unsqueeze(-2) + offset * span.unsqueeze(-2)  # (B, S, Q, n·n, 2) in 0 … 1
-        grid = places.flatten(1, 2) * 2 - 1
-        found = F.grid_sample(fine.float(), grid.float(), align_corners=False)  # (B, C, S·Q, n·n)
-        return found.permute(0, 2, 1, 3).reshape(images, slots, answers, fine.shape[1] * self.side**2)
+        offset = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 1, 2)
+        middle, reach = (
+            (2 * part).flatten(1, 2).unsqueeze(1) for part in (centre, span)
+        )  # from -1 to 1, (B, 1, S·Q, 2)
+        grid = middle - 1 + offset * reach  # (B, n·n, S·Q, 2)
+        # An answer's samples lie in a column: the layer that reads them takes columns as well as rows.
+        return F.grid_sample(fine.float(), grid.float(), align_corners=False).flatten(1, 2).mT
+
+    def _seen(self, samples: Tensor) -> Tensor:
+        """(B, S·Q, C·n·n) → their part of what is joined, (B, S·Q, E)."""
+        if self.both is not None:
+            return self.both(samples)  # type: ignore[no-any-return]
+        return self.join.second(self.read(samples))
+
+    def _product(self) -> nn.Linear:
+        """What reads the samples and their half of the join, as one layer."""
+        weight, _ = self.join.halves()[1].of(self.join)
+        layer = nn.Linear(self.read.in_features, self.join.out_features)
+        with torch.no_grad():
+            layer.weight.copy_(weight @ self.read.weight)
+            layer.bias.copy_(weight @ self.read.bias)
+        return layer
+
+
+@contextlib.contextmanager
+def in_one(model: nn.Module) -> Iterator[None]:
+    """Meanwhile two linear layers in a row of every glimpse are one: for a graph, whose weights change no more."""
+    found = [module for module in model.modules() if isinstance(module, Glimpse)]
+    for glimpse in found:
+        glimpse.both = glimpse._product()
+    try:
+        yield
+    finally:
+        for glimpse in found:
+            glimpse.both = None

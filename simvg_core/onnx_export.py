@@ -35,6 +35,7 @@ from simvg_core.errors import ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.gate import highest
 from simvg_core.gate_head import GateHead
+from simvg_core.glimpse import in_one
 from simvg_core.model import SimVGForGrounding
 
 OPSET = 20
@@ -59,9 +60,12 @@ class FramePass(nn.Module):
         self.register_buffer("std", torch.tensor(model.config.image_std)[:, None, None])
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        pixels = (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
-        seen = asking.see(self.model, pixels)
+        seen = asking.see(self.model, self.pixels(frames))
         return (*_keys_values(seen.stream), *_of_frames(seen).values())
+
+    def pixels(self, frames: Tensor) -> Tensor:
+        """(B, S, S, 3) uint8 BGR → normalised RGB (B, 3, S, S)."""
+        return (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
 class TextPass(nn.Module):
@@ -155,12 +159,12 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     layers = len(seen.stream.layers)
     of_frames = _of_frames(seen)
     names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
-    _write(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
+    write_graph(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
     text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), *OF_TEXTS)
     if model.bounded:
         text_names += ("asked",)
-    _write(
+    write_graph(
         text_pass,
         out / f"{TEXT}.onnx",
         {"input_ids": ids, "attention_mask": mask},
@@ -180,8 +184,9 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     if model.gate is not None and model.bounded:
         given = {GATE: of_frames[GATE], "asked": known[-1]}
         free_gate: Shapes = {GATE: {0: frames}, "asked": {0: texts}}
-        _write(GatePass(model.gate, model.config), out / f"{GATE}.onnx", given, GATE_OUTPUTS, free_gate)
-    _write(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})
+        write_graph(GatePass(model.gate, model.config), out / f"{GATE}.onnx", given, GATE_OUTPUTS, free_gate)
+    with in_one(model):
+        write_graph(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})
     card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return out
@@ -219,7 +224,9 @@ def _forget_sources(model: Any) -> None:
                 value.metadata_props.clear()
 
 
-def _write(module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple[str, ...], shapes: Shapes) -> None:
+def write_graph(
+    module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple[str, ...], shapes: Shapes
+) -> None:
     """One graph; an input that is a tuple of arrays becomes that many inputs."""
     names = [
         name

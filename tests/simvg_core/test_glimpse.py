@@ -5,7 +5,7 @@ import torch
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
-from simvg_core.glimpse import LEAST_SPAN, MARGIN, Glimpse
+from simvg_core.glimpse import LEAST_SPAN, MARGIN, Glimpse, in_one
 from simvg_core.model import SimVGForGrounding
 
 SETTINGS = {
@@ -58,6 +58,22 @@ def test_a_first_box_without_size_is_still_looked_at():
     _, second = glimpse(torch.zeros(1, 1, 1, 32), torch.tensor([[[[0.5, 0.5, 0.0, 0.0]]]]), fine)
     assert (second[..., 2:] > 0).all()
     assert ((second[..., :2] - 0.5).abs() <= LEAST_SPAN).all()
+
+
+def test_two_layers_in_a_row_are_one_for_a_graph():
+    """The product answers alike, and leaves the model's weights and their names as they were."""
+    torch.manual_seed(0)
+    model = SimVGForGrounding(_config()).eval()
+    glimpse = model.token_branch.head.glimpse
+    torch.nn.init.normal_(glimpse.locate.weight)
+    given = torch.randn(2, 4, 3, 32), torch.rand(2, 4, 3, 4) * 0.5 + 0.2, torch.randn(2, 2, 24, 24)
+    names, (_, plain) = set(model.state_dict()), glimpse(*given)
+    with in_one(model):
+        assert glimpse.both is not None
+        _, together = glimpse(*given)
+    torch.testing.assert_close(together, plain, atol=1e-6, rtol=0)
+    assert set(model.state_dict()) == names
+    assert torch.equal(glimpse(*given)[1], plain)
 
 
 def test_no_queries_and_many_frames_are_answered() -> None:
