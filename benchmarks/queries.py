@@ -8,7 +8,8 @@ for it as well, and what is compared is the best that joint attention reaches in
 
 The cost of one more query is (time with N - time with none) / N, as a share of the time with none (the frame pass).
 Joint attention runs a whole pass per (frame, query), of one frame with several queries at once: as many of `--joint` as
-is fastest, scaled by their number. Frames go through one by one and, as in a worker, several at once.
+is fastest, scaled by their number. Frames go through one by one, as in a worker on a CPU that has exported graphs, and
+several at once, as in one that runs torch.
 """
 
 from __future__ import annotations
@@ -62,6 +63,14 @@ def texts(model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Ten
     return ids, (torch.arange(WORDS[1]) < lengths[:, None]).long()
 
 
+def jointly(model: SimVGForGrounding, count: int) -> Case:
+    """So many queries on one frame in joint attention."""
+    side = model.config.image_size
+    ids, mask = texts(model, count)
+    pixels, index = torch.randn(1, 3, side, side), torch.zeros(count, dtype=torch.long)
+    return lambda: model(pixels, ids, mask, image_index=index, branches=("token",))
+
+
 def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[int], dtype: str) -> list[str]:
     """The tables of one model, one for each number of frames at once."""
     cpu, execution = torch.device("cpu"), Execution(dtype=dtype)
@@ -77,15 +86,10 @@ def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[
         pixels = torch.randn(frames, 3, side, side)
         return lambda: standing.ground_frames(pixels, compiled)
 
-    def jointly(count: int) -> Case:
-        ids, mask = texts(joint, count)
-        pixels, index = torch.randn(1, 3, side, side), torch.zeros(count, dtype=torch.long)
-        return lambda: joint(pixels, ids, mask, image_index=index, branches=("token",))
-
     with torch.inference_mode(), execution.precision(cpu):
         cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
         seconds = interleaved(
-            {**cases, **{f"joint {count}": jointly(count) for count in joint_sizes}}, rounds, turn_s=TURN_SECONDS
+            {**cases, **{f"joint {count}": jointly(joint, count) for count in joint_sizes}}, rounds, turn_s=TURN_SECONDS
         )
     per_pair = {f"at {count}": [second / count for second in seconds[f"joint {count}"]] for count in joint_sizes}
     return [f"## {name}, {dtype}", "", *tables(seconds, sizes, per_pair)]
@@ -129,17 +133,12 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
         graph, arrays = OnnxRuntimeGraph(path, threads), {key: value.numpy() for key, value in given.items()}
         return lambda: graph(arrays)
 
-    def in_torch(count: int) -> Case:
-        ids, mask = texts(model, count)
-        pixels, index = torch.randn(1, 3, side, side), torch.zeros(count, dtype=torch.long)
-        return lambda: model(pixels, ids, mask, image_index=index, branches=("token",))
-
     cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
     with tempfile.TemporaryDirectory() as drawer:
         for count in joint_sizes:
             cases[f"in ONNX Runtime at {count}"] = in_a_graph(count, Path(drawer) / f"joint-{count}.onnx")
     Execution().prepare(model, torch.device("cpu"))
-    cases |= {f"in torch at {count}": in_torch(count) for count in joint_sizes}
+    cases |= {f"in torch at {count}": jointly(model, count) for count in joint_sizes}
     with torch.inference_mode():
         seconds = interleaved(cases, rounds, turn_s=TURN_SECONDS)
     per_pair = {

@@ -70,10 +70,8 @@ class Glimpse(nn.Module):
         """n × n bilinear samples of the fine map (B, C, F, F) over each span, (B, S·Q, C·n·n); zero outside."""
         axis = (torch.arange(self.side, device=fine.device) + 0.5) / self.side - 0.5
         offset = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 1, 2)
-        middle, reach = (
-            (2 * part).flatten(1, 2).unsqueeze(1) for part in (centre, span)
-        )  # from -1 to 1, (B, 1, S·Q, 2)
-        grid = middle - 1 + offset * reach  # (B, n·n, S·Q, 2)
+        middle, reach = ((2 * part).flatten(1, 2).unsqueeze(1) for part in (centre, span))  # (B, 1, S·Q, 2)
+        grid = middle - 1 + offset * reach  # (B, n·n, S·Q, 2), from -1 to 1
         # An answer's samples lie in a column: the layer that reads them takes columns as well as rows.
         return F.grid_sample(fine.float(), grid.float(), align_corners=False).flatten(1, 2).mT
 

@@ -24,7 +24,7 @@ class Half(NamedTuple):
 
 
 class Join(nn.Linear):
-    """(..., width) and (..., width) → (..., width). Weights and their names are those of one layer over both."""
+    """(..., width) and (..., width) → (..., width): `first(x) + second(y)`. Weights and names: of one layer."""
 
     # set by `execution.pack`: the same on weights laid out otherwise
     run_first: Callable[[Tensor], Tensor] | None = None
@@ -45,7 +45,3 @@ class Join(nn.Linear):
     def second(self, y: Tensor) -> Tensor:
         """The part of the second input."""
         return F.linear(y, *self.halves()[1].of(self)) if self.run_second is None else self.run_second(y)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]  # two inputs are the point of it
-        """Both."""
-        return self.first(x) + self.second(y)

@@ -161,7 +161,7 @@ def test_halves_of_a_joined_layer_are_packed_each_by_itself():
         whole = nn.functional.linear(torch.cat([x, y], dim=-1), plain.weight, plain.bias)
         for layer in (plain, packed):
             torch.testing.assert_close(layer.first(x) + layer.second(y), whole, atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(layer(x, y), whole, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(layer(torch.cat([x, y], dim=-1)), whole, atol=1e-5, rtol=1e-5)
     assert list(packed.state_dict()) == ["weight", "bias"]
 
 
