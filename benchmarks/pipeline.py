@@ -4,8 +4,8 @@
 
 Frames of the demo clip lie in the topic before a worker (a real `simvg work` process, freshness `every`) starts; its
 rate is that of the frames' results on `detections`, without the first ones. The bare model answers the same decoded
-frames and queries, with the same engine, batch, batches at once and threads, in this process. They take turns; the
-ratio is the median over the rounds. Broker, Redis and readers run on the same cores.
+frames and queries, with the same engine, batch, batches at once and threads, in a process of its own. They take turns
+of 1.5 s, stopped in between (:mod:`benchmarks.turns`). Broker and Redis run on the same cores.
 
 Through Kafka twice: once as on a line in order, where no query is true, and once with alarms all the time: parts that
 are always there are asked for, and the clip plays many times too fast.
@@ -15,18 +15,20 @@ Writes docs/benchmarks/pipeline.md.
 from __future__ import annotations
 
 import argparse
+import itertools
+import multiprocessing
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -36,6 +38,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.turns import turns  # noqa: E402
 from consumers.grounding.engine import load_engine  # noqa: E402
 from consumers.reading import read_to_end  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
@@ -54,8 +57,19 @@ MODEL = Path("models/line-small")
 WARM = 24
 QUIET, ALARMS = 0.9999, 0.95
 """Thresholds from which a query is true: a score that nothing has, and one that ordinary parts have."""
+TURN_S = 1.5
+FASTEST = 75
+"""Frames/s that no case reaches: so many frames lie in the topic for each second of its turns."""
+TOGETHER_MS = 50
+"""Results of one transaction are written within this time."""
 LOAD = "load"
 """Stands for what is only known at the end."""
+
+
+class Counted(Protocol):
+    """A number in memory that two processes share."""
+
+    value: int
 
 
 class Plant:
@@ -100,21 +114,27 @@ class Plant:
             publisher.flush(60)
 
     @contextmanager
-    def workers(self, count: int, batch: int, threads: int, freshness: str) -> Iterator[None]:
-        """Real worker processes."""
+    def workers(self, count: int, batch: int, threads: int, freshness: str) -> Iterator[list[int]]:
+        """Real worker processes, by their ids."""
         with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+            pids = []
             for number in range(count):
                 arguments = [
                     "work", "--model", str(MODEL), "--batch", str(batch), "--torch-threads", str(threads),
                     "--freshness", freshness, "--kafka", self.kafka.bootstrap, "--topic-prefix", self.kafka.prefix,
                     "--redis", self.redis.url, "--id", f"w{number}", "--cache-dir", folder, "--log-level", "ERROR",
                 ]  # fmt: skip
-                environment = {"SIMVG_REDIS__PREFIX": self.redis.prefix, "PATH": "/usr/bin:/bin"}
+                environment = {
+                    "SIMVG_REDIS__PREFIX": self.redis.prefix,
+                    "SIMVG_SESSION_TIMEOUT_S": "30",  # stopped while others have their turns, it is not gone
+                    "PATH": "/usr/bin:/bin",
+                }
                 program = [str(Path(sys.executable).with_name("simvg")), *arguments]
                 process = subprocess.Popen(program, env=environment, cwd=REPOSITORY)
                 running.callback(process.wait, 30)
                 running.callback(process.terminate)
-            yield
+                pids.append(process.pid)
+            yield pids
 
     def raised(self) -> int:
         """Alerts that were raised so far."""
@@ -166,44 +186,42 @@ class Bench:
             raise SystemExit(
                 f"the frames of {cameras} cameras lie in {held} partitions only; not every worker had some"
             )
-        written = sorted(message.timestamp()[1] for message, _ in found)[WARM:]
-        rate = (len(written) - 1) * 1000 / (written[-1] - written[0])
+        written = moments(found)
+        count, begun, ended = steady(written, written[WARM])
+        rate = count / (ended - begun)
         return rate, alerts * rate / len(found)
 
-    def bare(self, *, batch: int, threads: int) -> float:
-        """Frames/s of the engine alone on decoded frames."""
-        note(f"bare model: batch {batch}")
-        engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=batch, threads=threads)
-        engine.compile(TEXTS)
-        asked = dict.fromkeys(TEXTS, ALARMS)
-        pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in self.images]
-        groups = [pixels[at : at + batch] for at in range(0, len(pixels), batch)]
-        engine.ground(groups[0], [asked] * len(groups[0]))
-        with ThreadPoolExecutor(engine.at_once) as crew:  # as many batches at once as a worker has it look at
-            started = time.perf_counter()
-            list(crew.map(lambda group: engine.ground(group, [asked] * len(group)), groups))
-            return len(pixels) / (time.perf_counter() - started)
-
     def compared(self, batch: int, threads: int, rounds: int) -> str:
-        """A row of the first table; the cases take turns, every other round in reverse order."""
-        taken: dict[str, list[float]] = {"bare": [], "quiet": [], "alarms": [], "alerts": []}
-        for number in range(rounds):
-            for case in ("bare", "quiet", "alarms") if number % 2 == 0 else ("alarms", "quiet", "bare"):
-                if case == "bare":
-                    taken[case].append(self.bare(batch=batch, threads=threads))
-                    continue
-                threshold = QUIET if case == "quiet" else ALARMS
-                rate, alerts = self.through_kafka(batch=batch, threads=threads, threshold=threshold)
-                taken[case].append(rate)
-                taken["alerts"] += [alerts] if case == "alarms" else []
-                if case == "quiet" and alerts:
-                    raise SystemExit("alerts were raised on a line in order")
-        bare = taken["bare"]
-        cells = [f"{batch}", f"{statistics.median(bare):.1f}"]
-        for case in ("quiet", "alarms"):
-            share = statistics.median(rate / alone for rate, alone in zip(taken[case], bare, strict=True))
-            cells.append(f"{statistics.median(taken[case]):.1f} ({100 * share:.0f} %)")
-        return f"| {' | '.join(cells)} | {statistics.median(taken['alerts']):.1f} |"
+        """A row of the first table."""
+        images = self.images * (int(rounds * TURN_S * FASTEST) // len(self.images) + 1)
+        with ExitStack() as running:
+            count, bare = running.enter_context(bare_model(self.images, batch, threads))
+            pids, plants = {"bare": bare}, {}
+            for case, threshold in (("quiet", QUIET), ("alarms", ALARMS)):
+                plant = plants[case] = self.plant(2, threshold)
+                plant.publish(images, 2, fps=None)
+                pids[case] = running.enter_context(plant.workers(1, batch, threads, "every"))[0]
+                if len(plant.detections(WARM, 120)) < WARM:
+                    raise SystemExit(f"{case}: the worker does not begin")
+            note(f"bare model and both workers in turns: batch {batch}")
+            with turns(pids) as taken:
+                before, since = count.value, time.time() * 1000
+                taken.take(rounds, TURN_S)
+                rates = {"bare": (count.value - before) / taken.run_s("bare")}
+                for case, plant in plants.items():
+                    found = plant.detections(len(images), 3)
+                    if len(found) == len(images):
+                        raise SystemExit(f"{case}: all frames were done before the end; more must lie in the topic")
+                    scored, begun, ended = steady(moments(found), since)
+                    rates[case] = scored / (taken.run_s(case, ended) - taken.run_s(case, begun))
+                alerts = {case: plant.raised() for case, plant in plants.items()}
+                per_second = alerts["alarms"] / taken.run_s("alarms")
+        for plant in plants.values():
+            delete_topics(plant.kafka)
+        if alerts["quiet"]:
+            raise SystemExit("alerts were raised on a line in order")
+        cells = [f"{rates[case]:.1f} ({100 * rates[case] / rates['bare']:.1f} %)" for case in plants]
+        return f"| {batch} | {rates['bare']:.1f} | {' | '.join(cells)} | {per_second:.1f} |"
 
     def latency(self, *, batch: int, threads: int, cameras: int, fps: float) -> tuple[float, float, float]:
         """Milliseconds from capture to the written result, p50 and p99, and the share of frames that were scored."""
@@ -228,6 +246,65 @@ class Bench:
         return float(np.percentile(delays, 50)), float(np.percentile(delays, 99)), len(delays) / len(self.images)
 
 
+def moments(found: list[tuple[Message, Detections]]) -> list[int]:
+    """When the results were written, ms since 1970, in order."""
+    return sorted(message.timestamp()[1] for message, _ in found)
+
+
+def steady(written_ms: list[int], since_ms: float) -> tuple[int, float, float]:
+    """Of results that are written in transactions, some twenty at once: how many were written after the first
+    transaction since a moment, and when that was and the last of all, seconds since 1970. The time that the first one
+    took began before: with its results counted, the rate of ten transactions would be a tenth too high."""
+    written = [moment for moment in written_ms if moment >= since_ms]
+    later = [moment for moment in written if moment > written[0] + TOGETHER_MS]
+    if not later:
+        raise SystemExit(f"{len(written)} results are too few for a rate")
+    return len(later), written[len(written) - len(later) - 1] / 1000, later[-1] / 1000
+
+
+@contextmanager
+def bare_model(images: list[bytes], batch: int, threads: int) -> Iterator[tuple[Counted, int]]:
+    """The engine alone on decoded frames, again and again, in a process of its own: the number of frames it has
+    answered, and its id."""
+    spawn = multiprocessing.get_context("spawn")
+    count = spawn.Value("L", 0, lock=False)
+    process = spawn.Process(target=answer_for_ever, args=(count, images, batch, threads), daemon=True)
+    process.start()
+    try:
+        deadline = time.monotonic() + 120
+        while count.value < WARM:
+            if not process.is_alive() or time.monotonic() > deadline:
+                raise SystemExit("the bare model does not begin")
+            time.sleep(0.05)
+        yield count, process.pid or 0
+    finally:
+        process.kill()
+        process.join()
+
+
+def answer_for_ever(count: Counted, images: list[bytes], batch: int, threads: int) -> None:
+    """As many batches at once as a worker has the engine look at."""
+    cv2.setNumThreads(1)  # as a worker does: the model's threads take all cores
+    engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=batch, threads=threads)
+    engine.compile(TEXTS)
+    asked = dict.fromkeys(TEXTS, ALARMS)
+    pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in images]
+    counting = threading.Lock()
+
+    def answer(start: int) -> None:
+        for at in itertools.count(start, engine.at_once):
+            group = [pixels[(batch * at + place) % len(pixels)] for place in range(batch)]
+            engine.ground(group, [asked] * batch)
+            with counting:
+                count.value += batch
+
+    crew = [threading.Thread(target=answer, args=(number,)) for number in range(engine.at_once)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+
+
 def note(text: str) -> None:
     """What is being measured, beside the page on standard output."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
@@ -248,7 +325,7 @@ def clip_images(frames: int) -> list[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=40, help="turns of the bare model and the workers")
     parser.add_argument("--threads", type=int, default=2, help="threads of the model")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8], help="frames per batch")
     parser.add_argument("--out", type=Path, default=PAGE)
@@ -269,7 +346,7 @@ def main() -> None:
             "",
             "## Through Kafka against the bare model",
             "",
-            "Each frames/s with its part of the bare model's, the median of the rounds.",
+            f"Each frames/s with its part of the bare model's; {given.rounds} turns of {TURN_S:g} s each.",
             "",
             "| batch | bare model | no query is true | alarms all the time | alerts raised per second then |",
             "| ---: | ---: | ---: | ---: | ---: |",

@@ -313,8 +313,13 @@ def last_offsets(kafka: KafkaSettings, topic: str, *, client_id: str) -> dict[in
         raise translate(error, kafka, topic=topic) from error
 
 
-def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_beginning: bool) -> Consumer:
+def follow(
+    kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_beginning: bool, wait_ms: int = 100
+) -> Consumer:
     """All partitions of the topics, read outside of any group: nothing is committed, every follower sees everything.
+
+    ``wait_ms``: so long the broker waits with an answer while there is nothing to read. What comes is told at once in
+    any case, where a partition ends is told with such an answer, and each costs the broker most of a millisecond.
 
     Raises TopicMissing, BrokerUnavailable.
     """
@@ -329,7 +334,7 @@ def follow(kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": wait_ms,
         },
     )
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END

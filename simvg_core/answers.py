@@ -55,8 +55,10 @@ class Grounding:
             return cls(ABSENT, answer.score, asked=False)
         if math.isnan(answer.score):
             return cls(UNKNOWN, None, reason=NO_NUMBER)
+        if not len(answer.boxes_xyxy_px):
+            return cls(ABSENT, answer.score)
         boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
-        return cls(PRESENT if boxes else ABSENT, answer.score, boxes, tuple(answer.scores.tolist()))
+        return cls(PRESENT, answer.score, boxes, tuple(answer.scores.tolist()))
 
 
 def assemble(
@@ -65,6 +67,7 @@ def assemble(
     sizes: Sequence[tuple[int, int]],
     floor: NDArray[np.float32],
     max_iou: float | None,
+    most: NDArray[np.intp] | None = None,
 ) -> list[list[Answer]]:
     """Answers in pixels of the original frames.
 
@@ -74,6 +77,7 @@ def assemble(
         sizes: (height, width) per frame.
         floor: lowest score of a box, broadcastable to (B, S, Q).
         max_iou: overlap above which the worse box of a text is dropped; None keeps all.
+        most: boxes of a text at most, broadcastable to (B, S), of the best ones; None keeps all.
 
     Returns:
         [frame][text]. Boxes are clipped to the frame; a box without area is dropped. A text of whose scores or boxes
@@ -94,9 +98,11 @@ def assemble(
     answers = [[Answer(top, *none) for top in row] for row in best.tolist()]
     places = np.argwhere(found)
     chosen = found.nonzero()
-    columns = _best_first(pixels[chosen], scores[chosen], kept[chosen], max_iou)
-    for (frame, text), boxes, values, left in zip(places.tolist(), *columns, strict=True):
-        answers[frame][text] = Answer(answers[frame][text].score, boxes[left], values[left])
+    *columns, left = _best_first(pixels[chosen], scores[chosen], kept[chosen], max_iou)
+    if most is not None:
+        left &= left.cumsum(axis=1) <= np.broadcast_to(most, found.shape)[chosen][:, None]
+    for (frame, text), boxes, values, rest in zip(places.tolist(), *columns, left, strict=True):
+        answers[frame][text] = Answer(answers[frame][text].score, boxes[rest], values[rest])
     return answers
 
 

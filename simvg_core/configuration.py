@@ -86,7 +86,8 @@ class SimVGConfig(PreTrainedConfig):
       answer that matches nothing counts in the class loss (0.1 in the paper; more teaches a model sooner to say "not
       there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
-      present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept).
+      present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept);
+      `counted_answers` keeps of a text whose words say how many it asks for no more than that (:mod:`.counted`).
     - text_bias: the token branch adds to an answer's score what its text alone says, so that one threshold means the
       same for all texts; `simvg calibrate --texts` fits it.
     - gate (layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): it bounds the scores of
@@ -148,6 +149,7 @@ class SimVGConfig(PreTrainedConfig):
     score_bias: float = 0.0
     score_threshold: float = 0.7
     nms_iou: float | None = None
+    counted_answers: bool = False
     text_bias: bool = False
     gate_floors: list[float] | tuple[float, ...] = ()
     gate_thresholds: list[float] | tuple[float, ...] = ()
@@ -338,5 +340,6 @@ class SimVGConfig(PreTrainedConfig):
             "loss_weights": {"token": 1.0, "pointer": 1.0, "heat_map": 1.0, "dense": 1.0, "existence": 0.5},
             "score_threshold": 0.5,
             "nms_iou": 0.3,
+            "counted_answers": True,
         }
         return cls(**{**sizes, **overrides})

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.images import Frame
+from simvg_core.images import Frame, halvings
 
 # Float copies of this many source pixels exist at once: 100 MB.
 _PIXELS_AT_ONCE = 8_700_000
@@ -55,8 +55,9 @@ class DeviceFrames:
         _, height, width, _ = frames.shape
         pixels = frames.permute(0, 3, 1, 2).float()
         if self.how == "area" and min(height, width) >= self.size:
-            rows = _shares(height, self.size, self.device)
-            columns = _shares(width, self.size, self.device)
+            for _ in range(halvings(height, width, self.size, self.size)):  # as on the CPU, to whole numbers
+                pixels = F.avg_pool2d(pixels, 2).add_(0.5).floor_()
+            rows, columns = (_shares(length, self.size, self.device) for length in pixels.shape[2:])
             pixels = rows @ pixels @ columns.T
         elif (height, width) != (self.size, self.size):
             pixels = F.interpolate(pixels, (self.size, self.size), mode="bilinear", align_corners=False)

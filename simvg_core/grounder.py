@@ -248,7 +248,9 @@ class Grounder:
                     warm = None if asked.warm is None else asked.warm.cpu().numpy()
                 sizes = [frames[place].shape[:2] for place in rows]
                 # One frame that the model cannot put into numbers must not take the others with it.
-                answers = self.processor.post_process_grounding(outputs, sizes, question.thresholds, check=False)
+                answers = self.processor.post_process_grounding(
+                    outputs, sizes, question.thresholds, most=question.most, check=False
+                )
                 found |= dict(zip(rows, groundings(answers, warm), strict=True))
         return [found[place] for place in range(len(frames))]
 

@@ -68,6 +68,31 @@ def read_frame(path: Path) -> Frame:
 def resize(frame_bgr: Frame, size: int, how: str) -> Frame:
     """(H, W, 3) → (size, size, 3); the aspect ratio is not kept, as in the paper. `how` is `SimVGConfig.resize`."""
     smaller = frame_bgr.shape[0] >= size and frame_bgr.shape[1] >= size
-    method = cv2.INTER_AREA if how == "area" and smaller else cv2.INTER_LINEAR
-    resized: Any = cv2.resize(np.ascontiguousarray(frame_bgr), (size, size), interpolation=method)
-    return cast(Frame, resized)
+    frame_bgr = np.ascontiguousarray(frame_bgr)
+    if how == "area" and smaller:
+        return shrunk(frame_bgr, size, size)
+    return cast(Frame, cv2.resize(frame_bgr, (size, size), interpolation=cv2.INTER_LINEAR))
+
+
+def shrunk(picture: Frame, width: int, height: int) -> Frame:
+    """(H, W) or (H, W, 3), no smaller than asked for → mean values of areas, `height` rows of `width`.
+
+    Halved first: OpenCV has fast code for the mean of 2×2 pixels and none for other areas. 1920×1080 to 320×320 takes
+    3 ms that way, 6 to 10 at once; the pixels differ by 0.15 grey levels on average, by up to 5 at edges.
+    """
+    shown: Any = picture
+    rows, columns = picture.shape[:2]
+    for _ in range(halvings(rows, columns, height, width)):
+        rows, columns = rows // 2, columns // 2
+        shown = cv2.resize(shown, (columns, rows), interpolation=cv2.INTER_AREA)
+    if (rows, columns) != (height, width):
+        shown = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
+    return cast(Frame, shown)
+
+
+def halvings(rows: int, columns: int, height: int, width: int) -> int:
+    """How often a picture can be halved before its sides are odd, or smaller than asked for."""
+    count = 0
+    while rows % 2 == 0 and columns % 2 == 0 and rows >= 2 * height and columns >= 2 * width:
+        rows, columns, count = rows // 2, columns // 2, count + 1
+    return count

@@ -98,6 +98,7 @@ class SimVGProcessor:
         nms_iou: float | None = None,
         branch: str | None = None,
         *,
+        most: NDArray[np.intp] | None = None,
         check: bool = True,
     ) -> list[Any]:
         """Answers in pixels of the original frames.
@@ -108,6 +109,7 @@ class SimVGProcessor:
             threshold: lowest score of a box, one for all or one per text; None = the model's own. A model with one
                 answer and threshold 0 always answers, as the paper's referring comprehension does.
             nms_iou: overlap above which the worse box of a text is dropped; None = the model's own setting.
+            most: boxes of a text at most, one number per text; None = all.
             branch: "token", or "decoder" (its last layer); None = `SimVGConfig.answer_branch`.
 
         Returns:
@@ -130,12 +132,15 @@ class SimVGProcessor:
         count = texts if per_frame else rows
         floor = per_text(self.config.score_threshold if threshold is None else threshold, count, "thresholds")
         floor = floor[None, :, None] if per_frame else floor[:, None, None]
+        if most is not None and len(most) != count:
+            raise InputError(f"{len(most)} numbers of boxes for {count} texts; pass one per text.")
+        most = most if most is None or per_frame else most[:, None]
         overlap = self.config.nms_iou if nms_iou is None else nms_iou
         scores = calibrated(logits, self.config)
         if check and bool(scores.isnan().any()):
             # they would pass for "absent"
             raise CheckpointError("the model's scores are not numbers (NaN): its weights are broken; copy it anew.")
-        result = assemble(scores.cpu().numpy(), boxes.float().cpu().numpy(), target_sizes, floor, overlap)
+        result = assemble(scores.cpu().numpy(), boxes.float().cpu().numpy(), target_sizes, floor, overlap, most)
         return result if per_frame else [row[0] for row in result]
 
     @staticmethod

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.images import as_bgr
+from simvg_core.images import as_bgr, shrunk
 
 # Shorter side, pixels: below this not even a large part can be made out.
 MIN_SIDE = 16
@@ -66,7 +66,7 @@ def measure(frame: Any, *, direction: bool = True) -> Quality:
     grey: Any = cv2.cvtColor(np.ascontiguousarray(as_bgr(frame)), cv2.COLOR_BGR2GRAY)
     height, width = grey.shape
     if width > _WIDTH:
-        grey = cv2.resize(grey, (_WIDTH, max(1, round(height * _WIDTH / width))), interpolation=cv2.INTER_AREA)
+        grey = shrunk(grey, _WIDTH, max(1, round(height * _WIDTH / width)))
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
     variance = _variance(grey)
     smooth = cv2.sepFilter2D(grey, cv2.CV_32F, _SMOOTHING, _SMOOTHING)

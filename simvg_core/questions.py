@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simvg_core.answers import UNKNOWN, Grounding
+from simvg_core.counted import limits
 from simvg_core.errors import ImageError, InputError, TextError
 from simvg_core.images import Frame, as_bgr
 
 Floats = NDArray[np.float32]
 
 
-class GateSettings(Protocol):
-    """The fields of `SimVGConfig` that say what a gate may leave out."""
+class AnswerSettings(Protocol):
+    """The fields of `SimVGConfig` that say what a gate may leave out, and what of an answer counts."""
 
     @property
     def score_threshold(self) -> float: ...
@@ -30,6 +31,8 @@ class GateSettings(Protocol):
     def gate_thresholds(self) -> Sequence[float]: ...
     @property
     def gate_queries(self) -> int: ...
+    @property
+    def counted_answers(self) -> bool: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,7 @@ class Question:
     ready: Any  # what an engine has compiled; None: nothing is asked
     thresholds: Floats  # (N,) lowest score of a box
     gate: Floats | None  # (N,) logit below which the gate answers; None: all texts are asked
+    most: NDArray[np.intp] | None = None  # (N,) boxes of a text at most; None: no text says how many
     doubts: tuple[str | None, ...] = ()  # why a text cannot be answered, whatever the frame shows; (): none
 
     @classmethod
@@ -47,7 +51,7 @@ class Question:
         cls,
         texts: tuple[str, ...],
         ready: Any,
-        config: GateSettings,
+        config: AnswerSettings,
         thresholds: ArrayLike | None,
         floors: ArrayLike | None,
         *,
@@ -67,10 +71,17 @@ class Question:
         lowest = found if floors is None else per_text(floors, len(texts), "floors")
         many = gated and len(texts) >= config.gate_queries and len(config.gate_floors) > 0
         doubts = tuple(map(complaint, texts))
-        return cls(texts, ready, found, gate_logits(lowest, config) if many else None, doubts if any(doubts) else ())
+        return cls(
+            texts,
+            ready,
+            found,
+            gate_logits(lowest, config) if many else None,
+            limits(texts) if config.counted_answers else None,
+            doubts if any(doubts) else (),
+        )
 
 
-def gate_logits(floors: Floats, config: GateSettings) -> Floats:
+def gate_logits(floors: Floats, config: AnswerSettings) -> Floats:
     """For texts of which only scores from ``floors`` on make a difference, (N,), what the gate must give them to be
     asked, (N,): it keeps what the full pass would give such a score. -inf below the lowest score that it was measured
     at: such a text is always asked."""

@@ -32,6 +32,8 @@ MAX_KEPT = 50_000
 RETRY_SECONDS = 2.0
 CATCH_UP_SECONDS = 10.0
 LOOK_SECONDS = 0.02
+WAIT_MS = 500
+"""Operators do little: the broker is asked twice a second, and tells of what they do at once."""
 
 _READ = counter("simvg_worker_operator_actions_total", "operators' actions read", ("kind",), begin=ActionKind)
 _KEPT = gauge("simvg_worker_operator_actions_kept", "different operators' actions that this worker knows")
@@ -63,10 +65,13 @@ class ActionBook:
                 if not same:
                     del self._by_target[oldest.target]
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is known that operators did."""
+        return not self._by_target
+
     def about(self, query_id: str, camera: str, alert_ids: Iterable[str]) -> tuple[OperatorAction, ...]:
         """Actions on the query at this camera and on any of the alerts, in no order."""
-        if not self._by_target:
-            return ()
         with self._lock:
             of_query = self._by_target.get(query_id, {}).values()
             found = [a for a in of_query if a.query_id is not None and a.camera in (None, camera)]
@@ -153,7 +158,9 @@ class ActionReader:
             logger.exception("operators' actions are not read any more: they wait for a restart")
 
     def _follow(self) -> None:
-        with follow(self._kafka, [self._topic], client_id=self._client_id, from_beginning=True) as consumer:
+        with follow(
+            self._kafka, [self._topic], client_id=self._client_id, from_beginning=True, wait_ms=WAIT_MS
+        ) as consumer:
             while not self._stop.is_set():
                 for message in consumer.consume(500, 0.2):
                     self._take(message)

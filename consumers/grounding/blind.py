@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from consumers.grounding.alarm import AlarmState, Sighting, Step, act, step, take_in, taken_in_before, with_alerts
 from consumers.grounding.cameras import CameraLimits
@@ -38,6 +39,7 @@ MAX_TICK_NS = 2_000_000_000
 """Silence between two ticks counts up to this: a worker that was busy itself has not listened."""
 
 
+@lru_cache(maxsize=256)
 def blind_query(limits: CameraLimits) -> StandingQuery | None:
     """The standing query of the alarm; None where the camera's limits switch it off."""
     if limits.blind_s is None:

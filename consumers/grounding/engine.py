@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -25,7 +26,7 @@ from simvg_core.answers import Grounding
 from simvg_core.edge.graphs import FOLDER, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
-from simvg_core.memory import few_heaps
+from simvg_core.memory import few_heaps, keep_memory
 from simvg_core.quality import QualityLimits, frame_problem
 from simvg_core.questions import Question
 
@@ -113,7 +114,7 @@ class GrounderEngine:
             return Memory(len(self._all.texts), self._all.num_bytes, sum(self._selected.values()))
 
     def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
-        return frame_problem(frame) if limits is None else frame_problem(frame, QualityLimits(**asdict(limits)))
+        return frame_problem(frame) if limits is None else frame_problem(frame, _quality_limits(limits))
 
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         refused: dict[str, str] = {}
@@ -186,6 +187,11 @@ class GrounderEngine:
         return question
 
 
+@lru_cache(maxsize=256)
+def _quality_limits(limits: PictureLimits) -> QualityLimits:
+    return QualityLimits(**asdict(limits))
+
+
 def _finding(grounding: Grounding, view: Pixels) -> Finding:
     height, width = view.shape[:2]
     boxes = tuple(_normalised(box, width, height) for box in grounding.boxes_xyxy_px)
@@ -213,6 +219,7 @@ def load_engine(
     "auto": ONNX Runtime where the model was exported and no GPU is asked for or found, else torch.
     """
     few_heaps()
+    keep_memory()
     if engine == "auto":
         engine = _choose(model, device, precision)
     elif engine != "torch" and (device.startswith("cuda") or precision != "float32"):

@@ -253,6 +253,8 @@ class Judge:
         return [taken]
 
     def _about(self, query_id: str, camera: str, state: AlarmState | None) -> tuple[OperatorAction, ...]:
+        if self._actions.empty:
+            return ()
         return self._actions.about(query_id, camera, [] if state is None else [alert.id for alert in state.alerts])
 
     def end(self, plan: Plan, lease_of: Callable[[int], int]) -> int:

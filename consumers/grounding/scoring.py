@@ -25,10 +25,8 @@ NO_NUMBER = "the model gave no number (NaN or infinity)"
 
 def in_numbers(finding: Finding) -> Finding:
     """The finding; unknown where its score or boxes are no numbers, whatever engine they came from."""
-    numbers = [*finding.box_scores, *(side for box in finding.boxes for side in box)]
-    if finding.score is not None:
-        numbers.append(finding.score)
-    if all(map(math.isfinite, numbers)):
+    # Of finite numbers no larger than a score or a side, and only of these, the sum is finite.
+    if math.isfinite(sum(finding.box_scores) + sum(map(sum, finding.boxes)) + (finding.score or 0.0)):
         return finding
     return Finding(State.UNKNOWN, None, reason=NO_NUMBER)
 

@@ -93,11 +93,12 @@ class WorkerSettings(RoleSettings):
     evidence_quality: int = Field(
         default=90, ge=50, le=100, description="JPEG quality of evidence that must be encoded"
     )
-    commit_interval_s: float = Field(
-        default=0.2,
+    commit_interval_s: float | None = Field(
+        default=None,
         gt=0,
         le=5,
-        description="results are committed in one transaction after so many seconds; those with an alert at once",
+        description="results are committed in one transaction after so many seconds, those with an alert at once; "
+        "default 0.2, under 'every' 0.6: a transaction costs the broker as much as half a frame costs the model",
     )
     commit_frames: int = Field(default=200, ge=1, le=1000, description="frames in one transaction, at most")
     transaction_timeout_s: float = Field(
@@ -134,6 +135,13 @@ class WorkerSettings(RoleSettings):
     def decodes_ahead(self) -> bool:
         """Whether the next frames are taken and decoded while the model works on others."""
         return self.freshness == "every" if self.decode_ahead is None else self.decode_ahead
+
+    @property
+    def commits_after_s(self) -> float:
+        """Longest wait of a result without an alert for its transaction, seconds."""
+        if self.commit_interval_s is not None:
+            return self.commit_interval_s
+        return 0.6 if self.freshness == "every" else 0.2
 
     def limits_of(self, camera: str) -> CameraLimits:
         """From where frames of one camera cannot be judged. Under "every", old frames are asked for: none is stale,

@@ -67,6 +67,10 @@ def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
     of one object, seen twice or too long for a tile, become one. Those whose middle lies outside a region's polygon are
     not the query's. Unknown in any view is unknown altogether, unless another view has seen the object.
     """
+    if len(seen) == 1 and (query.region is None or is_box(query.region)):  # as of most queries on most frames
+        score = seen[0][1].score
+        if score is not None and score < query.raise_threshold:
+            return Finding(State.ABSENT, score)  # nothing is cut, and no box is shown
     scores, found = _whole(seen)
     # First the scores: a box that is not shown must not swell one that is.
     boxes = _joined([spot for spot in found if spot.score >= query.clears_below])

@@ -71,10 +71,10 @@ def difference(one: Sample, other: Sample) -> tuple[float, float]:
     """Mean absolute difference in grey levels: of the whole, and of the block that differs most."""
     if one.shape != other.shape:
         return 255.0, 255.0
-    apart = np.abs(one.astype(np.int16) - other.astype(np.int16)).astype(np.float32)
+    apart = np.asarray(cv2.absdiff(one, other), np.float32)
     rows, columns = (max(1, side // BLOCK) for side in apart.shape)
     blocks = cv2.resize(apart, (columns, rows), interpolation=cv2.INTER_AREA)
-    return float(apart.mean()), float(blocks.max())
+    return float(cv2.mean(apart)[0]), float(blocks.max())
 
 
 def look(

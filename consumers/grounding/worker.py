@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.asking import Asking
@@ -87,7 +88,7 @@ class Worker:
             self._commits,
             prefix=settings.kafka.prefix,
             name=settings.worker_id,
-            interval_s=settings.commit_interval_s,
+            interval_s=settings.commits_after_s,
             works=settings.commit_frames,
             read_metadata=lambda partitions: self._fetcher.committed_metadata(partitions),
             given_up=self._given_up,
@@ -113,14 +114,15 @@ class Worker:
         self._action_reader = ActionReader(
             settings.kafka, self._actions, client_id=settings.worker_id, moved=self.pulses.of("operator actions")
         )
-        self._eyes = Eyes(settings.limits_of)
+        limits_of = lru_cache(maxsize=1024)(settings.limits_of)  # asked three times a frame
+        self._eyes = Eyes(limits_of)
         self._judge = Judge(
             self._book,
             self._outbox,
             model=engine.fingerprint,
             quality=settings.evidence_quality,
             actions=self._actions,
-            limits=settings.limits_of,
+            limits=limits_of,
             clock_ns=clock_ns,
         )
         self._verdicts = Verdicts(

@@ -198,7 +198,8 @@ class EdgeGrounder:
                 scores = np.stack([parts[place].scores for place in rows])
                 boxes = np.stack([parts[place].boxes for place in rows])
                 sizes = [frames[place].shape[:2] for place in rows]
-                answers = assemble(scores, boxes, sizes, question.thresholds[None, :, None], self.config.nms_iou)
+                floor = question.thresholds[None, :, None]
+                answers = assemble(scores, boxes, sizes, floor, self.config.nms_iou, question.most)
                 found |= dict(zip(rows, groundings(answers, None), strict=True))
             else:
                 found |= {place: self._warm(parts[place], question, frames[place].shape[:2]) for place in rows}
@@ -208,7 +209,8 @@ class EdgeGrounder:
         """Of a frame that was asked only some of the texts: the others, often a thousand, must not cost anything."""
         assert part.asked is not None, "or all were asked"
         floor = question.thresholds[part.asked][None, :, None]
-        answers = assemble(part.scores[None], part.boxes[None], [size], floor, self.config.nms_iou)[0]
+        most = None if question.most is None else question.most[part.asked]
+        answers = assemble(part.scores[None], part.boxes[None], [size], floor, self.config.nms_iou, most)[0]
         row = [Grounding(ABSENT, self.config.gate_score, asked=False)] * len(question.texts)
         for place, answer in zip(part.asked.tolist(), answers, strict=True):
             row[place] = Grounding.of(answer)

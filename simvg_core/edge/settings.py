@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from simvg_core.errors import CheckpointError, ConfigurationError
@@ -27,6 +27,7 @@ class EdgeConfig:
     gate_thresholds: Sequence[float]
     gate_score: float
     gate_queries: int
+    counted_answers: bool = False  # folders that were exported before it was a setting do not have it
 
     @classmethod
     def read(cls, folder: Path) -> EdgeConfig:
@@ -41,7 +42,8 @@ class EdgeConfig:
                 f"{folder} uses the tokenizer {raw.get('tokenizer')!r}, which needs transformers; without torch only "
                 'models with tokenizer="fast" run.'
             )
-        if lacking := [name for name in cls.__dataclass_fields__ if name not in raw]:
+        known = fields(cls)
+        if lacking := [one.name for one in known if one.default is MISSING and one.name not in raw]:
             raise CheckpointError(f"{path} lacks {', '.join(lacking)}; export the model again.")
         check_preparation(raw, folder)
-        return cls(**{name: raw[name] for name in cls.__dataclass_fields__})
+        return cls(**{one.name: raw[one.name] for one in known if one.name in raw})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from simvg_core.answers import Answer
+from simvg_core.counted import limits
 from simvg_core.model import BRANCHES, SimVGForGrounding
 from simvg_core.processing import Inputs, SimVGProcessor
 from simvg_core.text import TextBatch
@@ -97,8 +98,9 @@ def ask_model(
                     branches=names,
                 )
             sizes = [inputs.sizes[owner] for owner in owners]
+            most = limits([sample.text for sample in job.flat]) if model.config.counted_answers else None
             for name in names:
-                answers = processor.post_process_grounding(out, sizes, 0.0, branch=name)
+                answers = processor.post_process_grounding(out, sizes, 0.0, branch=name, most=most)
                 scored[name] += [
                     (order[id(sample)], _outcome(sample, answer, size, task))
                     for sample, answer, size in zip(job.flat, answers, sizes, strict=True)
