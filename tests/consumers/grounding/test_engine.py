@@ -173,7 +173,10 @@ def test_five_thousand_queries_are_answered() -> None:
 
 
 def test_an_8k_frame_is_judged_like_a_small_one() -> None:
-    """7680×4320 pixels, the most a worker decodes, of the same scene: the same answer, boxes as shares of the frame."""
+    """7680×4320 pixels, the most a worker decodes, of the same scene: the same answer, boxes as shares of the frame.
+
+    It is halved before it is made smaller, each time to whole grey levels.
+    """
     engine = make_engine(resize="area")
     engine.compile(["red cap"])
     blocks = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
@@ -183,7 +186,7 @@ def test_an_8k_frame_is_judged_like_a_small_one() -> None:
     )
     assert large.shape == (4320, 7680, 3) and engine.problem(large) is None
     first, second = (ground(engine, [view], [["red cap"]])[0]["red cap"] for view in (small, large))
-    assert second.score == pytest.approx(first.score, abs=1e-4)
+    assert second.score == pytest.approx(first.score, abs=2e-3)
     assert np.allclose(second.boxes, first.boxes, atol=1e-3)
 
 
