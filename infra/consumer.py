@@ -231,7 +231,7 @@ def subscribe(
     instance_id: str | None = None,
     max_poll_interval_s: float = 300,
     session_timeout_s: float = 10,
-    fetch_queue_bytes: int = 64_000_000,
+    fetch_queue_bytes: int = 32_000_000,
     read_committed: bool = True,
 ) -> Consumer:
     """A member of the consumer group, with its offsets committed by hand only.

@@ -35,8 +35,6 @@ GROUP_SECONDS = 1.0
 """A membership is asked for anew after this, or when a transaction was refused: it changes when others come and go, and
 the library lets the whole program wait for its answer."""
 FETCH_AT_ONCE = 256
-FETCH_QUEUE_BYTES = 32_000_000
-"""Encoded frames that the library reads ahead: some hundreds."""
 UNKNOWN_CAMERA = "unknown"
 TAKE_OVER_SECONDS = 120.0
 ASK_SECONDS = 2.0
@@ -110,7 +108,6 @@ class Fetcher:
             on_lost=self._lost,
             instance_id=self._settings.worker_id if self._settings.static_member else None,
             session_timeout_s=self._settings.session_timeout_s,
-            fetch_queue_bytes=FETCH_QUEUE_BYTES,
         )
 
     def step(self) -> None:

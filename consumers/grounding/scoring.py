@@ -25,7 +25,7 @@ NO_NUMBER = "the model gave no number (NaN or infinity)"
 
 def in_numbers(finding: Finding) -> Finding:
     """The finding; unknown where its score or boxes are no numbers, whatever engine they came from."""
-    # Of finite numbers no larger than a score or a side, and only of these, the sum is finite.
+    # One number that is none makes the sum none.
     if math.isfinite(sum(finding.box_scores) + sum(map(sum, finding.boxes)) + (finding.score or 0.0)):
         return finding
     return Finding(State.UNKNOWN, None, reason=NO_NUMBER)
