@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,16 +79,38 @@ def shrunk(picture: Frame, width: int, height: int) -> Frame:
     """(H, W) or (H, W, 3), no smaller than asked for → mean values of areas, `height` rows of `width`.
 
     Halved first: OpenCV has fast code for the mean of 2×2 pixels and none for other areas. 1920×1080 to 320×320 takes
-    3 ms that way, 6 to 10 at once; the pixels differ by 0.15 grey levels on average, by up to 5 at edges.
+    3 ms that way, 6 to 10 at once; the pixels differ by 0.15 grey levels on average, by up to 5 at edges. What then has
+    twice the columns and half as many rows again, or a few more, goes without OpenCV's code for any area, too: within
+    one grey level, a quarter of one brighter on average.
     """
     shown: Any = picture
     rows, columns = picture.shape[:2]
     for _ in range(halvings(rows, columns, height, width)):
         rows, columns = rows // 2, columns // 2
         shown = cv2.resize(shown, (columns, rows), interpolation=cv2.INTER_AREA)
+    if columns == 2 * width and rows > height and _in_pairs(rows, height):
+        shown = _rows_of_pairs(shown, height)
+        return cast(Frame, cv2.resize(shown, (width, height), interpolation=cv2.INTER_LINEAR))  # means of two
     if (rows, columns) != (height, width):
         shown = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
     return cast(Frame, shown)
+
+
+def _in_pairs(rows: int, height: int) -> bool:
+    """Whether every row of the result lies in two of the source, with few pairs of weights: 3 rows for 2, 9 for 8 …"""
+    return rows - height == math.gcd(rows, height) and height <= 16 * (rows - height)
+
+
+def _rows_of_pairs(picture: Any, height: int) -> Any:
+    """(H, W) or (H, W, 3) → `height` rows, means of areas; `_in_pairs` must hold."""
+    rows = picture.shape[0]
+    groups = rows - height  # each has one row more than its result
+    given = picture.reshape(groups, rows // groups, -1)
+    made = np.empty((groups, height // groups, given.shape[2]), np.uint8)
+    for row in range(made.shape[1]):
+        first = (made.shape[1] - row) / given.shape[1]
+        cv2.addWeighted(given[:, row], first, given[:, row + 1], 1 - first, 0, dst=made[:, row])
+    return made.reshape(height, *picture.shape[1:])
 
 
 def halvings(rows: int, columns: int, height: int, width: int) -> int:

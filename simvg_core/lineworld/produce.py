@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -123,10 +124,12 @@ def render_set(
 def side_by_side(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], tell: Callable[[], None]) -> None:
     """Calls `work` with each share's arguments in a process of its own; `tell` is called twice a second meanwhile.
 
+    The processes end with the calling one, however that ends: else they would go on for hours, unseen.
+
     Raises RenderError when a process ended with an error (its traceback is on standard error).
     """
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=work, args=share) for share in shares]
+    workers = [context.Process(target=_bound_to_parent, args=(work, share)) for share in shares]
     for worker in workers:
         worker.start()
     try:
@@ -142,3 +145,15 @@ def side_by_side(work: Callable[..., None], shares: Sequence[tuple[Any, ...]], t
         raise RenderError(
             f"a rendering process ended with exit codes {[w.exitcode for w in workers]}: see its traceback above"
         )
+
+
+def _bound_to_parent(work: Callable[..., None], share: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    work(*share)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only processes started by another run this"
+    parent.join()
+    os._exit(1)

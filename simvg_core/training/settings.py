@@ -98,7 +98,7 @@ class TrainSettings:
         device: "auto" = the GPU where torch sees one, else the CPU; or what torch calls it: "cpu", "cuda:1".
         threads: of torch on the CPU.
         start_from: whose weights are the start: a model folder, or a file of official SimVG or BEiT-3 weights.
-        start_part: "all" of them, or of a model folder the "encoder" only, for heads or a picture size of another kind.
+        start_part: "all" of them, or of a model folder the "encoder" only, for heads of another kind.
 
     Raises:
         ConfigurationError: a value of another type or out of range, or settings that contradict each other.

@@ -30,6 +30,19 @@ def test_means_of_areas(width: int, height: int) -> None:
     assert apart.max() <= 12
 
 
+@pytest.mark.parametrize("rows", [480, 400, 360, 340, 321, 639])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rows_of_pairs_are_means_of_areas(rows: int, channels: int) -> None:
+    """Twice the columns, and rows of which each lies in two of the source or in more: OpenCV's areas, to one level."""
+    frame = np.random.default_rng(rows).integers(0, 256, (rows, 640, 3), np.uint8)[:, :, :channels].squeeze()
+    given = frame.copy()
+    wanted = cv2.resize(frame, (320, 320), interpolation=cv2.INTER_AREA).astype(int)
+    apart = shrunk(frame, 320, 320) - wanted
+    assert np.abs(apart).max() <= 1
+    assert abs(apart.mean()) < 0.3
+    np.testing.assert_array_equal(frame, given)
+
+
 def test_sides_that_are_even_thrice_are_halved_thrice() -> None:
     """Of a grey picture too; nothing is left to do then, and an eighth of a step is the step."""
     steps = np.repeat(np.arange(40, dtype=np.uint8)[None] * 5, 30, axis=0)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import psutil
 import pytest
 
 from simvg_core.errors import ConfigurationError, RenderError
@@ -27,6 +31,29 @@ def test_a_set_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == kept
     assert second.read_bytes() == lost
     assert render_set(tmp_path, 2, 9, "train", 1, samples=1) == 0
+
+
+def test_rendering_ends_when_its_command_is_killed(
+    tmp_path: Path, until: Callable[[Callable[[], object]], None]
+) -> None:
+    """Its processes would else go on with their share, for hours and unseen."""
+    out = tmp_path / "set"
+    command = [sys.executable, "-m", "simvg", "line", "render", "--out", str(out), "--images", "500", "--samples", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            until(lambda: len(_rendering(running.pid)) == 2)
+            started = _rendering(running.pid)
+        finally:
+            running.kill()
+    _, alive = psutil.wait_procs(started, timeout=30)
+    for one in alive:
+        one.kill()
+    assert not alive and len(list(out.glob("images/*.jpg"))) < 500
+
+
+def _rendering(pid: int) -> list[psutil.Process]:
+    """The processes that a command has started to render, without the one that looks after shared memory."""
+    return [one for one in psutil.Process(pid).children() if "spawn_main" in " ".join(one.cmdline())]
 
 
 def test_a_picture_has_its_truth_beside_it(tracer: Tracer, tmp_path: Path) -> None:

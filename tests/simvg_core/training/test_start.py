@@ -140,6 +140,21 @@ def test_an_encoder_alone_is_a_start_for_other_heads_and_pictures(tmp_path: Path
     torch.testing.assert_close(table, place.expand_as(table))
 
 
+def test_a_whole_model_is_a_start_for_larger_pictures(tmp_path: Path) -> None:
+    """Everything is taken, heads too; positions are resized to the finer grid, and that is told."""
+    first = SimVGForGrounding(SimVGConfig.tiny(image_size=64))
+    place = torch.randn(first.config.hidden_size)
+    first.encoder.image_positions.weight.data[:] = place
+    first.save_pretrained(tmp_path)
+    told = load_start(second := SimVGForGrounding(SimVGConfig.tiny(image_size=128)), tmp_path)
+    assert told["resized"] == ["encoder.image_positions.weight"] and not told["new"]
+    assert torch.equal(first.token_branch.project.weight, second.token_branch.project.weight)
+    table = second.encoder.image_positions.weight.detach()
+    assert len(table) > len(first.encoder.image_positions.weight)
+    torch.testing.assert_close(table, place.expand_as(table))
+    assert load_start(SimVGForGrounding(first.config), tmp_path)["resized"] == []
+
+
 def test_a_part_of_a_file_is_refused() -> None:
     """Files of published weights are taken as they are."""
     model = SimVGForGrounding(config_from_official(REFERENCE / "simvg_tiny_rec_config.json"))
