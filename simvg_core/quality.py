@@ -23,6 +23,8 @@ MIN_SIDE = 16
 _EDGE_SIGMA = 1.5
 _SMOOTHING = cv2.getGaussianKernel(13, _EDGE_SIGMA, cv2.CV_32F)
 _WIDTH = 320
+# Rows in the middle that are looked at first for fine edges, and rows beside them that their edges depend on.
+_BAND, _BESIDE = 64, 8
 # Share of second differences in the weaker direction from which it is sharp, whatever the other has: a frame in order
 # has 0.0045 at least, stripes or not.
 _SHARP = 0.002
@@ -58,8 +60,9 @@ class Quality:
     direction: float
 
 
-def measure(frame: Any, *, direction: bool = True) -> Quality:
-    """The measures of a frame of any size; without `direction`, as if its edges ran in all directions alike.
+def measure(frame: Any, *, direction: bool = True, enough: float | None = None) -> Quality:
+    """The measures of a frame of any size; without `direction`, as if its edges ran in all directions alike, and once
+    some rows have `enough` of the fine edges alone, none are looked for in the others.
 
     Raises ImageError when it is no frame at all.
     """
@@ -69,9 +72,11 @@ def measure(frame: Any, *, direction: bool = True) -> Quality:
         grey = shrunk(grey, _WIDTH, max(1, round(height * _WIDTH / width)))
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
     variance = _variance(grey)
-    smooth = cv2.sepFilter2D(grey, cv2.CV_32F, _SMOOTHING, _SMOOTHING)
     share = 1 / variance if variance > 0 else 0.0
-    edges = _variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share
+    edges = _least_edges(grey) * share if enough is not None and not direction else 0.0
+    if enough is None or edges < enough:
+        smooth = _smooth(grey)
+        edges = _variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share
     along = across = edges
     if direction:
         along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
@@ -83,6 +88,20 @@ def measure(frame: Any, *, direction: bool = True) -> Quality:
         weak_edges=min(along, across),
         direction=min(along, across) / max(along, across) if max(along, across) > 0 else 1.0,
     )
+
+
+def _smooth(grey: Any) -> Any:
+    return cv2.sepFilter2D(grey, cv2.CV_32F, _SMOOTHING, _SMOOTHING)
+
+
+def _least_edges(grey: Any) -> float:
+    """The variance of the fine edges is at least this: what a band of rows has of it, about its own mean."""
+    rows = int(grey.shape[0])
+    first = (rows - _BAND) // 2 - _BESIDE
+    if first < 0:
+        return 0.0
+    fine = cv2.Laplacian(_smooth(grey[first : first + _BAND + 2 * _BESIDE]), cv2.CV_32F)[_BESIDE:-_BESIDE]
+    return _variance(fine) * _BAND / rows
 
 
 def _variance(picture: Any) -> float:
@@ -114,7 +133,7 @@ def frame_problem(frame: Any, limits: QualityLimits = QualityLimits()) -> str | 
     height, width = as_bgr(frame).shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"frame of {width}x{height} pixels is too small (shorter side below {MIN_SIDE})"
-    found = measure(frame, direction=limits.drag > 0)  # half of the time, and few cameras ask for it
+    found = measure(frame, direction=limits.drag > 0, enough=limits.blur)  # few cameras ask for the direction
     if found.bright < limits.black:
         return f"frame is black (99 % of pixels below grey level {found.bright:.0f}, limit {limits.black:g})"
     if found.dark > limits.white:

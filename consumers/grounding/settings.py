@@ -98,7 +98,7 @@ class WorkerSettings(RoleSettings):
         gt=0,
         le=5,
         description="results are committed in one transaction after so many seconds, those with an alert at once; "
-        "default 0.2, under 'every' 0.6: a transaction costs the broker as much as half a frame costs the model",
+        "default 0.2, under 'every' 1: a transaction costs the broker as much as half a frame costs the model",
     )
     commit_frames: int = Field(default=200, ge=1, le=1000, description="frames in one transaction, at most")
     transaction_timeout_s: float = Field(
@@ -141,7 +141,7 @@ class WorkerSettings(RoleSettings):
         """Longest wait of a result without an alert for its transaction, seconds."""
         if self.commit_interval_s is not None:
             return self.commit_interval_s
-        return 0.6 if self.freshness == "every" else 0.2
+        return 1.0 if self.freshness == "every" else 0.2
 
     def limits_of(self, camera: str) -> CameraLimits:
         """From where frames of one camera cannot be judged. Under "every", old frames are asked for: none is stale,

@@ -64,6 +64,21 @@ def test_measures_are_those_of_numpy(height: int, width: int) -> None:
     assert found.deviation == pytest.approx(grey.std(), abs=1e-6)
 
 
+@pytest.mark.parametrize("kept", [slice(None), slice(0, 90), slice(200, 280), slice(390, None)])
+@pytest.mark.parametrize("sigma", [0.5, 4, 8, 9, 10, 11, 12, 16])
+def test_frames_are_blurred_by_all_of_their_rows(kept: slice, sigma: float) -> None:
+    """A few rows are looked at first; where they do not settle it, and only there, all are: the answer is the same."""
+    rng, frame = np.random.default_rng(5), scene()
+    shown = np.full_like(frame, 100)
+    shown[kept] = frame[kept]
+    shown = np.asarray(cv2.GaussianBlur(shown, (0, 0), sigma), np.uint8)
+    shown = np.clip(shown + rng.normal(0, 0.3, shown.shape), 0, 255).astype(np.uint8)
+    whole, limit = measure(shown), QualityLimits().blur
+    problem = frame_problem(shown)
+    assert problem is None if whole.edges >= limit else f"edge share {whole.edges:.5f}" in (problem or "")
+    assert measure(shown, direction=False, enough=limit).edges <= whole.edges * (1 + 1e-6)
+
+
 def test_stripes_are_judged_unless_a_camera_is_told_otherwise() -> None:
     """A conveyor of rollers has edges in one direction only and is no fault by default."""
     stripes = np.tile((np.arange(640) // 20 % 2 * 120 + 60).astype(np.float32)[None, :, None], (480, 1, 3))

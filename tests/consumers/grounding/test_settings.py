@@ -25,7 +25,7 @@ def test_flags_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_results_wait_longer_where_no_frame_may_be_skipped() -> None:
     """Under "every" the broker is spared; what the setting says goes first."""
     assert WorkerSettings(freshness="latest").commits_after_s == 0.2
-    assert WorkerSettings(freshness="every").commits_after_s == 0.6
+    assert WorkerSettings(freshness="every").commits_after_s == 1.0
     assert WorkerSettings(freshness="every", commit_interval_s=0.05).commits_after_s == 0.05
 
 
