@@ -80,8 +80,8 @@ def shrunk(picture: Frame, width: int, height: int) -> Frame:
 
     Halved first: OpenCV has fast code for the mean of 2×2 pixels and none for other areas. 1920×1080 to 320×320 takes
     3 ms that way, 6 to 10 at once; the pixels differ by 0.15 grey levels on average, by up to 5 at edges. What then has
-    twice the columns and half as many rows again, or a few more, goes without OpenCV's code for any area, too: within
-    one grey level, a quarter of one brighter on average.
+    twice the columns, and rows as in `_in_pairs`, goes without OpenCV's code for any area, too: within one grey level,
+    a quarter of one brighter on average; 0.4 ms in place of 1.0 for 640×480.
     """
     shown: Any = picture
     rows, columns = picture.shape[:2]

@@ -60,9 +60,11 @@ class Quality:
     direction: float
 
 
-def measure(frame: Any, *, direction: bool = True, enough: float | None = None) -> Quality:
-    """The measures of a frame of any size; without `direction`, as if its edges ran in all directions alike, and once
-    some rows have `enough` of the fine edges alone, none are looked for in the others.
+def measure(frame: Any, *, enough: float | None = None) -> Quality:
+    """The measures of a frame of any size.
+
+    With `enough`, edges are told as if they ran in all directions alike, and no further than that: where some rows have
+    so large a share of them alone, none are looked for in the others.
 
     Raises ImageError when it is no frame at all.
     """
@@ -73,13 +75,15 @@ def measure(frame: Any, *, direction: bool = True, enough: float | None = None) 
     counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
     variance = _variance(grey)
     share = 1 / variance if variance > 0 else 0.0
-    edges = _least_edges(grey) * share if enough is not None and not direction else 0.0
-    if enough is None or edges < enough:
+    if enough is None:
         smooth = _smooth(grey)
         edges = _variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share
-    along = across = edges
-    if direction:
         along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
+    else:
+        edges = _least_edges(grey) * share
+        if edges < enough:
+            edges = _variance(cv2.Laplacian(_smooth(grey), cv2.CV_32F)) * share
+        along = across = edges
     return Quality(
         bright=_percentile(counts, 0.99),
         dark=_percentile(counts, 0.05),
@@ -133,7 +137,7 @@ def frame_problem(frame: Any, limits: QualityLimits = QualityLimits()) -> str | 
     height, width = as_bgr(frame).shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"frame of {width}x{height} pixels is too small (shorter side below {MIN_SIDE})"
-    found = measure(frame, direction=limits.drag > 0, enough=limits.blur)  # few cameras ask for the direction
+    found = measure(frame, enough=None if limits.drag > 0 else limits.blur)  # few cameras ask for the direction
     if found.bright < limits.black:
         return f"frame is black (99 % of pixels below grey level {found.bright:.0f}, limit {limits.black:g})"
     if found.dark > limits.white:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all", pieces: 
 
     From BEiT-3 weights only the encoder is filled, and so it is from a model folder when `part` is "encoder". A model
     folder must be whole, but may lack layers that this run's model has besides: they keep their start values and are
-    told as "new". Its pictures may have another size: then its positions are told as "resized". Object tokens of
+    told as "new". Its pictures may have another size: then its positions are told as "interpolated". Object tokens of
     another number begin as the mean of those. Words that only this run's tokenizer, `pieces`, has keep their start
     values, where those of the folder come first in it. Settings of this run under which the same weights compute
     something else are told as "changed", {name: [before, now]}, and warned of.
@@ -128,9 +127,9 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str, pieces: Pieces
             given = {name: value for name, value in given.items() if name.startswith("encoder.")}
             if not any(name.startswith(_GLIMPSE) for name in expected):  # it serves the heads alone
                 given = {name: value for name, value in given.items() if not name.startswith(_GLIMPSE)}
-        resized = [_POSITIONS] if given[_POSITIONS].shape != expected[_POSITIONS].shape else []
-        for name in resized:
-            given[name] = resize_positions(given[name], math.isqrt(model.config.num_patches))
+        interpolated = [_POSITIONS] if given[_POSITIONS].shape != expected[_POSITIONS].shape else []
+        if interpolated:
+            given[_POSITIONS] = resize_positions(given[_POSITIONS], model.config.grid_size)
         if given[_OBJECTS].shape != expected[_OBJECTS].shape:
             given[_OBJECTS] = given[_OBJECTS].mean(dim=0, keepdim=True).expand_as(expected[_OBJECTS])
         if isinstance(pieces, FastPieces) and given[_WORDS].shape[0] < expected[_WORDS].shape[0]:
@@ -141,7 +140,7 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str, pieces: Pieces
     except (RuntimeError, OSError, ValueError) as error:
         raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
     changed = _changed(path, {key: getattr(start.config, key) for key in _MEANING}, model.config)
-    return {"kind": "model folder", "part": part, "changed": changed, "resized": resized, "new": new}
+    return {"kind": "model folder", "part": part, "changed": changed, "interpolated": interpolated, "new": new}
 
 
 def _check_ids(path: Path, pieces: FastPieces) -> None:

@@ -76,7 +76,15 @@ def test_frames_are_blurred_by_all_of_their_rows(kept: slice, sigma: float) -> N
     whole, limit = measure(shown), QualityLimits().blur
     problem = frame_problem(shown)
     assert problem is None if whole.edges >= limit else f"edge share {whole.edges:.5f}" in (problem or "")
-    assert measure(shown, direction=False, enough=limit).edges <= whole.edges * (1 + 1e-6)
+    assert measure(shown, enough=limit).edges <= whole.edges * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("drag", [0, 0.1])
+@pytest.mark.parametrize("blur", [0, 0.0004, 1])
+def test_each_limit_can_be_off(blur: float, drag: float) -> None:
+    """Whether or not the direction of edges is asked for, blur is judged by its own limit; 0 asks for none."""
+    problem = frame_problem(scene(), QualityLimits(blur=blur, drag=drag))
+    assert problem is None if blur < 1 else "blurred beyond use" in (problem or "")
 
 
 def test_stripes_are_judged_unless_a_camera_is_told_otherwise() -> None:

@@ -147,12 +147,12 @@ def test_a_whole_model_is_a_start_for_larger_pictures(tmp_path: Path) -> None:
     first.encoder.image_positions.weight.data[:] = place
     first.save_pretrained(tmp_path)
     told = load_start(second := SimVGForGrounding(SimVGConfig.tiny(image_size=128)), tmp_path)
-    assert told["resized"] == ["encoder.image_positions.weight"] and not told["new"]
+    assert told["interpolated"] == ["encoder.image_positions.weight"] and not told["new"]
     assert torch.equal(first.token_branch.project.weight, second.token_branch.project.weight)
     table = second.encoder.image_positions.weight.detach()
     assert len(table) > len(first.encoder.image_positions.weight)
     torch.testing.assert_close(table, place.expand_as(table))
-    assert load_start(SimVGForGrounding(first.config), tmp_path)["resized"] == []
+    assert load_start(SimVGForGrounding(first.config), tmp_path)["interpolated"] == []
 
 
 def test_a_part_of_a_file_is_refused() -> None:
