@@ -104,10 +104,10 @@ class Bench:
         names = "the benchmark's questions", f"{THOUSAND:,} texts, {TRUE} of them true"
         counts = {(floor, name): Count() for floor in self.floors for name in names}
         asked = asked_of(self.document)
-        ready = self.compiled._state[1]
+        ready = self.grounder.compile_rows([ask.text for ask in self.pool])
         assert ready is not None
         for number, image in enumerate(self.images):
-            compiled = self.grounder.compile(list(asked[image.id]))._state[1]
+            compiled = self.grounder.compile_rows(list(asked[image.id]))
             assert compiled is not None, "every picture is asked something"
             wrong, right = self.thousand(image, number)
             own = np.array(list(asked[image.id].values())), *self.judged(image, compiled)

@@ -98,7 +98,8 @@ def assemble(
     answers = [[Answer(top, *none) for top in row] for row in best.tolist()]
     places = np.argwhere(found)
     chosen = found.nonzero()
-    *columns, left = _best_first(pixels[chosen], scores[chosen], kept[chosen], max_iou)
+    boxes, order, left = best_first(pixels[chosen], scores[chosen], kept[chosen], max_iou)
+    columns = boxes, np.take_along_axis(scores[chosen], order, axis=1)
     if most is not None:
         left &= left.cumsum(axis=1) <= np.broadcast_to(most, found.shape)[chosen][:, None]
     for (frame, text), boxes, values, rest in zip(places.tolist(), *columns, left, strict=True):
@@ -106,22 +107,22 @@ def assemble(
     return answers
 
 
-def _best_first(
-    boxes: Floats, scores: Floats, kept: NDArray[np.bool_], max_iou: float | None
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Boxes (N, Q, 4) and scores (N, Q) of N texts, each text's best first, and which of them remain (N, Q).
+def best_first(
+    boxes_xyxy: Floats, scores: Floats, kept: NDArray[np.bool_], max_iou: float | None
+) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
+    """Boxes (N, Q, 4) and scores (N, Q) of N texts → the boxes, each text's best first, the order that makes them so,
+    and which of them remain (N, Q) of those `kept` once the worse of two that overlap is dropped.
 
     With a thousand queries a loop over texts would take as long as the model: only one over the few answers is left.
     """
     order = np.argsort(np.where(kept, -scores, np.inf), axis=1, kind="stable")
-    boxes = np.take_along_axis(boxes, order[..., None], axis=1)
-    scores = np.take_along_axis(scores, order, axis=1)
+    boxes = np.take_along_axis(boxes_xyxy, order[..., None], axis=1)
     kept = np.take_along_axis(kept, order, axis=1)
     if max_iou is not None:
         crowded = overlaps(boxes) > max_iou
         for place in range(1, kept.shape[1]):
             kept[:, place] &= ~(crowded[:, place, :place] & kept[:, :place]).any(axis=1)
-    return boxes, scores, kept
+    return boxes, order, kept
 
 
 def groundings(answers: Sequence[Sequence[Answer]], warm: NDArray[np.bool_] | None) -> list[list[Grounding]]:

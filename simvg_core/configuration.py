@@ -87,7 +87,9 @@ class SimVGConfig(PreTrainedConfig):
       there").
     - scores: probability = sigmoid(logit difference / `score_temperature` + `score_bias`); `score_threshold` decides
       present or absent; boxes of one text that overlap more than `nms_iou` are merged (None: kept);
-      `counted_answers` keeps of a text whose words say how many it asks for no more than that (:mod:`.counted`).
+      `counted_answers` keeps of a text whose words say how many it asks for no more than that (:mod:`.counted`);
+      `composed_answers` asks a text with a place, a relation or an extreme in parts (:mod:`.reading`) and puts their
+      answers together (:mod:`.composing`); both outside the network, by `Grounder`, workers and evaluations.
     - text_bias: the token branch adds to an answer's score what its text alone says, so that one threshold means the
       same for all texts; `simvg calibrate --texts` fits it.
     - gate (layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): it bounds the scores of
@@ -150,6 +152,7 @@ class SimVGConfig(PreTrainedConfig):
     score_threshold: float = 0.7
     nms_iou: float | None = None
     counted_answers: bool = False
+    composed_answers: bool = False
     text_bias: bool = False
     gate_floors: list[float] | tuple[float, ...] = ()
     gate_thresholds: list[float] | tuple[float, ...] = ()
@@ -341,5 +344,6 @@ class SimVGConfig(PreTrainedConfig):
             "score_threshold": 0.5,
             "nms_iou": 0.3,
             "counted_answers": True,
+            "composed_answers": True,
         }
         return cls(**{**sizes, **overrides})

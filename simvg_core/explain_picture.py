@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simvg_core.composing import Plan, rows_of
 from simvg_core.errors import InputError
 from simvg_core.explain import Explanation, explain
 from simvg_core.grounder import Grounder
 from simvg_core.images import Frame, read_frame
 from simvg_core.processing import calibrated
+from simvg_core.text import TextBatch
 from simvg_core.words import Pieces, clean_text
 
 SHEET = "sheet"
@@ -61,7 +64,8 @@ class Why:
 
 
 def explained(model: Path, image: Path, text: str, name: str, layer: int | None = None) -> Why:
-    """Runs a model folder on a picture file and explains its best answer.
+    """Runs a model folder on a picture file and explains its best answer; of a text that is asked in parts
+    (:mod:`.reading`), the part's answer that is the whole text's best.
 
     Args:
         name: one of `MAPS`, or `SHEET`: the attention of each layer and joined, the gradient, and the pointer where the
@@ -77,25 +81,43 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
     frame = read_frame(image)
     grounder = Grounder.from_pretrained(model)
     processor, config = grounder.processor, grounder.config
-    batch, inputs = processor.texts([text]), processor.frames([frame])
-    found = explain(grounder.model, inputs.pixel_values, batch.input_ids, batch.attention_mask)
+    inputs, rows = processor.frames([frame]), rows_of([text], config.composed_answers)
+    batch = processor.texts(rows)
+    row, answer, score = _best(grounder, inputs.pixel_values, text, batch)
+    asked = slice(row, row + 1)
+    ids, mask = batch.input_ids[asked], batch.attention_mask[asked]
+    found = explain(grounder.model, inputs.pixel_values, ids, mask, answers=torch.tensor([answer]))
     chosen: list[tuple[str, int | None]] = [(name, layer)]
     if name == SHEET:
         chosen = [("attention", number) for number in range(len(found.image_layers))]
         chosen += [("attention", None), ("gradient", None)]
         chosen += [] if found.pointer is None else [("pointer", None)]
-    maps = [_seen(found, text, processor.text.pieces, *one) for one in chosen]
+    maps = [_seen(found, rows[row], processor.text.pieces, *one) for one in chosen]
     height, width = inputs.sizes[0]
     x, y, w, h = found.boxes_cxcywh[0].tolist()
     corners = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2], np.float32).clip(0, 1)
-    score = float(calibrated(found.logits, config)[0])
-    answer = Explained(
-        score >= config.score_threshold,
-        score,
-        config.score_threshold,
-        corners * np.array([width, height, width, height], np.float32),
-    )
-    return Why(frame, text, maps, answer)
+    box = corners * np.array([width, height, width, height], np.float32)
+    explanation = Explained(score >= config.score_threshold, score, config.score_threshold, box)
+    return Why(frame, text if rows[row] == text else f"{text}: {rows[row]}", maps, explanation)
+
+
+@torch.inference_mode()
+def _best(grounder: Grounder, pixel_values: Tensor, text: str, rows: TextBatch) -> tuple[int, int, float]:
+    """Of a text's best answer: the row and the answer to it that it is, and its score."""
+    model, config = grounder.model, grounder.config
+    index, branch = torch.zeros(len(rows.input_ids), dtype=torch.long), config.answer_branch
+    out = model(pixel_values, rows.input_ids, rows.attention_mask, image_index=index, branches=(branch,))
+    logits, boxes = out.token_logits, out.token_boxes
+    if branch == "decoder":
+        logits, boxes = out.decoder_logits[-1], out.decoder_boxes[-1]
+    given: Any = boxes.numpy()
+    scores, places = calibrated(logits, config).numpy(), given
+    if (plan := Plan.of([text], config.composed_answers)) is not None:
+        scores, places = (part[0] for part in plan.compose(scores[None], given[None], config.nms_iou))
+    best = int(scores[0].argmax())
+    off = np.abs(given - places[0, best]).sum(axis=-1)
+    row, answer = np.unravel_index(off.argmin(), off.shape)
+    return int(row), int(answer), float(scores[0, best])
 
 
 def _seen(found: Explanation, text: str, pieces: Pieces, name: str, layer: int | None) -> Seen:

@@ -110,7 +110,7 @@ class GateRun:
                 other = partial(self._augmented, file, picture.scene, (seed, number, view))
                 chosen.append((_First(other), self._of(Known({}, {}, other()[1]), rng, teaches)))
         places = {text: place for place, text in enumerate(dict.fromkeys(text for _, own in chosen for text in own))}
-        ready = self.grounder.compile(list(places))._state[1]
+        ready = self.grounder.compile_rows(list(places))
         assert isinstance(ready, StandingQueries), "simvg gate has looked"
         asked = [Asked(read, [places[text] for text in own], list(own.values())) for read, own in chosen]
         return asked, ready.texts

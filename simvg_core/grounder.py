@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simvg_core import asking
 from simvg_core.answers import Grounding, groundings
+from simvg_core.composing import kept_rows, rows_of
 from simvg_core.configuration import SimVGConfig
 from simvg_core.device_frames import DeviceFrames
 from simvg_core.errors import ConfigurationError
@@ -22,7 +23,7 @@ from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.model import SimVGForGrounding, SimVGOutput
 from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
-from simvg_core.questions import Question, answer_all, check_frames, together
+from simvg_core.questions import Question, answer_all, check_frames, check_texts, together
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.words import places
 
@@ -90,9 +91,11 @@ class CompiledQueries:
             kept = [index for index in range(len(names)) if index not in gone]
             left = tuple(names[index] for index in kept)
             if isinstance(ready, StandingQueries):
-                self._state = (left, ready.copy().remove(gone))
+                rows = self._grounder._rows_kept(names, [place for place in range(len(names)) if place in gone])
+                self._state = (left, ready.copy().remove(rows))
             else:
-                self._state = (left, (ready[0][kept], ready[1][kept]))
+                rows = self._grounder._rows_kept(names, kept)
+                self._state = (left, (ready[0][rows], ready[1][rows]))
         return self
 
 
@@ -167,15 +170,15 @@ class Grounder:
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the model has never learned: its answer means nothing."""
-        return self.processor.unknown_words(text)
+        return [word for row in self._rows([text]) for word in self.processor.unknown_words(row)]
 
     def complaint(self, text: str) -> str | None:
         """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
-        return self.processor.text.words.complaint(text)
+        return next(filter(None, map(self.processor.text.words.complaint, self._rows([text]))), None)
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
-        return self.processor.text.words.rows([text])[1][0]
+        return next(filter(None, self.processor.text.words.rows(self._rows([text]))[1]), "")
 
     def question(
         self,
@@ -246,10 +249,12 @@ class Grounder:
                     asked = self._ask(seen if len(rows) == len(frames) else seen.rows(rows), question)
                     outputs = SimVGOutput(token_logits=asked.logits, token_boxes=asked.boxes)
                     warm = None if asked.warm is None else asked.warm.cpu().numpy()
+                    if warm is not None and question.plan is not None:
+                        warm = question.plan.asked(warm)
                 sizes = [frames[place].shape[:2] for place in rows]
                 # One frame that the model cannot put into numbers must not take the others with it.
                 answers = self.processor.post_process_grounding(
-                    outputs, sizes, question.thresholds, most=question.most, check=False
+                    outputs, sizes, question.thresholds, most=question.most, plan=question.plan, check=False
                 )
                 found |= dict(zip(rows, groundings(answers, warm), strict=True))
         return [found[place] for place in range(len(frames))]
@@ -275,8 +280,18 @@ class Grounder:
             return SimVGOutput(decoder_logits=joined[0][None], decoder_boxes=joined[1][None])
         return SimVGOutput(token_logits=joined[0], token_boxes=joined[1])
 
+    def _rows(self, texts: Sequence[str]) -> list[str]:
+        return rows_of(check_texts(texts), self.config.composed_answers)
+
+    def _rows_kept(self, texts: Sequence[str], kept: Sequence[int]) -> list[int]:
+        return kept_rows(texts, kept, self.config.composed_answers)
+
     def _prepare(self, texts: Sequence[str]) -> StandingQueries | tuple[Tensor, Tensor]:
-        batch = self.processor.texts(texts)
+        return self.compile_rows(self._rows(texts))
+
+    def compile_rows(self, rows: Sequence[str]) -> StandingQueries | tuple[Tensor, Tensor]:
+        """Texts as the network reads them, none in parts: what a gate or a bias is taught on. Raises TextError."""
+        batch = self.processor.texts(rows)
         ids, mask = batch.input_ids.to(self.device), batch.attention_mask.to(self.device)
         if self.config.attention != "standing":
             return ids, mask

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from simvg_core.answers import assemble
+from simvg_core.composing import Plan
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, InputError
 from simvg_core.images import Frame, as_bgr, resize
@@ -20,6 +21,8 @@ from simvg_core.preparation import check_preparation, write_preparation
 from simvg_core.questions import check_frames, check_texts, per_text
 from simvg_core.text import TextBatch, TextPacker, read_pieces
 from simvg_core.words import Pieces
+
+Floats = NDArray[np.float32]
 
 
 class Inputs(NamedTuple):
@@ -33,6 +36,16 @@ def calibrated(logits: Tensor, config: SimVGConfig) -> Tensor:
     """(..., 2) logits (object, no object) → (...) probabilities by the temperature and bias stored with the model."""
     difference = logits[..., 0].float() - logits[..., 1].float()
     return torch.sigmoid(difference / config.score_temperature + config.score_bias)
+
+
+def _composed(
+    plan: Plan, scores: Floats, boxes: Floats, max_iou: float | None, *, per_frame: bool
+) -> tuple[Floats, Floats]:
+    """Rows of frames (B, R, Q), or of texts with a frame each (R, 1, Q) → the same of texts."""
+    if per_frame:
+        return plan.compose(scores, boxes, max_iou)
+    found, places = plan.compose(scores.swapaxes(0, 1), boxes.swapaxes(0, 1), max_iou)
+    return found.swapaxes(0, 1), places.swapaxes(0, 1)
 
 
 def to_pixels(frames_bgr: list[Frame], config: SimVGConfig) -> Tensor:
@@ -99,18 +112,20 @@ class SimVGProcessor:
         branch: str | None = None,
         *,
         most: NDArray[np.intp] | None = None,
+        plan: Plan | None = None,
         check: bool = True,
     ) -> list[Any]:
         """Answers in pixels of the original frames.
 
         Args:
             outputs: of `forward` (N texts) or `ground_frames` (B frames × texts).
-            target_sizes: (height, width) per text (N) or per frame (B), pixels.
+            target_sizes: (height, width) per text (N; of a plan's, not of its rows) or per frame (B), pixels.
             threshold: lowest score of a box, one for all or one per text; None = the model's own. A model with one
                 answer and threshold 0 always answers, as the paper's referring comprehension does.
             nms_iou: overlap above which the worse box of a text is dropped; None = the model's own setting.
             most: boxes of a text at most, one number per text; None = all.
             branch: "token", or "decoder" (its last layer); None = `SimVGConfig.answer_branch`.
+            plan: the outputs are of its rows, and the answers of its texts; None = each text is a row.
 
         Returns:
             `Answer` per text (N), or per frame a list of them, in order. Boxes are clipped to the frame; a box
@@ -124,7 +139,15 @@ class SimVGProcessor:
         per_frame = logits.dim() == 4
         if not per_frame:
             logits, boxes = logits.unsqueeze(1), boxes.unsqueeze(1)
-        rows, texts = logits.shape[:2]
+        scores, places = calibrated(logits, self.config), boxes.float()
+        if check and bool(scores.isnan().any()):
+            # they would pass for "absent"
+            raise CheckpointError("the model's scores are not numbers (NaN): its weights are broken; copy it anew.")
+        overlap = self.config.nms_iou if nms_iou is None else nms_iou
+        found = scores.cpu().numpy(), places.cpu().numpy()
+        if plan is not None:
+            found = _composed(plan, *found, overlap, per_frame=per_frame)
+        rows, texts = found[0].shape[:2]
         if len(target_sizes) != rows:
             raise InputError(f"{len(target_sizes)} target_sizes for {rows} answers; pass (height, width) for each.")
         if wrong := [tuple(size) for size in target_sizes if len(size) != 2 or min(size) <= 0]:
@@ -135,12 +158,7 @@ class SimVGProcessor:
         if most is not None and len(most) != count:
             raise InputError(f"{len(most)} numbers of boxes for {count} texts; pass one per text.")
         most = most if most is None or per_frame else most[:, None]
-        overlap = self.config.nms_iou if nms_iou is None else nms_iou
-        scores = calibrated(logits, self.config)
-        if check and bool(scores.isnan().any()):
-            # they would pass for "absent"
-            raise CheckpointError("the model's scores are not numbers (NaN): its weights are broken; copy it anew.")
-        result = assemble(scores.cpu().numpy(), boxes.float().cpu().numpy(), target_sizes, floor, overlap, most)
+        result = assemble(*found, target_sizes, floor, overlap, most)
         return result if per_frame else [row[0] for row in result]
 
     @staticmethod

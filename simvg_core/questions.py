@@ -1,6 +1,6 @@
 """What a frame is asked: texts made ready, from which score on a box counts, and what the gate may leave out.
 
-NumPy only: every engine begins here. Shapes: N texts.
+NumPy only: every engine begins here. Shapes: N texts, R rows: what the model is asked for them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simvg_core.answers import UNKNOWN, Grounding
+from simvg_core.composing import Plan
 from simvg_core.counted import limits
 from simvg_core.errors import ImageError, InputError, TextError
 from simvg_core.images import Frame, as_bgr
@@ -33,6 +34,8 @@ class AnswerSettings(Protocol):
     def gate_queries(self) -> int: ...
     @property
     def counted_answers(self) -> bool: ...
+    @property
+    def composed_answers(self) -> bool: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +45,10 @@ class Question:
     texts: tuple[str, ...]
     ready: Any  # what an engine has compiled; None: nothing is asked
     thresholds: Floats  # (N,) lowest score of a box
-    gate: Floats | None  # (N,) logit below which the gate answers; None: all texts are asked
+    gate: Floats | None  # (R,) logit below which the gate answers for a row; None: all are asked
     most: NDArray[np.intp] | None = None  # (N,) boxes of a text at most; None: no text says how many
     doubts: tuple[str | None, ...] = ()  # why a text cannot be answered, whatever the frame shows; (): none
+    plan: Plan | None = None  # how texts are put together from R rows; None: each is a row
 
     @classmethod
     def of(
@@ -70,6 +74,9 @@ class Question:
         found = per_text(config.score_threshold if thresholds is None else thresholds, len(texts), "thresholds")
         lowest = found if floors is None else per_text(floors, len(texts), "floors")
         many = gated and len(texts) >= config.gate_queries and len(config.gate_floors) > 0
+        plan = Plan.of(texts, config.composed_answers)
+        if many and plan is not None:
+            lowest = plan.floors(lowest)
         doubts = tuple(map(complaint, texts))
         return cls(
             texts,
@@ -78,6 +85,7 @@ class Question:
             gate_logits(lowest, config) if many else None,
             limits(texts) if config.counted_answers else None,
             doubts if any(doubts) else (),
+            plan,
         )
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simvg_core.answers import ABSENT, Grounding, assemble, groundings
+from simvg_core.composing import Plan, kept_rows, rows_of
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
@@ -26,7 +28,7 @@ from simvg_core.edge.graphs import (
     load_graph,
 )
 from simvg_core.edge.passes import Answered, Passes
-from simvg_core.edge.queries import EdgeTexts
+from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
 from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
@@ -78,7 +80,8 @@ class EdgeQueries:
             names, before = self._state
             gone = places(texts, names)
             kept = [place for place in range(len(names)) if place not in gone]
-            left = before.select(kept) if before is not None and kept else None
+            rows = kept_rows(names, kept, self._grounder.config.composed_answers)
+            left = before.select(rows) if before is not None and kept else None
             self._state = (tuple(names[place] for place in kept), left)
         return self
 
@@ -142,15 +145,15 @@ class EdgeGrounder:
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the model has never learned: its answer means nothing."""
-        return self.words.unknown_words(text)
+        return [word for row in self._rows([text]) for word in self.words.unknown_words(row)]
 
     def complaint(self, text: str) -> str | None:
         """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
-        return self.words.complaint(text)
+        return next(filter(None, map(self.words.complaint, self._rows([text]))), None)
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
-        return self.words.rows([text])[1][0]
+        return next(filter(None, self.words.rows(self._rows([text]))[1]), "")
 
     def question(
         self,
@@ -199,6 +202,8 @@ class EdgeGrounder:
                 boxes = np.stack([parts[place].boxes for place in rows])
                 sizes = [frames[place].shape[:2] for place in rows]
                 floor = question.thresholds[None, :, None]
+                if question.plan is not None:
+                    scores, boxes = question.plan.compose(scores, boxes, self.config.nms_iou)
                 answers = assemble(scores, boxes, sizes, floor, self.config.nms_iou, question.most)
                 found |= dict(zip(rows, groundings(answers, None), strict=True))
             else:
@@ -208,15 +213,35 @@ class EdgeGrounder:
     def _warm(self, part: Answered, question: Question, size: tuple[int, int]) -> list[Grounding]:
         """Of a frame that was asked only some of the texts: the others, often a thousand, must not cost anything."""
         assert part.asked is not None, "or all were asked"
-        floor = question.thresholds[part.asked][None, :, None]
-        most = None if question.most is None else question.most[part.asked]
-        answers = assemble(part.scores[None], part.boxes[None], [size], floor, self.config.nms_iou, most)[0]
+        scores, boxes, asked = part.scores[None], part.boxes[None], part.asked
+        if question.plan is not None:
+            scores, boxes, asked = self._composed(part, question.plan)
+        floor = question.thresholds[asked][None, :, None]
+        most = None if question.most is None else question.most[asked]
+        answers = assemble(scores, boxes, [size], floor, self.config.nms_iou, most)[0]
         row = [Grounding(ABSENT, self.config.gate_score, asked=False)] * len(question.texts)
-        for place, answer in zip(part.asked.tolist(), answers, strict=True):
+        for place, answer in zip(asked.tolist(), answers, strict=True):
             row[place] = Grounding.of(answer)
         return row
 
+    def _composed(self, part: Answered, plan: Plan) -> tuple[Floats, Floats, NDArray[np.intp]]:
+        """Of the texts of which a row was asked: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,). A row that was
+        not asked has no box."""
+        count, answers = int(plan.starts[-1]), part.scores.shape[1]
+        scores = np.full((1, count, answers), self.config.gate_score, np.float32)
+        boxes, warm = np.zeros((1, count, answers, 4), np.float32), np.zeros(count, bool)
+        scores[0, part.asked], boxes[0, part.asked], warm[part.asked] = part.scores, part.boxes, True
+        asked = np.flatnonzero(plan.asked(warm))
+        return *plan.compose(scores, boxes, self.config.nms_iou, asked), asked
+
+    def _rows(self, texts: Sequence[str]) -> list[str]:
+        return rows_of(check_texts(texts), self.config.composed_answers)
+
     def _prepare(self, texts: Sequence[str]) -> EdgeTexts | None:
+        return self.compile_rows(self._rows(texts))
+
+    def compile_rows(self, texts: Sequence[str]) -> EdgeTexts | None:
+        """Texts as the network reads them, none in parts; None for none. Raises TextError."""
         rows, _ = self.words.rows(texts)
         if not rows:
             return None

@@ -27,7 +27,8 @@ class EdgeConfig:
     gate_thresholds: Sequence[float]
     gate_score: float
     gate_queries: int
-    counted_answers: bool = False  # folders that were exported before it was a setting do not have it
+    counted_answers: bool = False  # folders that were exported before these were settings do not have them
+    composed_answers: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> EdgeConfig:

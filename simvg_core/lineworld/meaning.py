@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from simvg_core.composing import ASIDE, CENTRE, REACH, SIDE, SLANT
 from simvg_core.lineworld.truth import Seen
 from simvg_core.lineworld.vocabulary import COLOR_NEIGHBOURS, LOOK_ALIKES, Concept
 
@@ -57,8 +58,6 @@ def verdict(meaning: Meaning, scene: Iterable[Seen]) -> Verdict:
 
 
 # Distances are fractions of the picture side. Between "sure" and "sure not" lies what is not asked.
-_NEAR, _FAR = 0.42, 0.55
-_MIDDLE_IN, _MIDDLE_OUT = 0.14, 0.24
 CORNERS = ("upper left", "upper right", "lower left", "lower right")
 SIDES = ("left", "right", "top", "bottom")
 
@@ -67,13 +66,13 @@ def in_region(seen: Seen, region: str) -> bool | None:
     """Whether an instance's centre is in a side ("left"), a corner ("upper left") or the "middle" of the picture."""
     if region == "middle":
         offset = max(abs(seen.x - 0.5), abs(seen.y - 0.5))
-        return True if offset < _MIDDLE_IN else False if offset > _MIDDLE_OUT else None
+        return True if offset < CENTRE[0] else False if offset > CENTRE[1] else None
     words = {"upper": "top", "lower": "bottom"}
     answers = []
     for side in region.split():
         side = words.get(side, side)
         along = {"left": seen.x, "right": 1 - seen.x, "top": seen.y, "bottom": 1 - seen.y}[side]
-        answers.append(True if along < _NEAR else False if along > _FAR else None)
+        answers.append(True if along < SIDE[0] else False if along > SIDE[1] else None)
     if False in answers:
         return False
     return None if None in answers else True
@@ -91,7 +90,7 @@ def relative(seen: Seen, anchor: Seen, relation: str) -> bool | None:
     if along < 0.0:
         return False
     # far enough, and clearly more beside than across
-    if along > 0.07 and abs(across) < 0.8 * along:
+    if along > ASIDE and abs(across) < SLANT[0] * along:
         return True
     return None
 
@@ -116,6 +115,6 @@ def nearest(candidates: Sequence[Seen], anchor: Seen) -> Seen | None:
     if not ordered:
         return None
     distances = [((one.x - anchor.x) ** 2 + (one.y - anchor.y) ** 2) ** 0.5 for one in ordered[:2]]
-    if distances[0] > 0.3 or (len(distances) == 2 and distances[1] < 1.4 * distances[0] + 0.03):
+    if distances[0] > REACH[0] or (len(distances) == 2 and distances[1] < 1.4 * distances[0] + 0.03):
         return None
     return ordered[0]

@@ -23,7 +23,7 @@ _WORDS = "encoder.words.weight"
 _OWN = (
     "score_temperature", "score_bias", "score_threshold", "gate_floors", "gate_thresholds", "gate_score",
     "gate_queries", "gate_heads", "gate_width", "text_bias", "vocab_size", "loss_weights", "no_object_weight",
-    "counted_answers",
+    "counted_answers", "composed_answers",
 )  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 """Scores as probabilities: temperature and bias fitted on a validation set, and the threshold that serves it best.
 
-A model's score of a question is its best answer's; it should be the chance that the question has a target.
+A model's score of a question is its best answer's; it should be the chance that the question has a target. Temperature
+and bias are fitted on what the network says of texts as they stand; answers that are put together from parts
+(`SimVGConfig.composed_answers`) are made of such scores, and have a part in the threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,9 +16,16 @@ from numpy.typing import NDArray
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
+from simvg_core.model import SimVGForGrounding
+from simvg_core.processing import SimVGProcessor
 from simvg_core.training.metrics import Outcome, calibration_error, f1_of
+from simvg_core.training.scoring import ask_model
+from simvg_core.training.sets.sample import Sample, Task
 
 THRESHOLDS = tuple(round(0.2 + 0.02 * step, 2) for step in range(38))
+QUIET = 0.96
+"""Share of the questions without a target that a threshold must leave unanswered, where one does: false alarms are what
+makes people switch a system off."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,43 @@ class Calibration:
     threshold: float
     ece_before: float
     ece_after: float
+
+
+def calibrate(
+    model: SimVGForGrounding,
+    processor: SimVGProcessor,
+    samples: Sequence[Sample],
+    task: Task,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Calibration:
+    """Fits a model's scores by its token branch on a validation set, and stores what it finds in its config.
+
+    Raises:
+        InputError: the samples are not both with and without targets. DataError: an image is missing or broken.
+    """
+
+    def asked() -> list[Outcome]:
+        return ask_model(model, processor, samples, task, branches=["token"], progress=progress).outcomes["token"]
+
+    composed, config = model.config.composed_answers, model.config
+    processor.config = config  # answers are read with the new calibration
+    config.composed_answers = False
+    try:
+        found = fit(asked(), config)
+    finally:
+        config.composed_answers = composed
+    store(config, found)
+    if not composed:
+        return found
+    outcomes = asked()
+    there = np.array([outcome.there for outcome in outcomes])
+    found = replace(
+        found,
+        threshold=_best_threshold(outcomes, config, found.temperature, found.bias),
+        ece_after=_error(np.array([outcome.score for outcome in outcomes]), there),
+    )
+    store(config, found)
+    return found
 
 
 def raw_logits(outcomes: Sequence[Outcome], config: SimVGConfig) -> NDArray[np.float64]:
@@ -83,7 +129,8 @@ def _maximum_likelihood(logits: NDArray[np.float64], there: NDArray[np.bool_]) -
 
 
 def _best_threshold(outcomes: Sequence[Outcome], config: SimVGConfig, temperature: float, bias: float) -> float:
-    """The threshold with the highest mean of exact answers over questions with, and over those without a target."""
+    """The threshold with the highest mean of exact answers over questions with, and over those without a target; of
+    those that are `QUIET`, where there are any."""
     there = np.array([outcome.there for outcome in outcomes])
     kept = np.zeros((len(outcomes), len(THRESHOLDS)), int)  # boxes are best first, so a threshold keeps the first few
     for row, outcome in enumerate(outcomes):
@@ -95,7 +142,10 @@ def _best_threshold(outcomes: Sequence[Outcome], config: SimVGConfig, temperatur
     for row, outcome in enumerate(outcomes):
         for count in set(kept[row].tolist()):
             exact[row, kept[row] == count] = f1_of(outcome.boxes[:count], outcome.truth) == 1.0
-    value = exact[there].mean(axis=0) + exact[~there].mean(axis=0)
+    quiet = exact[~there].mean(axis=0)
+    value = exact[there].mean(axis=0) + quiet
+    if (quiet >= QUIET).any():
+        value[quiet < QUIET] = -1
     return THRESHOLDS[int(value.argmax())]
 
 

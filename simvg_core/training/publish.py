@@ -13,10 +13,9 @@ from simvg_core.gate_run import GateRun, pictures_in, pool_of
 from simvg_core.gate_usual import EPOCHS, PICTURES, RECALL, TEXTS
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
-from simvg_core.training.calibrate import Calibration, fit, store
+from simvg_core.training.calibrate import Calibration, calibrate
 from simvg_core.training.evaluate import evaluate
 from simvg_core.training.rendered import open_for_scoring
-from simvg_core.training.scoring import ask_model
 from simvg_core.training.tables import groups, overview
 
 REPORT = "evaluation.json"
@@ -90,21 +89,14 @@ def publish(
     if hard is not None:
         sets["hard"] = open_for_scoring(hard)
     fitted = sets["validation"]
-    outcomes = ask_model(
-        model,
-        processor,
-        fitted.samples(),
-        fitted.task,
-        branches=["token"],
-        progress=lambda done, total: progress("validation", done, total),
-    ).outcomes["token"]
-    calibration = fit(outcomes, model.config)
-    store(model.config, calibration)
-    processor.config = model.config  # answers are read with the new calibration
+    asked = fitted.samples()
+    calibration = calibrate(
+        model, processor, asked, fitted.task, lambda done, total: progress("validation", done, total)
+    )
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     processor.save_pretrained(out)
-    result: dict[str, Any] = {"calibration": {**asdict(calibration), "questions": len(outcomes)}}
+    result: dict[str, Any] = {"calibration": {**asdict(calibration), "questions": len(asked)}}
     if gate is not None:
         result["gate"] = _with_gate(out, *gate)
         model = SimVGForGrounding.from_pretrained(out)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from simvg_core.answers import Answer
+from simvg_core.composing import Plan, rows_of
 from simvg_core.counted import limits
 from simvg_core.model import BRANCHES, SimVGForGrounding
 from simvg_core.processing import Inputs, SimVGProcessor
@@ -75,7 +76,8 @@ def ask_model(
     """
     names = branches_of(model) if branches is None else list(branches)
     left_out: Counter[str] = Counter()
-    readable = [sample for sample in samples if processor.text.words.reads(sample.text)]
+    composed = model.config.composed_answers
+    readable = [sample for sample in samples if all(map(processor.text.words.reads, rows_of([sample.text], composed)))]
     if len(readable) < len(samples):
         left_out[UNREADABLE] += len(samples) - len(readable)
     scored: dict[str, list[tuple[int, Outcome]]] = {name: [] for name in names}
@@ -87,8 +89,10 @@ def ask_model(
     model.train(False)
     executor = make_executor(workers, processes=False)
     try:
-        for job, (inputs, texts) in zip(jobs, prefetch(_Reader(processor), jobs, executor), strict=True):
-            owners = [place for place, own in enumerate(job.samples) for _ in own]
+        for job, (inputs, texts) in zip(jobs, prefetch(_Reader(processor, composed), jobs, executor), strict=True):
+            plan = Plan.of([sample.text for sample in job.flat], composed)
+            images = [place for place, own in enumerate(job.samples) for _ in own]
+            owners = images if plan is None else np.repeat(images, np.diff(plan.starts)).tolist()
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 out = model(
                     inputs.pixel_values.to(device),
@@ -97,15 +101,15 @@ def ask_model(
                     image_index=torch.tensor(owners, device=device),
                     branches=names,
                 )
-            sizes = [inputs.sizes[owner] for owner in owners]
+            sizes = [inputs.sizes[image] for image in images]
             most = limits([sample.text for sample in job.flat]) if model.config.counted_answers else None
             for name in names:
-                answers = processor.post_process_grounding(out, sizes, 0.0, branch=name, most=most)
+                answers = processor.post_process_grounding(out, sizes, 0.0, branch=name, most=most, plan=plan)
                 scored[name] += [
                     (order[id(sample)], _outcome(sample, answer, size, task))
                     for sample, answer, size in zip(job.flat, answers, sizes, strict=True)
                 ]
-            done += len(owners)
+            done += len(images)
             progress(done, len(samples))
     finally:
         if executor is not None:
@@ -139,12 +143,14 @@ class _Reader:
     """Reads what a pass needs, in another thread."""
 
     processor: SimVGProcessor
+    composed: bool  # whether texts are asked in parts
 
     def __call__(self, job: _Job) -> tuple[Inputs, TextBatch]:
         inputs = self.processor.frames([read_picture(own[0]) for own in job.samples])
         # published weights were trained with texts of one length, and their pooling sees the padding
         short = self.processor.config.text_pooling == "masked"
-        return inputs, self.processor.texts([sample.text for sample in job.flat], pad_to_longest=short)
+        rows = rows_of([sample.text for sample in job.flat], self.composed)
+        return inputs, self.processor.texts(rows, pad_to_longest=short)
 
 
 def _outcome(sample: Sample, answer: Answer, size: tuple[int, int], task: Task) -> Outcome:

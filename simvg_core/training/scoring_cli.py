@@ -99,11 +99,10 @@ def calibrate(
     Example: simvg calibrate models/line-small --data benchmarks/line/val
     """
     from simvg_core.grounder import Grounder
-    from simvg_core.training.calibrate import fit, store
+    from simvg_core.training.calibrate import calibrate
     from simvg_core.training.data import LineSet
     from simvg_core.training.evaluate import first_images
     from simvg_core.training.rendered import open_for_scoring
-    from simvg_core.training.scoring import ask_model
     from simvg_core.training.text_bias import level
 
     opened = open_for_scoring(data)
@@ -116,9 +115,7 @@ def calibrate(
         with progress_bar("levelling texts") as progress:
             level(loaded, LineSet(texts), pictures, progress=progress)
     with progress_bar(f"asking {model.name}") as progress:
-        scored = ask_model(loaded.model, loaded.processor, samples, opened.task, branches=["token"], progress=progress)
-    found = fit(scored.outcomes["token"], loaded.config)
-    store(loaded.config, found)
+        found = calibrate(loaded.model, loaded.processor, samples, opened.task, progress)
     if texts is None:
         loaded.config.save_pretrained(model)
     else:

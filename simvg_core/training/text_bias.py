@@ -127,7 +127,7 @@ def level(
         raise ConfigurationError('a text bias needs a model with attention="standing".')
     model.token_branch.text_bias = None  # fitted anew
     asks = questions(seed)
-    ready = grounder.compile([ask.text for ask in asks])._state[1]
+    ready = grounder.compile_rows([ask.text for ask in asks])
     assert isinstance(ready, StandingQueries), "the attention was looked at"
     names = pictures.names()
     chosen = sorted(names[place] for place in np.random.default_rng(seed).permutation(len(names))[:count].tolist())

@@ -1,0 +1,210 @@
+"""From answers to parts to answers to whole texts: which of the caps is the leftmost, which lies left of the gear.
+
+NumPy only: every engine ends here. Shapes: B frames, N texts, R rows (the parts of all texts), Q answers per row.
+Coordinates are fractions of the frame's sides, x to the right and y down. What is surely so counts 1, what is surely
+not so 0, and between them a ramp: a thing on the border of "left" is half there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simvg_core import reading
+from simvg_core.answers import best_first, overlaps
+from simvg_core.reading import Reading, read
+
+Floats = NDArray[np.float32]
+
+SIDE = (0.42, 0.55)
+"""Distance from a side within which a thing is surely at it, and beyond which surely not."""
+CENTRE = (0.14, 0.24)
+"""Distance from the middle, along x or y, likewise."""
+ASIDE = 0.07
+"""How far a thing must lie from another to be surely beside it."""
+SLANT = (0.8, 1.6)
+"""Of the way to the other, across over along: how far a thing that is left of another may be above or below it."""
+REACH = (0.3, 0.45)
+"""Distance at which a thing is still, and no longer, next to another."""
+FULL = 0.5
+"""A part whose least answer scores this may well be there more often than a model can answer."""
+SAME = 0.5
+"""Overlap of two boxes that are one thing: it is not beside itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How texts are put together from rows."""
+
+    readings: tuple[Reading, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], composed: bool) -> Plan | None:
+        """None where each text is a row of its own; that is so for a model without `composed_answers`."""
+        if not composed:
+            return None
+        readings = tuple(map(read, texts))
+        return cls(readings) if any(one.composed for one in readings) else None
+
+    @cached_property
+    def starts(self) -> NDArray[np.intp]:
+        """(N + 1,) first row of each text, and their number."""
+        return np.cumsum([0, *(len(one.texts) for one in self.readings)])
+
+    @property
+    def rows(self) -> list[str]:
+        """What a model is asked, R texts."""
+        return [text for one in self.readings for text in one.texts]
+
+    def rows_of(self, texts: Sequence[int]) -> list[int]:
+        """Rows of the texts at these places."""
+        return [row for text in texts for row in range(self.starts[text], self.starts[text + 1])]
+
+    def floors(self, floors: Floats) -> Floats:
+        """Lowest score of a row that can make a difference, (R,), of those of texts (N,): a relation takes the root of
+        two scores, so one of them alone may be as low as the square."""
+        lowest = [floor * floor if one.relation else floor for one, floor in zip(self.readings, floors, strict=True)]
+        return np.repeat(np.asarray(lowest, np.float32), np.diff(self.starts))
+
+    def asked(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(..., R) → (..., N): whether any row of a text was asked."""
+        return np.logical_or.reduceat(rows, self.starts[:-1], axis=-1)
+
+    def compose(
+        self,
+        scores: Floats,
+        boxes: Floats,
+        max_iou: float | None,
+        texts: Sequence[int] | NDArray[np.intp] | None = None,
+    ) -> tuple[Floats, Floats]:
+        """Answers of rows → of texts.
+
+        Args:
+            scores: (B, R, Q) probabilities.
+            boxes: (B, R, Q, 4) cxcywh, normalised.
+            max_iou: overlap above which two boxes of a part are one thing; None: none are.
+            texts: places of those wanted, in this order; None: all.
+
+        Returns:
+            (B, N, Q) probabilities and (B, N, Q, 4) boxes.
+        """
+        wanted = np.arange(len(self.readings)) if texts is None else np.asarray(texts, np.intp)
+        first = self.starts[wanted]
+        found, places = scores[:, first], boxes[:, first]
+        for column, text in enumerate(wanted.tolist()):
+            if self.readings[text].composed:
+                rows = slice(self.starts[text], self.starts[text + 1])
+                found[:, column], places[:, column] = _answer(
+                    self.readings[text], scores[:, rows], boxes[:, rows], max_iou
+                )
+        return found, places
+
+
+def rows_of(texts: Sequence[str], composed: bool) -> list[str]:
+    """What a model is asked for these texts."""
+    plan = Plan.of(texts, composed)
+    return list(texts) if plan is None else plan.rows
+
+
+def kept_rows(texts: Sequence[str], kept: Sequence[int], composed: bool) -> list[int]:
+    """Rows that belong to the texts at these places."""
+    plan = Plan.of(texts, composed)
+    return list(kept) if plan is None else plan.rows_of(kept)
+
+
+def _answer(text: Reading, scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats, Floats]:
+    """Of one text, (B, r, Q) and (B, r, Q, 4) of its rows → (B, Q) and (B, Q, 4)."""
+    found, places = _apart(scores[:, 0], boxes[:, 0], max_iou)
+    full = found.min(axis=-1, keepdims=True, initial=1.0) >= FULL
+    if text.place:
+        found = found * _placed(text.place, places)
+    if text.relation is not None and text.anchor is not None:
+        others = 1 if text.whole is None else 2
+        beside = _answer(text.anchor, scores[:, others:], boxes[:, others:], max_iou)
+        found = _related(text.relation, found, places, *beside)
+    if text.extreme is not None:
+        found = found * _unrivalled(found, _rank(text.extreme, places))
+    if text.whole is not None:
+        found = np.where(full, scores[:, 1], found)
+        places = np.where(full[..., None], boxes[:, 1], places)
+    return found, places
+
+
+def _apart(scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats, Floats]:
+    """Best first, a worse box of the same thing with the score 0."""
+    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
+    kept = np.ones(scores.shape, bool)
+    _, order, kept = best_first(np.concatenate([low, high], axis=-1), scores, kept, max_iou)
+    return (
+        np.take_along_axis(scores, order, axis=1) * kept,
+        np.take_along_axis(boxes, order[..., None], axis=1),
+    )
+
+
+def _ramp(value: Any, sure: float, not_at_all: float) -> Any:
+    """1 up to `sure`, 0 from `not_at_all` on."""
+    return np.clip((not_at_all - value) / (not_at_all - sure), 0, 1)
+
+
+def _placed(place: Sequence[str], boxes: Floats) -> Any:
+    x, y = boxes[..., 0], boxes[..., 1]
+    share = np.ones(x.shape, np.float32)
+    for side in place:
+        if side == reading.MIDDLE:
+            share = share * _ramp(np.maximum(abs(x - 0.5), abs(y - 0.5)), *CENTRE)
+        else:
+            distance = {reading.LEFT: x, reading.RIGHT: 1 - x, reading.TOP: y, reading.BOTTOM: 1 - y}[side]
+            share = share * _ramp(distance, *SIDE)
+    return share
+
+
+def _related(how: str, scores: Floats, boxes: Floats, beside: Floats, beside_boxes: Floats) -> Floats:
+    """To whichever anchor it holds of best. Scores of both are joined by their geometric mean: what makes a model
+    doubt, a dark picture or a far view, makes it doubt both, and a product would count that twice."""
+    way = boxes[:, :, None, :2] - beside_boxes[:, None, :, :2]  # (B, Q, Q', 2) from the anchors
+    if how == reading.NEXT_TO:
+        distance = np.hypot(way[..., 0], way[..., 1])
+        nearest = np.stack(
+            [_unrivalled(scores, distance[:, :, anchor]) for anchor in range(distance.shape[2])], axis=-1
+        )
+        share = nearest * _ramp(distance, *REACH)
+    else:
+        dx, dy = way[..., 0], way[..., 1]
+        along, across = {
+            reading.LEFT_OF: (-dx, dy), reading.RIGHT_OF: (dx, dy), reading.ABOVE: (-dy, dx), reading.BELOW: (dy, dx)
+        }[how]  # fmt: skip
+        slant = abs(across) / np.maximum(along, 1e-6)
+        share = (1 - _ramp(along, 0.0, ASIDE)) * _ramp(slant, *SLANT)
+    share = np.where(_same(boxes, beside_boxes), 0, share)
+    both = np.sqrt(scores[:, :, None] * beside[:, None])
+    found: Floats = (both * share).max(axis=-1, initial=0.0)
+    return found
+
+
+def _same(boxes: Floats, others: Floats) -> Any:
+    """(B, Q, 4), (B, Q', 4) → (B, Q, Q')."""
+    both = np.concatenate([boxes, others], axis=1)
+    low, high = both[..., :2] - both[..., 2:] / 2, both[..., :2] + both[..., 2:] / 2
+    count = boxes.shape[1]
+    return overlaps(np.concatenate([low, high], axis=-1))[:, :count, count:] > SAME
+
+
+def _rank(extreme: str, boxes: Floats) -> Any:
+    """Lowest is utmost."""
+    x, y, width, height = np.moveaxis(boxes, -1, 0)
+    return {
+        reading.LEFTMOST: x, reading.RIGHTMOST: -x, reading.TOPMOST: y, reading.LOWEST: -y,
+        reading.LARGEST: -width * height, reading.SMALLEST: width * height,
+    }[extreme]  # fmt: skip
+
+
+def _unrivalled(scores: Floats, rank: Any) -> Any:
+    """(B, Q): the chance that none of those further out is there; one below even odds is no rival."""
+    further = rank[:, None, :] < rank[:, :, None]  # (B, Q, Q'): whether q' lies further out than q
+    spared = np.minimum(1, 2 * (1 - scores))[:, None]
+    return np.where(further, spared, 1).prod(axis=-1)
