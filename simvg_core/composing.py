@@ -7,15 +7,15 @@ not so 0, and between them a ramp: a thing on the border of "left" is half there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from simvg_core import reading
+from simvg_core import reading as words
 from simvg_core.answers import best_first, overlaps
 from simvg_core.reading import Reading, read
 
@@ -33,6 +33,8 @@ REACH = (0.3, 0.45)
 """Distance at which a thing is still, and no longer, next to another."""
 FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
+EVEN = 0.5
+"""Odds from which on what lies further out than another takes something from it."""
 SAME = 0.5
 """Overlap of two boxes that are one thing: it is not beside itself."""
 
@@ -105,6 +107,37 @@ class Plan:
         return found, places
 
 
+def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
+    """What is asked of each of several pictures that show a text's region in pieces, and from which score on it makes a
+    difference: the text itself where it is not composed. What may lie beyond the utmost or nearer than the nearest
+    makes one from even odds on, and may lie in another picture."""
+    reading = read(text).bare
+    if not composed or not reading.composed:
+        return {text: floor}
+    lowest = floor * floor if reading.relation else floor
+    return dict.fromkeys(reading.texts, min(lowest, EVEN) if reading.rivals else lowest)
+
+
+def together(text: str, parts: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> tuple[Floats, Floats]:
+    """Of `parts_of` a text, each part's scores (n,) and boxes (n, 4) xyxy → the text's (m,) and (m, 4), best first.
+
+    There may be any number of each. Boxes are normalised to the region that all of them lie in.
+    """
+    plan = Plan((read(text).bare,))
+    found = [parts[row] for row in plan.rows]
+    most = max(1, *(np.size(scores) for scores, _ in found))
+    scores, corners = np.zeros((1, len(found), most), np.float32), np.zeros((1, len(found), most, 4), np.float32)
+    for row, (own, boxes) in enumerate(found):
+        count = np.size(own)
+        scores[0, row, :count], corners[0, row, :count] = own, np.reshape(boxes, (count, 4))
+    low, high = corners[..., :2], corners[..., 2:]
+    composed, places = plan.compose(scores, np.concatenate([(low + high) / 2, high - low], axis=-1), None)
+    score, (centre, side) = composed[0, 0], np.split(places[0, 0], 2, axis=-1)
+    order = np.argsort(-score, kind="stable")
+    order = order[side[order].min(axis=-1) > 0]  # the others are none, and only filled the rows up
+    return score[order], np.concatenate([centre - side / 2, centre + side / 2], axis=-1)[order]
+
+
 def rows_of(texts: Sequence[str], composed: bool) -> list[str]:
     """What a model is asked for these texts."""
     plan = Plan.of(texts, composed)
@@ -155,10 +188,10 @@ def _placed(place: Sequence[str], boxes: Floats) -> Any:
     x, y = boxes[..., 0], boxes[..., 1]
     share = np.ones(x.shape, np.float32)
     for side in place:
-        if side == reading.MIDDLE:
+        if side == words.MIDDLE:
             share = share * _ramp(np.maximum(abs(x - 0.5), abs(y - 0.5)), *CENTRE)
         else:
-            distance = {reading.LEFT: x, reading.RIGHT: 1 - x, reading.TOP: y, reading.BOTTOM: 1 - y}[side]
+            distance = {words.LEFT: x, words.RIGHT: 1 - x, words.TOP: y, words.BOTTOM: 1 - y}[side]
             share = share * _ramp(distance, *SIDE)
     return share
 
@@ -167,7 +200,7 @@ def _related(how: str, scores: Floats, boxes: Floats, beside: Floats, beside_box
     """To whichever anchor it holds of best. Scores of both are joined by their geometric mean: what makes a model
     doubt, a dark picture or a far view, makes it doubt both, and a product would count that twice."""
     way = boxes[:, :, None, :2] - beside_boxes[:, None, :, :2]  # (B, Q, Q', 2) from the anchors
-    if how == reading.NEXT_TO:
+    if how == words.NEXT_TO:
         distance = np.hypot(way[..., 0], way[..., 1])
         nearest = np.stack(
             [_unrivalled(scores, distance[:, :, anchor]) for anchor in range(distance.shape[2])], axis=-1
@@ -176,7 +209,7 @@ def _related(how: str, scores: Floats, boxes: Floats, beside: Floats, beside_box
     else:
         dx, dy = way[..., 0], way[..., 1]
         along, across = {
-            reading.LEFT_OF: (-dx, dy), reading.RIGHT_OF: (dx, dy), reading.ABOVE: (-dy, dx), reading.BELOW: (dy, dx)
+            words.LEFT_OF: (-dx, dy), words.RIGHT_OF: (dx, dy), words.ABOVE: (-dy, dx), words.BELOW: (dy, dx)
         }[how]  # fmt: skip
         slant = abs(across) / np.maximum(along, 1e-6)
         share = (1 - _ramp(along, 0.0, ASIDE)) * _ramp(slant, *SLANT)
@@ -198,13 +231,13 @@ def _rank(extreme: str, boxes: Floats) -> Any:
     """Lowest is utmost."""
     x, y, width, height = np.moveaxis(boxes, -1, 0)
     return {
-        reading.LEFTMOST: x, reading.RIGHTMOST: -x, reading.TOPMOST: y, reading.LOWEST: -y,
-        reading.LARGEST: -width * height, reading.SMALLEST: width * height,
+        words.LEFTMOST: x, words.RIGHTMOST: -x, words.TOPMOST: y, words.LOWEST: -y,
+        words.LARGEST: -width * height, words.SMALLEST: width * height,
     }[extreme]  # fmt: skip
 
 
 def _unrivalled(scores: Floats, rank: Any) -> Any:
-    """(B, Q): the chance that none of those further out is there; one below even odds is no rival."""
+    """(B, Q): how surely none of those further out is there; one below even odds is no rival."""
     further = rank[:, None, :] < rank[:, :, None]  # (B, Q, Q'): whether q' lies further out than q
-    spared = np.minimum(1, 2 * (1 - scores))[:, None]
+    spared = np.minimum(1, (1 - scores) / (1 - EVEN))[:, None]
     return np.where(further, spared, 1).prod(axis=-1)

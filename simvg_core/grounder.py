@@ -164,6 +164,11 @@ class Grounder:
         """From how many texts on the gate looks first which of them a frame is asked; None: it has none."""
         return self.config.gate_queries if self.gate and self.config.gate_floors else None
 
+    @property
+    def composes(self) -> bool:
+        """Whether texts are asked in parts (`SimVGConfig.composed_answers`)."""
+        return self.config.composed_answers
+
     def compile(self, texts: Sequence[str]) -> CompiledQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
         return CompiledQueries(self, texts)

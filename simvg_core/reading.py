@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simvg_core.counted import at_most
@@ -40,6 +40,16 @@ class Reading:
     def composed(self) -> bool:
         """Whether there is anything beside the part."""
         return bool(self.place or self.relation or self.extreme)
+
+    @property
+    def rivals(self) -> bool:
+        """Whether one thing that fits takes from another's score."""
+        return bool(self.extreme) or self.relation == NEXT_TO or (self.anchor is not None and self.anchor.rivals)
+
+    @property
+    def bare(self) -> Reading:
+        """Without wholes: for parts that were seen in other pictures than the whole would be."""
+        return replace(self, whole=None, anchor=None if self.anchor is None else self.anchor.bare)
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 from infra.errors import SettingsError
 from simvg_core.answers import Grounding
+from simvg_core.composing import parts_of, together
 from simvg_core.edge.graphs import FOLDER, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
@@ -76,6 +77,9 @@ class AnyGrounder(Protocol):
 
     @property
     def gate_texts(self) -> int | None: ...
+
+    @property
+    def composes(self) -> bool: ...
 
     def compile(self, texts: Sequence[str]) -> Any: ...
 
@@ -142,6 +146,16 @@ class GrounderEngine:
             self._selected.clear()
         self._before.append(wanted)
         return refused
+
+    def parts(self, text: str, floor: float) -> Mapping[str, float]:
+        return parts_of(text, floor, self._grounder.composes)
+
+    def compose(self, text: str, parts: Mapping[str, Finding]) -> Finding:
+        scores, boxes = together(text, {part: (one.box_scores, one.boxes) for part, one in parts.items()})
+        if not len(scores):
+            return Finding(State.ABSENT, 0.0)
+        found = tuple(_normalised(box, 1, 1) for box in boxes.tolist())
+        return Finding(State.PRESENT, float(scores[0]), found, tuple(scores.tolist()))
 
     def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         chosen = [np.ascontiguousarray(view) for view in views]

@@ -75,6 +75,13 @@ class Engine(Protocol):
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Prepares texts, so that the next frames do not pay for it. Returns those it cannot take, with the reason."""
 
+    def parts(self, text: str, floor: float) -> Mapping[str, float]:
+        """What to ask instead of a text of which only scores from ``floor`` on matter, where its region is seen in
+        several views, and from which score on: "leftmost" is of all of them. The text itself where it has no parts."""
+
+    def compose(self, text: str, parts: Mapping[str, Finding]) -> Finding:
+        """What its parts say of a text, each from all of the views. Boxes are normalised to the region."""
+
     @property
     def memory(self) -> Memory:
         """What the prepared texts take."""

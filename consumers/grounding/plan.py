@@ -14,22 +14,31 @@ from infra.queries import QuerySet
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A query and the views of a frame that it needs."""
+    """A query, the views of a frame that it needs, and what is asked of each of them, from which score on: its text,
+    or the parts of it that several views are asked for."""
 
     query: StandingQuery
     views: tuple[Box, ...]
+    asked: Mapping[str, float]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether anything else is asked than the text."""
+        return self.query.text not in self.asked
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is asked of every camera's frames, at one revision of the registry.
 
-    `refused` holds, by query id, why the model cannot take a query; the others go on without it.
+    `refused` holds, by query id, why the model cannot take a query; the others go on without it. `parts` holds, by
+    query id, what the views of one are asked in place of its text (`Engine.parts`).
     """
 
     revision: int
     queries: Mapping[str, StandingQuery]
     refused: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     _looks: dict[str, tuple[Look, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -47,8 +56,12 @@ class Plan:
         found = self._looks.get(camera)
         if found is None:
             watching = sorted((query for query in self.active if query.watches(camera)), key=lambda query: query.id)
-            found = self._looks[camera] = tuple(Look(query, views_of(query)) for query in watching)
+            found = self._looks[camera] = tuple(map(self._look, watching))
         return found
+
+    def _look(self, query: StandingQuery) -> Look:
+        asked = self.parts.get(query.id) or {query.text: query.clears_below}
+        return Look(query, views_of(query), asked)
 
     def why_over(self, state: AlarmState) -> str | None:
         """Why an alarm must end by this plan, in words, or None while it may go on."""
@@ -71,6 +84,8 @@ class Plan:
 def make_plan(queries: QuerySet, engine: Engine) -> Plan:
     """Compiles the texts of a query set, which may take a while, and plans with those that the model takes."""
     enabled = [query for query in queries.queries if query.enabled]
-    refused_texts = engine.compile(sorted({query.text for query in enabled}))
-    refused = {query.id: refused_texts[query.text] for query in enabled if query.text in refused_texts}
-    return Plan(queries.revision, {query.id: query for query in queries.queries}, refused)
+    parts = {query.id: engine.parts(query.text, query.clears_below) for query in enabled if len(views_of(query)) > 1}
+    asked = {query.id: parts.get(query.id) or {query.text: query.clears_below} for query in enabled}
+    no = engine.compile(sorted({text for texts in asked.values() for text in texts}))
+    refused = {id: no[text] for id, texts in asked.items() for text in texts if text in no}
+    return Plan(queries.revision, {query.id: query for query in queries.queries}, refused, parts)

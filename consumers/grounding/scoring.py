@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
 from consumers.grounding.plan import Look
-from consumers.grounding.views import crop, large_enough, merge
+from consumers.grounding.views import crop, large_enough, merge, merge_parts
 from infra.contracts import Box, State
 from infra.metrics import counter
 
@@ -102,8 +102,8 @@ class Scorer:
             asked: dict[Box, dict[str, float]] = {}
             for look in question.looks:
                 for view in look.views:
-                    words, text = asked.setdefault(view, {}), look.query.text
-                    words[text] = min(words.get(text, 1.0), look.query.clears_below)
+                    words = asked.setdefault(view, {})
+                    words |= {text: min(words.get(text, 1.0), floor) for text, floor in look.asked.items()}
             for view, words in asked.items():
                 part, exact = crop(question.picture.pixels, view)
                 places[number, view] = len(pixels), exact
@@ -122,8 +122,14 @@ class Scorer:
             answer = {}
             for look in question.looks:
                 spots = [places[number, view] for view in look.views]
-                seen = [(box, large_enough(pixels[at], found[at][look.query.text])) for at, box in spots]
-                answer[look.query.id] = merge(look.query, seen)
+                seen = {
+                    text: [(box, large_enough(pixels[at], found[at][text])) for at, box in spots] for text in look.asked
+                }
+                answer[look.query.id] = (
+                    merge_parts(look.query, seen, look.asked, self._engine.compose)
+                    if look.in_parts
+                    else merge(look.query, seen[look.query.text])
+                )
             answers.append(answer)
         scores.answers += answers
 

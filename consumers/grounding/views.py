@@ -7,7 +7,7 @@ view share the model's pass over it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -87,6 +87,34 @@ def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
     if score < query.raise_threshold:
         return Finding(State.ABSENT, score)
     return Finding(State.PRESENT, score, tuple(box for _, box in boxes), tuple(s for s, _ in boxes))
+
+
+def merge_parts(
+    query: StandingQuery,
+    seen: Mapping[str, Sequence[tuple[Box, Finding]]],
+    floors: Mapping[str, float],
+    compose: Callable[[str, Mapping[str, Finding]], Finding],
+) -> Finding:
+    """As :func:`merge`, of a query whose views were asked for parts of its text: each part is put together from all
+    views, from its floor on, and what these say of the text is told by ``compose``. Places are those in the region."""
+    region = _enclosing([view for spots in seen.values() for view, _ in spots])
+    blind = next((one for spots in seen.values() for _, one in spots if one.state is State.UNKNOWN), None)
+    if blind is not None:  # what a relation or an extreme would have been measured by may lie there
+        return Finding(State.UNKNOWN, None, reason=blind.reason)
+    parts = {}
+    for text, spots in seen.items():
+        joined = _joined([spot for spot in _whole(spots)[1] if spot.score >= floors[text]])
+        boxes = tuple(_to_view(region, box) for _, box in joined)
+        state = State.PRESENT if boxes else State.ABSENT
+        parts[text] = Finding(state, max((s for s, _ in joined), default=0.0), boxes, tuple(s for s, _ in joined))
+    return merge(query, [(region, compose(query.text, parts))])
+
+
+def _to_view(view: Box, box: Box) -> Box:
+    width, height = view[2] - view[0], view[3] - view[1]
+    return (
+        (box[0] - view[0]) / width, (box[1] - view[1]) / height, (box[2] - view[0]) / width, (box[3] - view[1]) / height
+    )  # fmt: skip
 
 
 def _whole(seen: Sequence[tuple[Box, Finding]]) -> tuple[list[float], list[_Spot]]:

@@ -138,6 +138,11 @@ class EdgeGrounder:
         """As of `Grounder`."""
         return self.config.gate_queries if self._gated else None
 
+    @property
+    def composes(self) -> bool:
+        """Whether texts are asked in parts (`SimVGConfig.composed_answers`)."""
+        return self.config.composed_answers
+
     def compile(self, texts: Sequence[str]) -> EdgeQueries:
         """Makes texts ready for many frames. Raises TextError for one the model cannot read."""
         names = check_texts(texts)

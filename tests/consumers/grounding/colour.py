@@ -39,6 +39,12 @@ class ColourEngine:
         self.compiled |= set(texts)
         return {text: f"the model does not know {text!r}" for text in texts if text not in COLOURS}
 
+    def parts(self, text: str, floor: float) -> Mapping[str, float]:
+        return {text: floor}
+
+    def compose(self, text: str, parts: Mapping[str, Finding]) -> Finding:
+        return parts[text]
+
     def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         time.sleep(self.seconds_per_batch)
         self.views += [(view.shape[1], view.shape[0]) for view in views]

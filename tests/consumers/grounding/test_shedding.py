@@ -160,7 +160,7 @@ def test_a_step_down_that_fails_is_tried_less_often() -> None:
 
 def look(id: str, severity: str, tiles: tuple[int, int] = (1, 1), rate: float | None = None) -> Look:
     query = StandingQuery(id=id, text=id, severity=severity, tiles=tiles, rate=rate, created=MADE, changed=MADE)
-    return Look(query, views_of(query))
+    return Look(query, views_of(query), {query.text: query.clears_below})
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.0625, 0.0])
