@@ -68,10 +68,9 @@ class Plan:
         return [row for text in texts for row in range(self.starts[text], self.starts[text + 1])]
 
     def floors(self, floors: Floats) -> Floats:
-        """Lowest score of a row that can make a difference, (R,), of those of texts (N,): a relation takes the root of
-        two scores, so one of them alone may be as low as the square."""
-        lowest = [floor * floor if one.relation else floor for one, floor in zip(self.readings, floors, strict=True)]
-        return np.repeat(np.asarray(lowest, np.float32), np.diff(self.starts))
+        """Lowest score of a row that can make a difference, (R,), of those of texts (N,)."""
+        pairs = zip(self.readings, floors.tolist(), strict=True)
+        return np.array([lowest for one, floor in pairs for lowest in _floors(one, floor)], np.float32)
 
     def asked(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(..., R) → (..., N): whether any row of a text was asked."""
@@ -114,8 +113,10 @@ def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     reading = read(text).bare
     if not composed or not reading.composed:
         return {text: floor}
-    lowest = floor * floor if reading.relation else floor
-    return dict.fromkeys(reading.texts, min(lowest, EVEN) if reading.rivals else lowest)
+    found: dict[str, float] = {}
+    for part, lowest in zip(reading.texts, _floors(reading, floor), strict=True):
+        found[part] = min(found.get(part, 1.0), lowest, EVEN if reading.rivals else 1.0)
+    return found
 
 
 def together(text: str, parts: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> tuple[Floats, Floats]:
@@ -148,6 +149,12 @@ def kept_rows(texts: Sequence[str], kept: Sequence[int], composed: bool) -> list
     """Rows that belong to the texts at these places."""
     plan = Plan.of(texts, composed)
     return list(kept) if plan is None else plan.rows_of(kept)
+
+
+def _floors(text: Reading, floor: float) -> list[float]:
+    """Of each of a text's rows; an anchor's score counts by its root."""
+    own = [floor] if text.whole is None else [floor, floor]
+    return own if text.anchor is None else own + _floors(text.anchor, floor * floor)
 
 
 def _answer(text: Reading, scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats, Floats]:
@@ -197,8 +204,9 @@ def _placed(place: Sequence[str], boxes: Floats) -> Any:
 
 
 def _related(how: str, scores: Floats, boxes: Floats, beside: Floats, beside_boxes: Floats) -> Floats:
-    """To whichever anchor it holds of best. Scores of both are joined by their geometric mean: what makes a model
-    doubt, a dark picture or a far view, makes it doubt both, and a product would count that twice."""
+    """To whichever anchor it holds of best. It is never more probable than the thing itself. That the anchor is there
+    is what the text takes for granted, and what makes a model doubt, a dark picture or a far view, makes it doubt both:
+    so the anchor's score counts by its root, and only where it is the lower of the two."""
     way = boxes[:, :, None, :2] - beside_boxes[:, None, :, :2]  # (B, Q, Q', 2) from the anchors
     if how == words.NEXT_TO:
         distance = np.hypot(way[..., 0], way[..., 1])
@@ -214,7 +222,7 @@ def _related(how: str, scores: Floats, boxes: Floats, beside: Floats, beside_box
         slant = abs(across) / np.maximum(along, 1e-6)
         share = (1 - _ramp(along, 0.0, ASIDE)) * _ramp(slant, *SLANT)
     share = np.where(_same(boxes, beside_boxes), 0, share)
-    both = np.sqrt(scores[:, :, None] * beside[:, None])
+    both = np.minimum(scores[:, :, None], np.sqrt(beside[:, None]))
     found: Floats = (both * share).max(axis=-1, initial=0.0)
     return found
 

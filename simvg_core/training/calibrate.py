@@ -51,29 +51,62 @@ def calibrate(
     Raises:
         InputError: the samples are not both with and without targets. DataError: an image is missing or broken.
     """
-
-    def asked() -> list[Outcome]:
-        return ask_model(model, processor, samples, task, branches=["token"], progress=progress).outcomes["token"]
-
     composed, config = model.config.composed_answers, model.config
     processor.config = config  # answers are read with the new calibration
     config.composed_answers = False
     try:
-        found = fit(asked(), config)
+        found = fit(_asked(model, processor, samples, task, progress), config)
     finally:
         config.composed_answers = composed
     store(config, found)
-    if not composed:
-        return found
-    outcomes = asked()
-    there = np.array([outcome.there for outcome in outcomes])
+    return rethreshold(model, processor, samples, task, found, progress) if composed else found
+
+
+def rethreshold(
+    model: SimVGForGrounding,
+    processor: SimVGProcessor,
+    samples: Sequence[Sample],
+    task: Task,
+    calibration: Calibration,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Calibration:
+    """With the threshold, and the error after, of a calibrated model as it is now; stores the threshold. A gate lowers
+    scores, so that another one serves best.
+
+    Raises:
+        InputError: the samples are not both with and without targets. DataError: an image is missing or broken.
+    """
+    config = processor.config = model.config
+    outcomes = _asked(model, processor, samples, task, progress)
+    there = _both(outcomes)
     found = replace(
-        found,
-        threshold=_best_threshold(outcomes, config, found.temperature, found.bias),
+        calibration,
+        threshold=_best_threshold(outcomes, config, config.score_temperature, config.score_bias),
         ece_after=_error(np.array([outcome.score for outcome in outcomes]), there),
     )
     store(config, found)
     return found
+
+
+def _asked(
+    model: SimVGForGrounding,
+    processor: SimVGProcessor,
+    samples: Sequence[Sample],
+    task: Task,
+    progress: Callable[[int, int], None],
+) -> list[Outcome]:
+    return ask_model(model, processor, samples, task, branches=["token"], progress=progress).outcomes["token"]
+
+
+def _both(outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
+    """(N,) whether there is a target; raises InputError where all or none have one."""
+    there = np.array([outcome.there for outcome in outcomes])
+    if len(there) == 0 or there.all() or not there.any():
+        raise InputError(
+            f"calibration needs questions with and without a target, got {int(there.sum())} with and "
+            f"{int((~there).sum())} without; use a larger validation set."
+        )
+    return there
 
 
 def raw_logits(outcomes: Sequence[Outcome], config: SimVGConfig) -> NDArray[np.float64]:
@@ -88,12 +121,7 @@ def fit(outcomes: Sequence[Outcome], config: SimVGConfig) -> Calibration:
     Raises:
         InputError: the outcomes are not both with and without targets.
     """
-    there = np.array([outcome.there for outcome in outcomes])
-    if len(there) == 0 or there.all() or not there.any():
-        raise InputError(
-            f"calibration needs questions with and without a target, got {int(there.sum())} with and "
-            f"{int((~there).sum())} without; use a larger validation set."
-        )
+    there = _both(outcomes)
     logits = raw_logits(outcomes, config)
     temperature, bias = _maximum_likelihood(logits, there)
     chances = 1 / (1 + np.exp(-(logits / temperature + bias)))

@@ -13,7 +13,7 @@ from simvg_core.gate_run import GateRun, pictures_in, pool_of
 from simvg_core.gate_usual import EPOCHS, PICTURES, RECALL, TEXTS
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
-from simvg_core.training.calibrate import Calibration, calibrate
+from simvg_core.training.calibrate import Calibration, calibrate, rethreshold
 from simvg_core.training.evaluate import evaluate
 from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.tables import groups, overview
@@ -100,7 +100,11 @@ def publish(
     if gate is not None:
         result["gate"] = _with_gate(out, *gate)
         model = SimVGForGrounding.from_pretrained(out)
-        processor.config = model.config
+        calibration = rethreshold(
+            model, processor, asked, fitted.task, calibration, lambda done, total: progress("threshold", done, total)
+        )
+        model.config.save_pretrained(out)
+        result["calibration"] |= asdict(calibration)
     for name, data in list(sets.items())[1:]:
         result[name] = evaluate(
             model,

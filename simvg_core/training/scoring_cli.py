@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from simvg_core.errors import InputError
 from simvg_core.training.folder import make_folder
 
 Progress = Callable[[int, int], None]
@@ -90,24 +92,37 @@ def calibrate(
     ] = None,
     pictures: Annotated[int, typer.Option(min=1, help="At most so many pictures of --texts.")] = 300,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    threshold: Annotated[
+        bool, typer.Option("--threshold", help="Only choose the threshold anew, with the gate as it is.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Make scores probabilities: fit temperature, bias and threshold, and store them with the model. With --texts first
     what each text alone adds, so that one threshold means the same for all; the gate is then gone. A gate needs new
-    thresholds (`simvg gate`), and the model a new export.
+    thresholds (`simvg gate`), then the model a new threshold (--threshold) and a new export.
 
     Example: simvg calibrate models/line-small --data benchmarks/line/val
     """
     from simvg_core.grounder import Grounder
-    from simvg_core.training.calibrate import calibrate
+    from simvg_core.training.calibrate import Calibration, calibrate, rethreshold
     from simvg_core.training.data import LineSet
     from simvg_core.training.evaluate import first_images
     from simvg_core.training.rendered import open_for_scoring
     from simvg_core.training.text_bias import level
 
+    if threshold and texts is not None:
+        raise InputError("--threshold changes nothing but the threshold; leave --texts away, or --threshold.")
     opened = open_for_scoring(data)
     loaded = Grounder.from_pretrained(model, device=_device(device))
     samples = first_images(opened.samples(), limit)
+    if threshold:
+        config = loaded.config
+        now = Calibration(config.score_temperature, config.score_bias, config.score_threshold, math.nan, math.nan)
+        with progress_bar(f"asking {model.name}") as progress:
+            found = rethreshold(loaded.model, loaded.processor, samples, opened.task, now, progress)
+        config.save_pretrained(model)
+        typer.echo(f"threshold {found.threshold:.2f}; calibration error {found.ece_after:.3f}")
+        return
     if loaded.model.bounded:  # its thresholds belong to scores as they were calibrated before
         loaded.config.gate_floors, loaded.config.gate_thresholds = [], []
         typer.echo(f"the gate is off; choose its thresholds anew with `simvg gate {model} --data …`", err=True)

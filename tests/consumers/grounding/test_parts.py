@@ -101,9 +101,9 @@ def test_texts_without_parts_and_single_views_are_asked_as_they_are() -> None:
 
 
 def test_parts_are_asked_from_where_they_can_matter() -> None:
-    """A relation's from the square on, a rival's from even odds on."""
+    """What a relation is to from the square on, a rival from even odds on."""
     (look,) = plan("red left of the blue", tiles=TILES, clear_threshold=0.4).looks("line-1")
-    assert dict(look.asked) == {"red": pytest.approx(0.16), "blue": pytest.approx(0.16)}
+    assert dict(look.asked) == {"red": pytest.approx(0.4), "blue": pytest.approx(0.16)}
     (look,) = plan("leftmost red", tiles=TILES, raise_threshold=0.9, clear_threshold=0.8).looks("line-1")
     assert dict(look.asked) == {"red": 0.5}
 

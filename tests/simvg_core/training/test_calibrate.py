@@ -9,7 +9,7 @@ import pytest
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
-from simvg_core.training.calibrate import fit, store
+from simvg_core.training.calibrate import QUIET, fit, store
 from simvg_core.training.metrics import Outcome
 
 BOX = np.array([[0.1, 0.1, 0.4, 0.4]], np.float32)
@@ -33,7 +33,17 @@ def test_overconfident_scores_become_chances() -> None:
     assert found.temperature == pytest.approx(3.0, rel=0.2)
     assert found.bias == pytest.approx(-1 / 3, abs=0.2)
     assert found.ece_after < 0.06 < found.ece_before
-    assert 0.3 <= found.threshold <= 0.7
+
+
+def test_a_threshold_leaves_nearly_all_unanswered_that_is_not_there() -> None:
+    """Where the most exact answers would come with more false ones than `QUIET` allows; where no threshold is so quiet,
+    the most exact answers decide."""
+    made = outcomes(1.0, 0.0)
+    threshold = fit(made, SimVGConfig.line_small()).threshold
+    absent = [one.score for one in made if not one.there]
+    assert np.mean(np.array(absent) < threshold) >= QUIET > np.mean(np.array(absent) < threshold - 0.1)
+    loud = [one if one.there else replace(one, scores=one.scores * 0 + 0.999, score=0.999) for one in made]
+    assert fit(loud, SimVGConfig.line_small()).threshold < 0.9
 
 
 def test_fitting_again_changes_nothing() -> None:
