@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from simvg_core.composing import rows_of
 from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -83,6 +85,11 @@ def evaluate(
             f"no expression of {data.name} can be asked (left out: {told}); look at it with `simvg data check`, or "
             "name another split or limit."
         )
+
+    @cache
+    def unknown(text: str) -> bool:
+        return any(map(processor.text.words.complaint, rows_of([text], model.config.composed_answers)))
+
     record = {
         "model": name,
         "attention": model.config.attention,
@@ -98,7 +105,7 @@ def evaluate(
         "precision": str(dtype).removeprefix("torch."),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
-        "branches": {branch: scores_of(own, floor) for branch, own in scored.outcomes.items()},
+        "branches": {branch: scores_of(own, floor, unknown) for branch, own in scored.outcomes.items()},
         "cost": cost_of(model, dtype=dtype) if with_cost else None,
     }
     return Evaluation(record, scored.outcomes)
@@ -112,8 +119,14 @@ def first_images(samples: Sequence[Sample], limit: int | None) -> Sequence[Sampl
     return [sample for sample in samples if sample.image in kept]
 
 
-def scores_of(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
-    """Scores of one branch: of all questions, of groups of them, and how its scores are spread."""
+def scores_of(
+    outcomes: Sequence[Outcome], threshold: float, unknown: Callable[[str], bool] = lambda text: False
+) -> dict[str, Any]:
+    """Scores of one branch: of all questions, of groups of them, and how its scores are spread.
+
+    Args:
+        unknown: whether a text has words that the model never learned: it is scored here, and refused on a line.
+    """
     there = [one.there for one in outcomes]
     chances = [one.score for one in outcomes]
     single = [one for one in outcomes if one.single]
@@ -124,6 +137,7 @@ def scores_of(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
         "by_kind": grouped(outcomes, lambda one: one.kind, threshold),
         "by_noun": grouped(outcomes, lambda one: one.noun, threshold),
         "by_words": _binned(outcomes, lambda one: len(one.text.split()), WORDS, _words_label, threshold),
+        "by_known": _by_known(outcomes, unknown, threshold),
         "by_size": _binned(single, _share, SIZES, _size_label, threshold),
         "texts": standing_texts(outcomes, threshold),
         "reliability": reliability(chances, there),
@@ -137,6 +151,20 @@ def scores_of(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Any]:
             "wrong": _histogram([one.score for one, hit in zip(single, right, strict=True) if not hit]),
         },
     }
+
+
+def _by_known(outcomes: Sequence[Outcome], unknown: Callable[[str], bool], threshold: float) -> dict[str, Summary]:
+    """Texts of known words, in all and of each kind that has others as well, and the others; empty without others."""
+    others = [one for one in outcomes if unknown(one.text)]
+    if not others:
+        return {}
+    known = [one for one in outcomes if not unknown(one.text)]
+    kinds = dict.fromkeys(one.kind for one in others if one.kind)
+    groups = {"all words known": known} | {
+        f"{kind}, all words known": [one for one in known if one.kind == kind] for kind in kinds
+    }
+    groups["a word that training never says"] = others
+    return {name: summary(own, threshold) for name, own in groups.items() if own}
 
 
 def standing_texts(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Summary]:

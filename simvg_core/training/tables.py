@@ -71,6 +71,7 @@ def _baseline(scores: Mapping[str, Any], found: bool) -> dict[str, Any]:
 _GROUPS = (
     ("Per image, for texts asked of many", "texts"),
     ("By kind of query", "by_kind"),
+    ("By whether all words are known", "by_known"),
     ("By length, words", "by_words"),
     ("By size of the box, % of the image", "by_size"),
     ("By noun", "by_noun"),
@@ -81,7 +82,7 @@ def groups(record: Mapping[str, Any], branch: str, most: int = len(_GROUPS)) -> 
     """Scores of one branch by text, kind, length, size and noun, or the first `most` of these; none without a row."""
     scores = record["branches"][branch]
     for title, key in _GROUPS[:most]:
-        if scores[key]:
+        if scores.get(key):
             yield _scores(title, scores[key], record["task"])
 
 

@@ -316,3 +316,19 @@ def test_a_threshold_moves_what_counts(picture: str) -> None:
     assert scores_of([one], 0.5)["all"]["t_acc"] == 100
     assert scores_of([one], 0.7)["all"]["t_acc"] == 0
     assert scores_of([replace(one, score=0.6)], 0.7)["all"]["p_at_05"] == 100
+
+
+def test_texts_with_unknown_words_are_scored_apart() -> None:
+    """A worker refuses them, so that what it finds is told without them; no table where all words are known."""
+    outcomes = [
+        said("hole", 0.9, [[0, 0, 10, 10]]),
+        said("bore", 0.9, [[0, 0, 10, 10]], kind="synonym"),
+        said("opening", 0.9, [[40, 40, 50, 50]], kind="synonym"),
+    ]
+    found = scores_of(outcomes, 0.5, lambda text: text == "opening")["by_known"]
+    assert {name: (row["questions"], row["p_at_05"]) for name, row in found.items()} == {
+        "all words known": (2, 100.0),
+        "synonym, all words known": (1, 100.0),
+        "a word that training never says": (1, 0.0),
+    }
+    assert scores_of(outcomes, 0.5)["by_known"] == {}
