@@ -98,3 +98,19 @@ def test_the_benchmarks_texts_are_read_as_they_were_made() -> None:
         elif sample.kind != "none":
             assert not reading.composed, sample.text
     assert min(seen.values()) > 100
+
+
+def test_the_page_for_operators_is_true() -> None:
+    """Each example of docs/queries.md that says where, beside what or which is read so, and the things are whole."""
+    expected = {
+        "a thing": None, "a place": "place", "a relation": "relation", "the nearest": "relation",
+        "one of several": "extreme",
+    }  # fmt: skip
+    rows = [line.split(" | ") for line in Path("docs/queries.md").read_text(encoding="utf-8").splitlines()]
+    table = {row[0].removeprefix("| "): row[1].split("`")[1::2] for row in rows if len(row) == 3}
+    assert set(expected) <= set(table)
+    for says, rule in expected.items():
+        assert len(table[says]) > 2
+        for text in table[says]:
+            assert read(text).composed == (rule is not None), text
+            assert rule is None or getattr(read(text), rule), text
