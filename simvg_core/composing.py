@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,40 +42,45 @@ SAME = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How texts are put together from rows."""
+    """How texts are put together from rows. Texts that have a part in common share its row, unless each is about a
+    picture of its own."""
 
     readings: tuple[Reading, ...]
+    shared: bool = True
 
     @classmethod
-    def of(cls, texts: Sequence[str], composed: bool) -> Plan | None:
+    def of(cls, texts: Sequence[str], composed: bool, *, shared: bool = True) -> Plan | None:
         """None where each text is a row of its own; that is so for a model without `composed_answers`."""
         if not composed:
             return None
         readings = tuple(map(read, texts))
-        return cls(readings) if any(one.composed for one in readings) else None
+        return cls(readings, shared) if any(one.composed for one in readings) else None
 
     @cached_property
-    def starts(self) -> NDArray[np.intp]:
-        """(N + 1,) first row of each text, and their number."""
-        return np.cumsum([0, *(len(one.texts) for one in self.readings)])
-
-    @property
     def rows(self) -> list[str]:
         """What a model is asked, R texts."""
-        return [text for one in self.readings for text in one.texts]
+        asked = [text for one in self.readings for text in one.texts]
+        return list(dict.fromkeys(asked)) if self.shared else asked
 
-    def rows_of(self, texts: Sequence[int]) -> list[int]:
-        """Rows of the texts at these places."""
-        return [row for text in texts for row in range(self.starts[text], self.starts[text + 1])]
+    @cached_property
+    def places(self) -> list[NDArray[np.intp]]:
+        """Rows of each text, in the order of `Reading.texts`."""
+        if self.shared:
+            place = {text: row for row, text in enumerate(self.rows)}
+            return [np.array([place[text] for text in one.texts], np.intp) for one in self.readings]
+        counts = np.cumsum([0, *(len(one.texts) for one in self.readings)])
+        return [np.arange(start, end) for start, end in pairwise(counts)]
 
     def floors(self, floors: Floats) -> Floats:
         """Lowest score of a row that can make a difference, (R,), of those of texts (N,)."""
-        pairs = zip(self.readings, floors.tolist(), strict=True)
-        return np.array([lowest for one, floor in pairs for lowest in _floors(one, floor)], np.float32)
+        found = np.ones(len(self.rows), np.float32)
+        for reading, rows, floor in zip(self.readings, self.places, floors.tolist(), strict=True):
+            np.minimum.at(found, rows, np.array(_floors(reading, floor), np.float32))
+        return found
 
     def asked(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(..., R) → (..., N): whether any row of a text was asked."""
-        return np.logical_or.reduceat(rows, self.starts[:-1], axis=-1)
+        return np.stack([rows[..., own].any(axis=-1) for own in self.places], axis=-1)
 
     def compose(
         self,
@@ -94,12 +100,12 @@ class Plan:
         Returns:
             (B, N, Q) probabilities and (B, N, Q, 4) boxes.
         """
-        wanted = np.arange(len(self.readings)) if texts is None else np.asarray(texts, np.intp)
-        first = self.starts[wanted]
+        wanted = range(len(self.readings)) if texts is None else np.asarray(texts, np.intp).tolist()
+        first = np.array([self.places[text][0] for text in wanted], np.intp)
         found, places = scores[:, first], boxes[:, first]
-        for column, text in enumerate(wanted.tolist()):
+        for column, text in enumerate(wanted):
             if self.readings[text].composed:
-                rows = slice(self.starts[text], self.starts[text + 1])
+                rows = self.places[text]
                 found[:, column], places[:, column] = _answer(
                     self.readings[text], scores[:, rows], boxes[:, rows], max_iou
                 )
@@ -124,7 +130,7 @@ def together(text: str, parts: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> tup
 
     There may be any number of each. Boxes are normalised to the region that all of them lie in.
     """
-    plan = Plan((read(text).bare,))
+    plan = Plan((read(text).bare,), shared=False)
     found = [parts[row] for row in plan.rows]
     most = max(1, *(np.size(scores) for scores, _ in found))
     scores, corners = np.zeros((1, len(found), most), np.float32), np.zeros((1, len(found), most, 4), np.float32)
@@ -145,10 +151,13 @@ def rows_of(texts: Sequence[str], composed: bool) -> list[str]:
     return list(texts) if plan is None else plan.rows
 
 
-def kept_rows(texts: Sequence[str], kept: Sequence[int], composed: bool) -> list[int]:
-    """Rows that belong to the texts at these places."""
-    plan = Plan.of(texts, composed)
-    return list(kept) if plan is None else plan.rows_of(kept)
+def changed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], list[int]]:
+    """From the rows that a model has compiled to those that it needs: what to compile and append, and then the places
+    of those needed, in their order."""
+    place = {row: number for number, row in enumerate(before)}
+    missing = [row for row in dict.fromkeys(after) if row not in place]
+    place |= {row: len(before) + number for number, row in enumerate(missing)}
+    return missing, [place[row] for row in after]
 
 
 def _floors(text: Reading, floor: float) -> list[float]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from simvg_core import asking
 from simvg_core.answers import Grounding, groundings
-from simvg_core.composing import kept_rows, rows_of
+from simvg_core.composing import changed, rows_of
 from simvg_core.configuration import SimVGConfig
 from simvg_core.device_frames import DeviceFrames
 from simvg_core.errors import ConfigurationError
@@ -31,6 +31,9 @@ from simvg_core.words import places
 _JOINT_PAIRS = 8
 
 
+_Ready = StandingQueries | tuple[Tensor, Tensor]
+
+
 class CompiledQueries:
     """Texts made ready for many frames; `add` and `remove` change the set without recompiling the rest.
 
@@ -41,7 +44,7 @@ class CompiledQueries:
     def __init__(self, grounder: Grounder, texts: Sequence[str]) -> None:
         self._grounder = grounder
         self._lock = threading.Lock()
-        self._state: tuple[tuple[str, ...], StandingQueries | tuple[Tensor, Tensor]]
+        self._state: tuple[tuple[str, ...], _Ready]
         self._state = (tuple(texts), grounder._prepare(texts))
 
     def __len__(self) -> int:
@@ -69,14 +72,9 @@ class CompiledQueries:
     def add(self, texts: str | Sequence[str]) -> CompiledQueries:
         """Compiles and appends texts; returns self. Raises TextError and then changes nothing."""
         new = [texts] if isinstance(texts, str) else list(texts)
-        compiled = self._grounder._prepare(new)
         with self._lock:
             names, ready = self._state
-            if isinstance(ready, StandingQueries) and isinstance(compiled, StandingQueries):
-                self._state = ((*names, *new), ready.copy().add(compiled))
-            elif isinstance(ready, tuple) and isinstance(compiled, tuple):
-                joined = (torch.cat([ready[0], compiled[0]]), torch.cat([ready[1], compiled[1]]))
-                self._state = ((*names, *new), joined)
+            self._state = (*names, *new), self._grounder._changed(ready, names, (*names, *new))
         return self
 
     def remove(self, texts: str | int | Iterable[str | int]) -> CompiledQueries:
@@ -88,14 +86,8 @@ class CompiledQueries:
         with self._lock:
             names, ready = self._state
             gone = places(texts, names)
-            kept = [index for index in range(len(names)) if index not in gone]
-            left = tuple(names[index] for index in kept)
-            if isinstance(ready, StandingQueries):
-                rows = self._grounder._rows_kept(names, [place for place in range(len(names)) if place in gone])
-                self._state = (left, ready.copy().remove(rows))
-            else:
-                rows = self._grounder._rows_kept(names, kept)
-                self._state = (left, (ready[0][rows], ready[1][rows]))
+            left = tuple(name for index, name in enumerate(names) if index not in gone)
+            self._state = left, self._grounder._changed(ready, names, left)
         return self
 
 
@@ -288,13 +280,23 @@ class Grounder:
     def _rows(self, texts: Sequence[str]) -> list[str]:
         return rows_of(check_texts(texts), self.config.composed_answers)
 
-    def _rows_kept(self, texts: Sequence[str], kept: Sequence[int]) -> list[int]:
-        return kept_rows(texts, kept, self.config.composed_answers)
+    def _changed(self, ready: _Ready, before: Sequence[str], after: Sequence[str]) -> _Ready:
+        """What was compiled for the texts before, for those after: only rows that are new are compiled."""
+        missing, kept = changed(self._rows(before), self._rows(after))
+        more = self.compile_rows(missing) if missing else None
+        if isinstance(ready, StandingQueries):
+            ready = ready.copy()
+            if isinstance(more, StandingQueries):
+                ready.add(more)
+            return ready if kept == list(range(len(ready))) else ready.keep(kept)
+        if isinstance(more, tuple):
+            ready = torch.cat([ready[0], more[0]]), torch.cat([ready[1], more[1]])
+        return ready[0][kept], ready[1][kept]
 
-    def _prepare(self, texts: Sequence[str]) -> StandingQueries | tuple[Tensor, Tensor]:
+    def _prepare(self, texts: Sequence[str]) -> _Ready:
         return self.compile_rows(self._rows(texts))
 
-    def compile_rows(self, rows: Sequence[str]) -> StandingQueries | tuple[Tensor, Tensor]:
+    def compile_rows(self, rows: Sequence[str]) -> _Ready:
         """Texts as the network reads them, none in parts: what a gate or a bias is taught on. Raises TextError."""
         batch = self.processor.texts(rows)
         ids, mask = batch.input_ids.to(self.device), batch.attention_mask.to(self.device)

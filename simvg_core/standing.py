@@ -14,7 +14,7 @@ So image and text streams never depend on each other, and only the few object to
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -365,11 +365,19 @@ class StandingQueries:
             count = len(self._texts)
             if wrong := sorted(index for index in gone if not 0 <= index < count):
                 raise QueryIndexError(f"no standing query at {wrong}; there are {count} (from 0).")
-            kept = [index for index in range(count) if index not in gone]
-            device = self._texts.input_ids.device
-            self._texts = self._texts.select(torch.tensor(kept, dtype=torch.long, device=device))
-            self.revision += 1
+            self._keep([index for index in range(count) if index not in gone])
         return self
+
+    def keep(self, places: Sequence[int]) -> StandingQueries:
+        """Keeps the queries at these places, in this order, one of them perhaps twice. Returns self."""
+        with self._lock:
+            self._keep(places)
+        return self
+
+    def _keep(self, places: Sequence[int]) -> None:
+        kept = torch.tensor(places, dtype=torch.long, device=self._texts.input_ids.device)
+        self._texts = self._texts.select(kept)
+        self.revision += 1
 
     def copy(self) -> StandingQueries:
         """An independent set that starts with the same queries; tensors are shared, not copied."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.answers import ABSENT, Grounding, assemble, groundings
-from simvg_core.composing import Plan, kept_rows, rows_of
+from simvg_core.composing import Plan, changed, rows_of
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
@@ -67,22 +67,18 @@ class EdgeQueries:
     def add(self, texts: str | Sequence[str]) -> EdgeQueries:
         """Compiles and appends texts; returns self. Raises TextError and then changes nothing."""
         new = [texts] if isinstance(texts, str) else list(texts)
-        compiled = self._grounder._prepare(new)
         with self._lock:
-            names, before = self._state
-            joined = before if compiled is None else compiled if before is None else before.joined(compiled)
-            self._state = ((*names, *new), joined)
+            names, ready = self._state
+            self._state = (*names, *new), self._grounder._changed(ready, names, (*names, *new))
         return self
 
     def remove(self, texts: str | int | Iterable[str | int]) -> EdgeQueries:
         """Removes texts by name or place; returns self. Raises QueryIndexError: there is no such text or place."""
         with self._lock:
-            names, before = self._state
+            names, ready = self._state
             gone = places(texts, names)
-            kept = [place for place in range(len(names)) if place not in gone]
-            rows = kept_rows(names, kept, self._grounder.config.composed_answers)
-            left = before.select(rows) if before is not None and kept else None
-            self._state = (tuple(names[place] for place in kept), left)
+            left = tuple(name for place, name in enumerate(names) if place not in gone)
+            self._state = left, self._grounder._changed(ready, names, left)
         return self
 
 
@@ -232,7 +228,7 @@ class EdgeGrounder:
     def _composed(self, part: Answered, plan: Plan) -> tuple[Floats, Floats, NDArray[np.intp]]:
         """Of the texts of which a row was asked: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,). A row that was
         not asked has no box."""
-        count, answers = int(plan.starts[-1]), part.scores.shape[1]
+        count, answers = len(plan.rows), part.scores.shape[1]
         scores = np.full((1, count, answers), self.config.gate_score, np.float32)
         boxes, warm = np.zeros((1, count, answers, 4), np.float32), np.zeros(count, bool)
         scores[0, part.asked], boxes[0, part.asked], warm[part.asked] = part.scores, part.boxes, True
@@ -241,6 +237,15 @@ class EdgeGrounder:
 
     def _rows(self, texts: Sequence[str]) -> list[str]:
         return rows_of(check_texts(texts), self.config.composed_answers)
+
+    def _changed(self, ready: EdgeTexts | None, before: Sequence[str], after: Sequence[str]) -> EdgeTexts | None:
+        """What was compiled for the texts before, for those after: only rows that are new are compiled."""
+        missing, kept = changed(self._rows(before), self._rows(after))
+        more = self.compile_rows(missing)
+        both = more if ready is None else ready if more is None else ready.joined(more)
+        if both is None or not kept:
+            return None
+        return both if kept == list(range(len(both))) else both.select(kept)
 
     def _prepare(self, texts: Sequence[str]) -> EdgeTexts | None:
         return self.compile_rows(self._rows(texts))

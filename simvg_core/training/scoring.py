@@ -90,9 +90,9 @@ def ask_model(
     executor = make_executor(workers, processes=False)
     try:
         for job, (inputs, texts) in zip(jobs, prefetch(_Reader(processor, composed), jobs, executor), strict=True):
-            plan = Plan.of([sample.text for sample in job.flat], composed)
+            plan = Plan.of([sample.text for sample in job.flat], composed, shared=False)
             images = [place for place, own in enumerate(job.samples) for _ in own]
-            owners = images if plan is None else np.repeat(images, np.diff(plan.starts)).tolist()
+            owners = images if plan is None else np.repeat(images, list(map(len, plan.places))).tolist()
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 out = model(
                     inputs.pixel_values.to(device),
@@ -149,8 +149,9 @@ class _Reader:
         inputs = self.processor.frames([read_picture(own[0]) for own in job.samples])
         # published weights were trained with texts of one length, and their pooling sees the padding
         short = self.processor.config.text_pooling == "masked"
-        rows = rows_of([sample.text for sample in job.flat], self.composed)
-        return inputs, self.processor.texts(rows, pad_to_longest=short)
+        texts = [sample.text for sample in job.flat]
+        plan = Plan.of(texts, self.composed, shared=False)
+        return inputs, self.processor.texts(texts if plan is None else plan.rows, pad_to_longest=short)
 
 
 def _outcome(sample: Sample, answer: Answer, size: tuple[int, int], task: Task) -> Outcome:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from simvg_core.composing import Plan, kept_rows, rows_of
+from simvg_core.composing import Plan, changed, rows_of
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.grounder import Grounder
+from simvg_core.reading import read
 from simvg_core.training.metrics import summary
 from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.scoring import ask_model
@@ -152,20 +153,27 @@ def test_texts_without_parts_cost_nothing() -> None:
     assert Plan.of(["missing bolt", "red caps"], True) is None
     assert Plan.of(TEXTS, False) is None
     assert rows_of(TEXTS, False) == TEXTS
-    assert kept_rows(TEXTS, [0, 3], False) == [0, 3]
 
 
 def test_rows_and_floors_of_several_texts() -> None:
     """An anchor is asked from the square of the floor on."""
     plan = Plan.of(TEXTS[:4], True)
     assert plan is not None
-    assert plan.rows == [
-        "missing bolt", "cap", "leftmost cap", "red cap", "gear", "cap", "cap at the top"
-    ]  # fmt: skip
-    assert kept_rows(TEXTS[:4], [1, 3], True) == [1, 2, 5, 6]
-    np.testing.assert_allclose(plan.floors(np.float32([0.5, 0.6, 0.7, 0.8])), [0.5, 0.6, 0.6, 0.7, 0.49, 0.8, 0.8])
-    asked = np.array([False, False, True, False, False, False, False])
-    assert plan.asked(asked).tolist() == [False, True, False, False]
+    assert plan.rows == ["missing bolt", "cap", "leftmost cap", "red cap", "gear", "cap at the top"]
+    assert [rows.tolist() for rows in plan.places] == [[0], [1, 2], [3, 4], [1, 5]]
+    np.testing.assert_allclose(plan.floors(np.float32([0.5, 0.8, 0.7, 0.6])), [0.5, 0.6, 0.8, 0.7, 0.49, 0.6])
+    asked = np.array([False, True, False, False, False, False])
+    assert plan.asked(asked).tolist() == [False, True, False, True]
+    apart = Plan.of(TEXTS[:4], True, shared=False)
+    assert apart is not None
+    assert [rows.tolist() for rows in apart.places] == [[0], [1, 2], [3, 4], [5, 6]]
+
+
+def test_only_new_rows_are_compiled() -> None:
+    """Whatever the order in which texts come and go."""
+    assert changed(["cap", "gear"], ["gear", "cap", "bolt"]) == (["bolt"], [1, 0, 2])
+    assert changed([], ["cap", "cap"]) == (["cap"], [0, 0])
+    assert changed(["cap", "cap", "gear"], ["cap"]) == ([], [1])
 
 
 unit = st.floats(1 / 64, 63 / 64, width=32)
@@ -173,8 +181,8 @@ unit = st.floats(1 / 64, 63 / 64, width=32)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    scores=arrays(np.float32, (2, 10, 4), elements=unit),
-    boxes=arrays(np.float32, (2, 10, 4, 4), elements=unit),
+    scores=arrays(np.float32, (2, 7, 4), elements=unit),
+    boxes=arrays(np.float32, (2, 7, 4, 4), elements=unit),
     chosen=st.permutations(range(6)).flatmap(lambda order: st.integers(1, 6).map(lambda count: list(order)[:count])),
 )
 def test_texts_do_not_meddle_with_each_other(scores: np.ndarray, boxes: np.ndarray, chosen: list[int]) -> None:
@@ -185,11 +193,10 @@ def test_texts_do_not_meddle_with_each_other(scores: np.ndarray, boxes: np.ndarr
     assert len(plan.rows) == scores.shape[1]
     found, places = plan.compose(scores, boxes, 0.3, chosen)
     for column, text in enumerate(chosen):
-        own = plan.rows_of([text])
-        alone = Plan.of([TEXTS[text], "leftmost cap"], True)
-        assert alone is not None
-        padded = [*own, 0, 0]
-        first, second = alone.compose(scores[:, padded], boxes[:, padded], 0.3)
+        own = plan.places[text]
+        alone = Plan((read(TEXTS[text]),))
+        assert alone.rows == [plan.rows[row] for row in own]
+        first, second = alone.compose(scores[:, own], boxes[:, own], 0.3)
         np.testing.assert_array_equal(first[:, 0], found[:, column])
         np.testing.assert_array_equal(second[:, 0], places[:, column])
         best = scores[:, own].max(axis=-1)
