@@ -61,6 +61,8 @@ def explain(
         f"best box {where} px",
         highlight=False,
     )
+    if why.part is not None:
+        console.print(f"the text is asked in parts; the map and the words are those of {why.part!r}", highlight=False)
     heads, rows = word_table(why)
     title = "weight of each word, layer by layer and joined" if len(heads) > 1 else "weight of each word"
     table = Table("word", title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))

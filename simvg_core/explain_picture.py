@@ -61,6 +61,7 @@ class Why:
     text: str
     maps: list[Seen]  # at least one
     answer: Explained
+    part: str | None = None  # of a text that is asked in parts, the one whose answer it is
 
 
 def explained(model: Path, image: Path, text: str, name: str, layer: int | None = None) -> Why:
@@ -98,7 +99,7 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
     corners = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2], np.float32).clip(0, 1)
     box = corners * np.array([width, height, width, height], np.float32)
     explanation = Explained(score >= config.score_threshold, score, config.score_threshold, box)
-    return Why(frame, text if rows[row] == text else f"{text}: {rows[row]}", maps, explanation)
+    return Why(frame, text, maps, explanation, None if rows == [text] else rows[row])
 
 
 @torch.inference_mode()
@@ -185,7 +186,7 @@ def _covered(why: Why, grid: NDArray[np.float32], width: int, tallest: int) -> F
 
 def _bars(why: Why, seen: Seen, width: int) -> Frame:
     paper = _paper(len(seen.words) + 1, width)
-    _write(paper, f"{_said(why)}   {seen.name}", _MARGIN, 0)
+    _write(paper, f"{_said(why)}   {seen.name}{_part(why)}", _MARGIN, 0)
     start = width // 3
     for row, (word, weight) in enumerate(seen.words, start=1):
         top = _MARGIN + row * _BAR
@@ -212,7 +213,7 @@ def _table(why: Why, width: int) -> Frame:
     """A row per word, a column per map; the fuller a cell, the more the word weighs in it."""
     heads, rows = word_table(why)
     paper = _paper(len(rows) + 2, width)
-    _write(paper, f"{_said(why)}   {why.text}", _MARGIN, 0)
+    _write(paper, f"{_said(why)}   {why.text}{_part(why)}", _MARGIN, 0)
     start = width // 6
     step = (width - start - _MARGIN) // len(heads)
     for column, head in enumerate(heads):
@@ -239,6 +240,10 @@ def word_table(why: Why) -> tuple[list[str], list[tuple[str, list[float]]]]:
 
 def _said(why: Why) -> str:
     return f"{'present' if why.answer.present else 'absent'} {why.answer.score:.2f}"
+
+
+def _part(why: Why) -> str:
+    return "" if why.part is None else f"   part: {why.part}"
 
 
 def _paper(rows: int, width: int) -> Frame:

@@ -209,6 +209,19 @@ def test_the_command_draws_and_prints(flags, command, tmp_path):
     assert np.abs(drawn[: len(enlarged)].astype(int) - enlarged).max() > 50
 
 
+def test_of_a_text_in_parts_the_part_is_explained_whose_answer_is_the_best(command, tmp_path):
+    """The box is the whole text's: the hole left of the label, not the surest hole."""
+    hole, out = REPOSITORY / "benchmarks" / "line" / "val" / "images" / "000061.jpg", ("--out", tmp_path / "why.png")
+    code, text = command(MODEL, hole, "hole to the left of the white label", *out)
+    assert code == 0, text
+    assert "those of 'hole'" in text
+    place = [float(number) for number in re.search(r"best box ([\d, ]+) px", text)[1].split(",")]
+    assert place == pytest.approx([36, 91, 68, 122], abs=8)
+    _, other = command(MODEL, hole, "hole to the right of the white label", *out)
+    assert float(re.search(r"best box (\d+)", other)[1]) > place[2]
+    assert "in parts" not in command(MODEL, hole, "hole", *out)[1]
+
+
 def test_a_sheet_shows_every_map_and_the_words_of_each_layer(command, tmp_path):
     """Four layers, joined, gradient and pointer on one page, two rows of four, above the table word × layer."""
     out = tmp_path / "sheet.png"
