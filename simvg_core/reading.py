@@ -99,13 +99,16 @@ def _any_of(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-_FRAME = r"(?: of the (?:picture|image|frame|view|screen))?"
-_PLACED = re.compile(rf"(.+) (?:on|at|in|to) the ({_any_of(_PLACES)}){_FRAME}")
+_FRAME = r" of the (?:picture|image|frame|view|screen)"
+# not "to the left": what is turned or leans to the left lies anywhere
+_PLACED = re.compile(rf"(.+) (?:on|at|in) the ({_any_of(_PLACES)})(?:{_FRAME})?")
+_TO_A_SIDE = re.compile(rf" to the (left|right){_FRAME}$")
 _RELATED = re.compile(rf"(.+?) ({_any_of(_RELATIONS)}) (.+)")
 _EXTREME = re.compile(rf"(?:the )?({_any_of(_EXTREMES)}) (.+)")
 _RELATION_IN = re.compile(rf"\b(?:{_any_of(_RELATIONS)})\b")
 _BEFORE = re.compile(r"(?:all |both |any )?(?:the |a |an )?(?:(?:two|three|four|five) )?(?=.)")
 _COPULA = re.compile(r"(?: that| which)?(?: is| are| sits| sit| lies| lie| stands| stand)$")
+_NO_THINGS = frozenset({*_PLACES, "picture", "image", "frame", "view", "screen", "edge", "border"})
 _NO_START = frozenset({"no", "not", "nothing", "none"})
 _NO_END = frozenset({
     "a", "an", "and", "any", "are", "between", "but", "for", "from", "has", "have", "is", "no", "not", "of", "on", "or",
@@ -117,7 +120,7 @@ _NO_END = frozenset({
 @lru_cache(TEXTS)
 def read(text: str) -> Reading:
     """The parts of a text; one where it says no more, or where it can be meant in several ways."""
-    words = " ".join(clean_text(text).split())
+    words = _TO_A_SIDE.sub(r" on the \1", " ".join(clean_text(text).split()))
     return _read(words) or Reading(text)
 
 
@@ -152,7 +155,7 @@ def _read_relation(words: str) -> Reading | None:
     if found is None or _RELATION_IN.search(found[3]) or _PLACED.fullmatch(found[3]):
         return None
     part, beside = _part(found[1]), _part(found[3])
-    if part is None or beside is None:
+    if part is None or beside is None or beside in _NO_THINGS:
         return None
     utmost = _EXTREME.fullmatch(beside)
     anchor = _read(beside) if utmost else Reading(beside)

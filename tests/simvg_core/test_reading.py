@@ -34,7 +34,8 @@ def related(part: str, how: str, anchor: str) -> Reading:
             Reading("bolt is missing", ("top", "left"), whole="bolt is missing in the upper left corner"),
         ),
         ("a label that sits in the centre", Reading("label", ("middle",), whole="label in the middle")),
-        ("both caps to the right", Reading("caps", ("right",), whole="caps on the right")),
+        ("both caps on the right", Reading("caps", ("right",), whole="caps on the right")),
+        ("cap to the right of the picture", Reading("cap", ("right",), whole="cap on the right")),
         ("the biggest red cap", Reading("red cap", extreme="largest", whole="largest red cap")),
         (
             "uppermost hole on the right-hand side",
@@ -70,6 +71,8 @@ def test_a_text_is_read_in_parts(text: str, reading: Reading) -> None:
         "the cap at the top on the left",
         "cap in the wrong color",
         "the label sits askew",
+        "label tilted to the left",  # wherever it lies
+        "bolt right of the centre",
         "scratch on the plate",
         "",
     ],
