@@ -1,43 +1,62 @@
 """From answers to parts to answers to whole texts: which of the caps is the leftmost, which lies left of the gear.
 
-NumPy only: every engine ends here. Shapes: B frames, N texts, R rows (the parts of all texts), Q answers per row.
-Coordinates are fractions of the frame's sides, x to the right and y down. What is surely so counts 1, what is surely
-not so 0, and between them a ramp: a thing on the border of "left" is half there.
+NumPy only: every engine ends here. Shapes: B frames, N texts, R rows (the parts of all texts), Q answers per row. What
+a place, relation or extreme means for boxes: :mod:`.geometry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from simvg_core import geometry
 from simvg_core import reading as words
-from simvg_core.answers import best_first, overlaps
 from simvg_core.reading import Reading, read
 
 Floats = NDArray[np.float32]
+Places = NDArray[np.intp]
 
-SIDE = (0.42, 0.55)
-"""Distance from a side within which a thing is surely at it, and beyond which surely not."""
-CENTRE = (0.14, 0.24)
-"""Distance from the middle, along x or y, likewise."""
-ASIDE = 0.07
-"""How far a thing must lie from another to be surely beside it."""
-SLANT = (0.8, 1.6)
-"""Of the way to the other, across over along: how far a thing that is left of another may be above or below it."""
-REACH = (0.3, 0.45)
-"""Distance at which a thing is still, and no longer, next to another."""
 FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
-EVEN = 0.5
-"""Odds from which on what lies further out than another takes something from it."""
-SAME = 0.5
-"""Overlap of two boxes that are one thing: it is not beside itself."""
+
+_SIDES = {words.LEFT: (0, -1), words.RIGHT: (0, 1), words.TOP: (1, -1), words.BOTTOM: (1, 1), words.MIDDLE: (2, 1)}
+_DIRECTIONS = {words.LEFT_OF: (-1, 0), words.RIGHT_OF: (1, 0), words.ABOVE: (0, -1), words.BELOW: (0, 1)}
+_EXTREMES = {
+    words.LEFTMOST: (1, 0, 0), words.RIGHTMOST: (-1, 0, 0), words.TOPMOST: (0, 1, 0), words.LOWEST: (0, -1, 0),
+    words.LARGEST: (0, 0, -1), words.SMALLEST: (0, 0, 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Of n readings, what their answers are made of: rows (-1: none) and the numbers that `geometry` takes."""
+
+    part: Places
+    whole: Places
+    anchor: Places  # places in the table of anchors
+    sides: Floats  # (n, 3)
+    directions: Floats  # (n, 2); zeros: next to
+    extremes: Floats  # (n, 3); zeros: none
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading], rows: Sequence[Places], anchors: Sequence[int]) -> _Table:
+        sides = np.zeros((len(readings), 3), np.float32)
+        for number, one in enumerate(readings):
+            for axis, side in (_SIDES[name] for name in one.place):
+                sides[number, axis] = side
+        return cls(
+            np.array([own[0] for own in rows], np.intp),
+            np.array([-1 if one.whole is None else own[1] for one, own in zip(readings, rows, strict=True)], np.intp),
+            np.array(anchors, np.intp),
+            sides,
+            np.array([_DIRECTIONS.get(one.relation or "", (0, 0)) for one in readings], np.float32).reshape(-1, 2),
+            np.array([_EXTREMES.get(one.extreme or "", (0, 0, 0)) for one in readings], np.float32).reshape(-1, 3),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +119,84 @@ class Plan:
         Returns:
             (B, N, Q) probabilities and (B, N, Q, 4) boxes.
         """
-        wanted = range(len(self.readings)) if texts is None else np.asarray(texts, np.intp).tolist()
-        first = np.array([self.places[text][0] for text in wanted], np.intp)
-        found, places = scores[:, first], boxes[:, first]
-        for column, text in enumerate(wanted):
-            if self.readings[text].composed:
-                rows = self.places[text]
-                found[:, column], places[:, column] = _answer(
-                    self.readings[text], scores[:, rows], boxes[:, rows], max_iou
-                )
+        table, anchors = self._tables
+        wanted = np.arange(len(self.readings)) if texts is None else np.asarray(texts, np.intp)
+        found, places = scores[:, table.part[wanted]], boxes[:, table.part[wanted]]
+        columns = np.flatnonzero(self._composed[wanted])
+        if not len(columns):
+            return found, places
+        chosen = wanted[columns]
+        beside = np.unique(table.anchor[chosen])
+        beside = beside[beside >= 0]
+        used = np.unique(np.concatenate([table.part[chosen], anchors.part[beside]]))
+        slots = np.zeros(scores.shape[1], np.intp)
+        slots[used] = np.arange(len(used))
+        apart = geometry.apart(scores[:, used], boxes[:, used], max_iou)
+        settle = partial(_settled, scores, boxes, apart, slots)
+        others = settle(anchors, beside, None, beside)
+        found[:, columns], places[:, columns] = settle(table, chosen, others, beside)
         return found, places
+
+    @cached_property
+    def _composed(self) -> NDArray[np.bool_]:
+        return np.array([one.composed for one in self.readings], bool)
+
+    @cached_property
+    def _tables(self) -> tuple[_Table, _Table]:
+        """Of the texts, and of what they are related to."""
+        known: dict[tuple[Reading, tuple[int, ...]], int] = {}
+        anchors = []
+        for one, rows in zip(self.readings, self.places, strict=True):
+            own = tuple(rows[1 if one.whole is None else 2 :].tolist())
+            anchors.append(-1 if one.anchor is None else known.setdefault((one.anchor, own), len(known)))
+        beside = _Table.of([one for one, _ in known], [np.array(rows, np.intp) for _, rows in known], [-1] * len(known))
+        return _Table.of(self.readings, self.places, anchors), beside
+
+
+def _settled(
+    scores: Floats,
+    boxes: Floats,
+    apart: tuple[Floats, Floats],
+    slots: Places,
+    table: _Table,
+    chosen: Places,
+    others: tuple[Floats, Floats] | None,
+    beside: Places,
+) -> tuple[Floats, Floats]:
+    """Of the chosen readings of a table, (B, n, Q) and (B, n, Q, 4).
+
+    Args:
+        apart: the parts' answers, a thing once; `slots` says where a row stands among them.
+        others: answers to the anchors that stand in `beside`, which is sorted.
+    """
+    own = slots[table.part[chosen]]
+    found, places = apart[0][:, own], apart[1][:, own]
+    full = found.min(axis=-1, keepdims=True, initial=1.0) >= FULL
+    if table.sides[chosen].any():
+        found = found * geometry.at_sides(places, table.sides[chosen])
+    if others is not None:
+        directed = table.directions[chosen].any(axis=1)
+        for near in (False, True):
+            now = np.flatnonzero((table.anchor[chosen] >= 0) & (directed != near))
+            if not len(now):
+                continue
+            at = np.searchsorted(beside, table.anchor[chosen[now]])
+            thing, other = (found[:, now], places[:, now]), (others[0][:, at], others[1][:, at])
+            share = (
+                geometry.nearest(*thing, other[1])
+                if near
+                else geometry.in_direction(thing[1], other[1], table.directions[chosen[now]])
+            )
+            found[:, now] = geometry.related(*thing, *other, share)
+    now = np.flatnonzero(table.extremes[chosen].any(axis=1))
+    if len(now):
+        ranks = geometry.rank(places[:, now], table.extremes[chosen[now]])
+        found[:, now] *= geometry.unrivalled(found[:, now], ranks)
+    now = np.flatnonzero(table.whole[chosen] >= 0)
+    whole, doubted = table.whole[chosen[now]], full[:, now]
+    found[:, now] = np.where(doubted, scores[:, whole], found[:, now])
+    places[:, now] = np.where(doubted[..., None], boxes[:, whole], places[:, now])
+    return found, places
 
 
 def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
@@ -121,7 +208,7 @@ def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
         return {text: floor}
     found: dict[str, float] = {}
     for part, lowest in zip(reading.texts, _floors(reading, floor), strict=True):
-        found[part] = min(found.get(part, 1.0), lowest, EVEN if reading.rivals else 1.0)
+        found[part] = min(found.get(part, 1.0), lowest, geometry.EVEN if reading.rivals else 1.0)
     return found
 
 
@@ -164,97 +251,3 @@ def _floors(text: Reading, floor: float) -> list[float]:
     """Of each of a text's rows; an anchor's score counts by its root."""
     own = [floor] if text.whole is None else [floor, floor]
     return own if text.anchor is None else own + _floors(text.anchor, floor * floor)
-
-
-def _answer(text: Reading, scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats, Floats]:
-    """Of one text, (B, r, Q) and (B, r, Q, 4) of its rows → (B, Q) and (B, Q, 4)."""
-    found, places = _apart(scores[:, 0], boxes[:, 0], max_iou)
-    full = found.min(axis=-1, keepdims=True, initial=1.0) >= FULL
-    if text.place:
-        found = found * _placed(text.place, places)
-    if text.relation is not None and text.anchor is not None:
-        others = 1 if text.whole is None else 2
-        beside = _answer(text.anchor, scores[:, others:], boxes[:, others:], max_iou)
-        found = _related(text.relation, found, places, *beside)
-    if text.extreme is not None:
-        found = found * _unrivalled(found, _rank(text.extreme, places))
-    if text.whole is not None:
-        found = np.where(full, scores[:, 1], found)
-        places = np.where(full[..., None], boxes[:, 1], places)
-    return found, places
-
-
-def _apart(scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats, Floats]:
-    """Best first, a worse box of the same thing with the score 0."""
-    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
-    kept = np.ones(scores.shape, bool)
-    _, order, kept = best_first(np.concatenate([low, high], axis=-1), scores, kept, max_iou)
-    return (
-        np.take_along_axis(scores, order, axis=1) * kept,
-        np.take_along_axis(boxes, order[..., None], axis=1),
-    )
-
-
-def _ramp(value: Any, sure: float, not_at_all: float) -> Any:
-    """1 up to `sure`, 0 from `not_at_all` on."""
-    return np.clip((not_at_all - value) / (not_at_all - sure), 0, 1)
-
-
-def _placed(place: Sequence[str], boxes: Floats) -> Any:
-    x, y = boxes[..., 0], boxes[..., 1]
-    share = np.ones(x.shape, np.float32)
-    for side in place:
-        if side == words.MIDDLE:
-            share = share * _ramp(np.maximum(abs(x - 0.5), abs(y - 0.5)), *CENTRE)
-        else:
-            distance = {words.LEFT: x, words.RIGHT: 1 - x, words.TOP: y, words.BOTTOM: 1 - y}[side]
-            share = share * _ramp(distance, *SIDE)
-    return share
-
-
-def _related(how: str, scores: Floats, boxes: Floats, beside: Floats, beside_boxes: Floats) -> Floats:
-    """To whichever anchor it holds of best. It is never more probable than the thing itself. That the anchor is there
-    is what the text takes for granted, and what makes a model doubt, a dark picture or a far view, makes it doubt both:
-    so the anchor's score counts by its root, and only where it is the lower of the two."""
-    way = boxes[:, :, None, :2] - beside_boxes[:, None, :, :2]  # (B, Q, Q', 2) from the anchors
-    if how == words.NEXT_TO:
-        distance = np.hypot(way[..., 0], way[..., 1])
-        nearest = np.stack(
-            [_unrivalled(scores, distance[:, :, anchor]) for anchor in range(distance.shape[2])], axis=-1
-        )
-        share = nearest * _ramp(distance, *REACH)
-    else:
-        dx, dy = way[..., 0], way[..., 1]
-        along, across = {
-            words.LEFT_OF: (-dx, dy), words.RIGHT_OF: (dx, dy), words.ABOVE: (-dy, dx), words.BELOW: (dy, dx)
-        }[how]  # fmt: skip
-        slant = abs(across) / np.maximum(along, 1e-6)
-        share = (1 - _ramp(along, 0.0, ASIDE)) * _ramp(slant, *SLANT)
-    share = np.where(_same(boxes, beside_boxes), 0, share)
-    both = np.minimum(scores[:, :, None], np.sqrt(beside[:, None]))
-    found: Floats = (both * share).max(axis=-1, initial=0.0)
-    return found
-
-
-def _same(boxes: Floats, others: Floats) -> Any:
-    """(B, Q, 4), (B, Q', 4) → (B, Q, Q')."""
-    both = np.concatenate([boxes, others], axis=1)
-    low, high = both[..., :2] - both[..., 2:] / 2, both[..., :2] + both[..., 2:] / 2
-    count = boxes.shape[1]
-    return overlaps(np.concatenate([low, high], axis=-1))[:, :count, count:] > SAME
-
-
-def _rank(extreme: str, boxes: Floats) -> Any:
-    """Lowest is utmost."""
-    x, y, width, height = np.moveaxis(boxes, -1, 0)
-    return {
-        words.LEFTMOST: x, words.RIGHTMOST: -x, words.TOPMOST: y, words.LOWEST: -y,
-        words.LARGEST: -width * height, words.SMALLEST: width * height,
-    }[extreme]  # fmt: skip
-
-
-def _unrivalled(scores: Floats, rank: Any) -> Any:
-    """(B, Q): how surely none of those further out is there; one below even odds is no rival."""
-    further = rank[:, None, :] < rank[:, :, None]  # (B, Q, Q'): whether q' lies further out than q
-    spared = np.minimum(1, (1 - scores) / (1 - EVEN))[:, None]
-    return np.where(further, spared, 1).prod(axis=-1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from simvg_core.composing import ASIDE, CENTRE, REACH, SIDE, SLANT
+from simvg_core.geometry import ASIDE, CENTRE, REACH, SIDE, SLANT
 from simvg_core.lineworld.truth import Seen
 from simvg_core.lineworld.vocabulary import COLOR_NEIGHBOURS, LOOK_ALIKES, Concept
 

@@ -1,0 +1,115 @@
+"""What "left of", "at the top", "next to" and "leftmost" mean for boxes, and how far it holds. NumPy only.
+
+Shapes: B frames, N texts, Q answers of a text, K of what it is related to. Boxes are cxcywh, in fractions of the
+frame's sides, x to the right and y down. What is surely so counts 1, what is surely not so 0, and between them lies a
+ramp: a thing on the border of "left" is half there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simvg_core.answers import best_first, overlaps
+
+Floats = NDArray[np.float32]
+
+SIDE = (0.42, 0.55)
+"""Distance from a side within which a thing is surely at it, and beyond which surely not."""
+CENTRE = (0.14, 0.24)
+"""Distance from the middle, along x or y, likewise."""
+ASIDE = 0.07
+"""How far a thing must lie from another to be surely beside it."""
+SLANT = (0.8, 1.6)
+"""Of the way to the other, across over along: how far a thing that is left of another may be above or below it."""
+REACH = (0.3, 0.45)
+"""Distance at which a thing is still, and no longer, next to another."""
+EVEN = 0.5
+"""Odds from which on what lies further out than another takes something from it."""
+SAME = 0.5
+"""Overlap of two boxes that are one thing: it is not beside itself."""
+
+
+def _ramp(value: Any, sure: float, not_at_all: float) -> Any:
+    """1 up to `sure`, 0 from `not_at_all` on."""
+    return np.clip((not_at_all - value) / (not_at_all - sure), 0, 1)
+
+
+def apart(scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats, Floats]:
+    """(B, N, Q) and (B, N, Q, 4), each text's best first; a worse box that overlaps a better one by more than `max_iou`
+    (None: by however much) is the same thing, and gets the score 0."""
+    flat, places = scores.reshape(-1, scores.shape[-1]), boxes.reshape(-1, *boxes.shape[-2:])
+    _, order, kept = best_first(_corners(places), flat, np.ones(flat.shape, bool), max_iou)
+    found = np.take_along_axis(flat, order, axis=1) * kept
+    return found.reshape(scores.shape), np.take_along_axis(places, order[..., None], axis=1).reshape(boxes.shape)
+
+
+def at_sides(boxes: Floats, sides: Floats) -> Any:
+    """How far (B, N, Q, 4) boxes lie at the sides that their texts name, (B, N, Q).
+
+    Args:
+        sides: (N, 3), -1 for left and 1 for right, -1 for top and 1 for bottom, 1 for the middle; 0 for none.
+    """
+    x, y = boxes[..., 0], boxes[..., 1]
+    share = np.where(sides[:, 2, None] == 0, 1, _ramp(np.maximum(abs(x - 0.5), abs(y - 0.5)), *CENTRE))
+    for value, side in ((x, sides[:, 0, None]), (y, sides[:, 1, None])):
+        share = share * np.where(side == 0, 1, _ramp(np.where(side < 0, value, 1 - value), *SIDE))
+    return share
+
+
+def in_direction(boxes: Floats, others: Floats, directions: Floats) -> Any:
+    """How far (B, N, Q, 4) boxes lie in a direction, (N, 2) unit vectors, from (B, N, K, 4) others, (B, N, Q, K)."""
+    way = _way(boxes, others)
+    dx, dy = directions[:, 0, None, None], directions[:, 1, None, None]
+    along = way[..., 0] * dx + way[..., 1] * dy
+    slant = abs(way[..., 0] * dy - way[..., 1] * dx) / np.maximum(along, 1e-6)
+    return (1 - _ramp(along, 0.0, ASIDE)) * _ramp(slant, *SLANT)
+
+
+def nearest(scores: Floats, boxes: Floats, others: Floats) -> Any:
+    """How far each of (B, N, Q, 4) boxes with (B, N, Q) scores is the nearest to each of (B, N, K, 4) others, and near,
+    (B, N, Q, K)."""
+    way = _way(boxes, others)
+    distance = np.hypot(way[..., 0], way[..., 1])
+    first = unrivalled(scores[:, :, None], distance.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return first * _ramp(distance, *REACH)
+
+
+def related(scores: Floats, boxes: Floats, others: Floats, other_boxes: Floats, share: Any) -> Floats:
+    """Of a relation that holds so far, (B, N, Q, K): (B, N, Q), of whichever of the others it holds best.
+
+    A thing that is related is never more probable than the thing. That the other is there is what a text takes for
+    granted, and what makes a model doubt, a dark picture or a far view, makes it doubt both: so the other's score
+    counts by its root, and only where it is the lower of the two.
+    """
+    both = np.minimum(scores[..., None], np.sqrt(others[..., None, :]))
+    count = boxes.shape[-2]
+    corners = np.concatenate([_corners(boxes), _corners(other_boxes)], axis=-2)
+    itself = overlaps(corners)[..., :count, count:] > SAME
+    found: Floats = (both * np.where(itself, 0, share)).max(axis=-1, initial=0.0)
+    return found
+
+
+def rank(boxes: Floats, weights: Floats) -> Any:
+    """How far out (B, N, Q, 4) boxes are, (B, N, Q), the utmost lowest; `weights` (N, 3) of x, y and area."""
+    x, y, width, height = np.moveaxis(boxes, -1, 0)
+    return x * weights[:, 0, None] + y * weights[:, 1, None] + width * height * weights[:, 2, None]
+
+
+def unrivalled(scores: Any, ranks: Any) -> Any:
+    """How surely none further out than each is there, (..., Q); one below even odds is no rival."""
+    further = ranks[..., None, :] < ranks[..., :, None]  # (..., Q, Q'): whether q' lies further out than q
+    spared = np.minimum(1, (1 - scores) / (1 - EVEN))[..., None, :]
+    return np.where(further, spared, 1).prod(axis=-1)
+
+
+def _way(boxes: Floats, others: Floats) -> Any:
+    """(B, N, Q, K, 2) from the others to the boxes."""
+    return boxes[..., :, None, :2] - others[..., None, :, :2]
+
+
+def _corners(boxes: Floats) -> Floats:
+    half = boxes[..., 2:] / 2
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=-1)
