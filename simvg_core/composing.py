@@ -99,7 +99,15 @@ class Plan:
 
     def asked(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(..., R) → (..., N): whether any row of a text was asked."""
-        return np.stack([rows[..., own].any(axis=-1) for own in self.places], axis=-1)
+        own, starts = self._flat
+        found: NDArray[np.bool_] = np.logical_or.reduceat(rows[..., own], starts, axis=-1)
+        return found
+
+    @cached_property
+    def _flat(self) -> tuple[Places, Places]:
+        """Rows of all texts, one after another, and where each text begins."""
+        starts = np.cumsum([0, *map(len, self.places[:-1])])
+        return np.concatenate(self.places), starts
 
     def compose(
         self,
