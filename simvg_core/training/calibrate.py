@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simvg_core.composing import rows_of
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
@@ -95,7 +96,10 @@ def _asked(
     task: Task,
     progress: Callable[[int, int], None],
 ) -> list[Outcome]:
-    return ask_model(model, processor, samples, task, branches=["token"], progress=progress).outcomes["token"]
+    """Of the texts that a worker would ask: one with a word that the model never learned is refused."""
+    composed, complaint = model.config.composed_answers, processor.text.words.complaint
+    known = [one for one in samples if not any(map(complaint, rows_of([one.text], composed)))]
+    return ask_model(model, processor, known, task, branches=["token"], progress=progress).outcomes["token"]
 
 
 def _both(outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
