@@ -31,13 +31,15 @@ makes people switch a system off."""
 
 @dataclass(frozen=True)
 class Calibration:
-    """What to store with the model, and the expected calibration error (0 … 1) before and after."""
+    """What to store with the model, the expected calibration error (0 … 1) before and after, and of how many questions
+    it was."""
 
     temperature: float
     bias: float
     threshold: float
     ece_before: float
     ece_after: float
+    questions: int = 0
 
 
 def calibrate(
@@ -135,6 +137,7 @@ def fit(outcomes: Sequence[Outcome], config: SimVGConfig) -> Calibration:
         threshold=_best_threshold(outcomes, config, temperature, bias),
         ece_before=_error(1 / (1 + np.exp(-logits)), there),
         ece_after=_error(chances, there),
+        questions=len(outcomes),
     )
 
 

@@ -96,7 +96,7 @@ def publish(
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     processor.save_pretrained(out)
-    result: dict[str, Any] = {"calibration": {**asdict(calibration), "questions": len(asked)}}
+    result: dict[str, Any] = {"calibration": asdict(calibration)}
     if gate is not None:
         result["gate"] = _with_gate(out, *gate)
         model = SimVGForGrounding.from_pretrained(out)
