@@ -16,6 +16,7 @@ from simvg_core.gate import bounded, highest, raw_logit
 from simvg_core.standing import CompiledTexts, Stream
 
 if TYPE_CHECKING:
+    from simvg_core.composing import Plan
     from simvg_core.model import SimVGForGrounding
 
 # Pairs of frame and text that run at once; bounds memory: scores of 256 pairs of the shipped model take 13 MB.
@@ -110,9 +111,16 @@ def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames
     return Asked(answers.logits, answers.boxes_cxcywh, exists)
 
 
-def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, gate: float | Tensor) -> Asked:
+def ask_warm(
+    model: SimVGForGrounding,
+    texts: CompiledTexts,
+    frames: SeenFrames,
+    gate: float | Tensor,
+    plan: Plan | None = None,
+) -> Asked:
     """Frame by frame, each with the texts that are warm in it, for which the gate gives `gate`, one for all or (N,);
-    the others get boxes without area and `gate_score`.
+    the others get boxes without area and `gate_score`. Of a plan's rows those are asked that a text needs whose others
+    are warm as well.
 
     Raises:
         ConfigurationError: the model has no gate, or it is off.
@@ -120,6 +128,8 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
     warmths = warmth(model, texts, frames)
     most = highest(warmths, model.config)
     warm = ~(warmths < gate)  # NaN is asked: it must not pass for cold
+    if plan is not None:
+        warm = torch.from_numpy(plan.needed(warm.cpu().numpy())).to(warm.device)
     shape = (*warm.shape, model.config.num_queries)
     closed = raw_logit(model.config.gate_score, model.config) / 2
     logits = frames.image.new_tensor([closed, -closed], dtype=torch.float32).repeat(*shape, 1)

@@ -97,17 +97,28 @@ class Plan:
             np.minimum.at(found, rows, np.array(_floors(reading, floor), np.float32))
         return found
 
-    def asked(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(..., R) → (..., N): whether any row of a text was asked."""
-        own, starts = self._flat
-        found: NDArray[np.bool_] = np.logical_or.reduceat(rows[..., own], starts, axis=-1)
+    def asked(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Of rows that a gate lets pass, (..., R): the texts that may score what matters, (..., N), for both the part
+        and what it is related to are among them."""
+        table, anchors = self._tables
+        found = warm[..., table.part]
+        related = table.anchor >= 0
+        found[..., related] &= warm[..., anchors.part[table.anchor[related]]]
         return found
 
+    def needed(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Of rows that a gate lets pass, (..., R), those that a text needs which may score what matters, (..., R)."""
+        texts, rows = self._uses
+        *frames, uses = self.asked(warm)[..., texts].nonzero()
+        found = np.zeros_like(warm)
+        found[(*frames, rows[uses])] = True
+        return found & warm
+
     @cached_property
-    def _flat(self) -> tuple[Places, Places]:
-        """Rows of all texts, one after another, and where each text begins."""
-        starts = np.cumsum([0, *map(len, self.places[:-1])])
-        return np.concatenate(self.places), starts
+    def _uses(self) -> tuple[Places, Places]:
+        """Each text with each of its rows."""
+        texts = np.repeat(np.arange(len(self.places)), list(map(len, self.places)))
+        return texts, np.concatenate(self.places)
 
     def compose(
         self,

@@ -260,7 +260,8 @@ class Grounder:
         texts: CompiledTexts = question.ready.texts
         if question.gate is None:
             return asking.ask(self.model, texts, seen)
-        return asking.ask_warm(self.model, texts, seen, torch.tensor(question.gate, device=self.device))
+        least = torch.tensor(question.gate, device=self.device)
+        return asking.ask_warm(self.model, texts, seen, least, question.plan)
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

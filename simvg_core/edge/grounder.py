@@ -226,8 +226,8 @@ class EdgeGrounder:
         return row
 
     def _composed(self, part: Answered, plan: Plan) -> tuple[Floats, Floats, NDArray[np.intp]]:
-        """Of the texts of which a row was asked: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,). A row that was
-        not asked has no box."""
+        """Of the texts that may score what matters: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,). A row that
+        was not asked has no box."""
         count, answers = len(plan.rows), part.scores.shape[1]
         scores = np.full((1, count, answers), self.config.gate_score, np.float32)
         boxes, warm = np.zeros((1, count, answers, 4), np.float32), np.zeros(count, bool)

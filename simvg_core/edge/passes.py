@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simvg_core.composing import Plan
 from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, Runtime, load_graph
 from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
@@ -56,7 +57,7 @@ class Passes:
                 scores, boxes = self.ask(rows, question.ready)
                 answered = [Answered(scores[row], boxes[row], None) for row in range(len(places))]
             else:
-                answered = self._ask_warm(rows, question.ready, question.gate)
+                answered = self._ask_warm(rows, question.ready, question.gate, question.plan)
             found |= dict(zip(places, answered, strict=True))
         return [found[place] for place in range(len(frames_bgr))]
 
@@ -82,13 +83,16 @@ class Passes:
         difference = difference / self.config.score_temperature + self.config.score_bias
         return (1 / (1 + np.exp(-difference))).astype(np.float32), out["boxes"].astype(np.float32)
 
-    def _ask_warm(self, seen: Arrays, texts: EdgeTexts, least: Floats) -> list[Answered]:
+    def _ask_warm(self, seen: Arrays, texts: EdgeTexts, least: Floats, plan: Plan | None) -> list[Answered]:
         """The same, frame by frame and each with the texts that are warm in it: for which the gate gives ``least``,
-        (N,)."""
+        (N,). Of a plan's rows those that a text needs whose others are warm as well."""
         warmth, most = self.warmth(seen, texts)
         answers = texts.heads["queries"].shape[1]
         found = []
-        for frame, row in enumerate(~(warmth < least)):  # NaN is asked: it must not pass for cold
+        warm = ~(warmth < least)  # NaN is asked: it must not pass for cold
+        if plan is not None:
+            warm = plan.needed(warm)
+        for frame, row in enumerate(warm):
             kept, rows = np.flatnonzero(row), slice(frame, frame + 1)
             if len(kept):
                 part = {name: part[rows] for name, part in seen.items()}

@@ -162,8 +162,12 @@ def test_rows_and_floors_of_several_texts() -> None:
     assert plan.rows == ["missing bolt", "cap", "leftmost cap", "red cap", "gear", "cap at the top"]
     assert [rows.tolist() for rows in plan.places] == [[0], [1, 2], [3, 4], [1, 5]]
     np.testing.assert_allclose(plan.floors(np.float32([0.5, 0.8, 0.7, 0.6])), [0.5, 0.6, 0.8, 0.7, 0.49, 0.6])
-    asked = np.array([False, True, False, False, False, False])
-    assert plan.asked(asked).tolist() == [False, True, False, True]
+    warm = np.array([False, True, False, True, False, True])
+    assert plan.asked(warm).tolist() == [False, True, False, True]  # no gear
+    assert plan.needed(warm).tolist() == [False, True, False, False, False, True]
+    warm = np.stack([warm, np.array([False, False, True, True, True, True])])
+    assert plan.asked(warm).tolist() == [[False, True, False, True], [False, False, True, False]]
+    assert plan.needed(warm)[1].tolist() == [False, False, False, True, True, False]
     apart = Plan.of(TEXTS[:4], True, shared=False)
     assert apart is not None
     assert [rows.tolist() for rows in apart.places] == [[0], [1, 2], [3, 4], [5, 6]]
