@@ -27,6 +27,7 @@ from measure import TEXTS, Case, command, interleaved, machine, ratio, write
 from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.denormals import flushed
 from simvg_core.edge.graphs import OnnxRuntimeGraph
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.edge.passes import Passes
@@ -92,7 +93,7 @@ def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[
         pixels = torch.randn(frames, 3, side, side)
         return lambda: standing.ground_frames(pixels, compiled)
 
-    with torch.inference_mode(), execution.precision(cpu):
+    with torch.inference_mode(), execution.precision(cpu), flushed():
         cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
         seconds = interleaved(
             {**cases, **{f"joint {count}": jointly(joint, count) for count in joint_sizes}}, rounds, turn_s=TURN_SECONDS
@@ -158,7 +159,7 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
             cases[f"in ONNX Runtime at {count}"] = in_a_graph(count, Path(drawer) / f"joint-{count}.onnx")
     Execution().prepare(model, torch.device("cpu"))
     cases |= {f"in torch at {count}": jointly(model, count) for count in joint_sizes}
-    with torch.inference_mode():
+    with torch.inference_mode(), flushed():
         seconds = interleaved(cases, rounds, turn_s=TURN_SECONDS)
     per_pair = {
         f"{runtime} at {count}": [second / count for second in seconds[f"{runtime} at {count}"]]

@@ -16,6 +16,7 @@ from simvg_core import asking
 from simvg_core.answers import Grounding, groundings
 from simvg_core.composing import changed, rows_of
 from simvg_core.configuration import SimVGConfig
+from simvg_core.denormals import flushed
 from simvg_core.device_frames import DeviceFrames
 from simvg_core.errors import ConfigurationError
 from simvg_core.execution import Execution
@@ -235,7 +236,7 @@ class Grounder:
         else:
             pixels = self._device_frames(frames)
         found: dict[int, list[Grounding]] = {}
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), flushed():
             standing = isinstance(questions[0].ready, StandingQueries)
             seen = asking.see(self.model, pixels) if standing else None
             for question, rows in together(questions):

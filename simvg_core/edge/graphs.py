@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simvg_core.denormals import flushed
 from simvg_core.errors import CheckpointError, ConfigurationError
 
 FOLDER = "onnx"
@@ -74,13 +75,16 @@ class OnnxRuntimeGraph:
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Waiting threads that spin take the cores from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")  # in threads of its own
+        with flushed():  # the first session of a process leaves it so in the thread that makes it
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._outputs = [entry.name for entry in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         given = {name: array for name, array in inputs.items() if name in self._inputs}
-        return dict(zip(self._outputs, self._session.run(self._outputs, given), strict=True))
+        with flushed():
+            return dict(zip(self._outputs, self._session.run(self._outputs, given), strict=True))
 
 
 class OpenVinoGraph:
