@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,8 @@ from simvg_core.reading import Reading, read
 Floats = NDArray[np.float32]
 Places = NDArray[np.intp]
 
+PLANS = 64
+"""Sets of texts whose plans are remembered."""
 FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
 
@@ -70,10 +72,7 @@ class Plan:
     @classmethod
     def of(cls, texts: Sequence[str], composed: bool, *, shared: bool = True) -> Plan | None:
         """None where each text is a row of its own; that is so for a model without `composed_answers`."""
-        if not composed:
-            return None
-        readings = tuple(map(read, texts))
-        return cls(readings, shared) if any(one.composed for one in readings) else None
+        return _plan(tuple(texts), shared) if composed else None
 
     @cached_property
     def rows(self) -> list[str]:
@@ -92,10 +91,15 @@ class Plan:
 
     def floors(self, floors: Floats) -> Floats:
         """Lowest score of a row that can make a difference, (R,), of those of texts (N,)."""
+        texts, rows = self._uses
         found = np.ones(len(self.rows), np.float32)
-        for reading, rows, floor in zip(self.readings, self.places, floors.tolist(), strict=True):
-            np.minimum.at(found, rows, np.array(_floors(reading, floor), np.float32))
+        np.minimum.at(found, rows, floors[texts] ** self._powers)
         return found
+
+    @cached_property
+    def _powers(self) -> Floats:
+        """To which power of a text's floor each of its rows matters."""
+        return np.array([power for one in self.readings for power in _powers(one)], np.float32)
 
     def asked(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Of rows that a gate lets pass, (..., R): the texts that may score what matters, (..., N), for both the part
@@ -218,6 +222,13 @@ def _settled(
     return found, places
 
 
+@lru_cache(PLANS)
+def _plan(texts: tuple[str, ...], shared: bool) -> Plan | None:
+    """Kept: a thousand texts take longer to read than to ask."""
+    readings = tuple(map(read, texts))
+    return Plan(readings, shared) if any(one.composed for one in readings) else None
+
+
 def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     """What is asked of each of several pictures that show a text's region in pieces, and from which score on it makes a
     difference: the text itself where it is not composed. What may lie beyond the utmost or nearer than the nearest
@@ -226,8 +237,8 @@ def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     if not composed or not reading.composed:
         return {text: floor}
     found: dict[str, float] = {}
-    for part, lowest in zip(reading.texts, _floors(reading, floor), strict=True):
-        found[part] = min(found.get(part, 1.0), lowest, geometry.EVEN if reading.rivals else 1.0)
+    for part, power in zip(reading.texts, _powers(reading), strict=True):
+        found[part] = min(found.get(part, 1.0), floor**power, geometry.EVEN if reading.rivals else 1.0)
     return found
 
 
@@ -266,7 +277,7 @@ def changed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], lis
     return missing, [place[row] for row in after]
 
 
-def _floors(text: Reading, floor: float) -> list[float]:
-    """Of each of a text's rows; an anchor's score counts by its root."""
-    own = [floor] if text.whole is None else [floor, floor]
-    return own if text.anchor is None else own + _floors(text.anchor, floor * floor)
+def _powers(text: Reading) -> list[int]:
+    """Of each of a text's rows; what it is related to counts by its root."""
+    own = [1] if text.whole is None else [1, 1]
+    return own if text.anchor is None else own + [2] * len(text.anchor.texts)

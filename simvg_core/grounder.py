@@ -26,7 +26,7 @@ from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
 from simvg_core.questions import Question, answer_all, check_frames, check_texts, together
 from simvg_core.standing import CompiledTexts, StandingQueries
-from simvg_core.words import places
+from simvg_core.words import COMPLAINTS, places
 
 # Pairs of frame and text that a joint model runs at once; a standing model batches frames only.
 _JOINT_PAIRS = 8
@@ -123,6 +123,7 @@ class Grounder:
         if max_batch < 1:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
         self.processor = processor
+        self._complaints: dict[str, str | None] = {}
         self.device = torch.device(device)
         on_device = self.execution.resizes_on(self.device)
         self._device_frames = DeviceFrames(processor.config, self.device) if on_device else None
@@ -172,7 +173,13 @@ class Grounder:
 
     def complaint(self, text: str) -> str | None:
         """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
-        return next(filter(None, map(self.processor.text.words.complaint, self._rows([text]))), None)
+        if text not in self._complaints:
+            if len(self._complaints) >= COMPLAINTS:
+                self._complaints.clear()
+            self._complaints[text] = next(
+                filter(None, map(self.processor.text.words.complaint, self._rows([text]))), None
+            )
+        return self._complaints[text]
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""

@@ -35,7 +35,7 @@ from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import Frame
 from simvg_core.quality import frame_problem
 from simvg_core.questions import Question, answer_all, check_frames, check_texts, together
-from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
+from simvg_core.words import COMPLAINTS, PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
 
 
 class EdgeQueries:
@@ -109,6 +109,7 @@ class EdgeGrounder:
         folder = Path(folder)
         self.config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
+        self._complaints: dict[str, str | None] = {}
         self._text: Graph = load_graph(folder, TEXT, runtime, threads)
         self._gated = gate and len(self.config.gate_floors) > 0
         self._threads = threads or len(os.sched_getaffinity(0))
@@ -150,7 +151,11 @@ class EdgeGrounder:
 
     def complaint(self, text: str) -> str | None:
         """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
-        return next(filter(None, map(self.words.complaint, self._rows([text]))), None)
+        if text not in self._complaints:
+            if len(self._complaints) >= COMPLAINTS:
+                self._complaints.clear()
+            self._complaints[text] = next(filter(None, map(self.words.complaint, self._rows([text]))), None)
+        return self._complaints[text]
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
