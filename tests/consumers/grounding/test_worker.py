@@ -242,7 +242,7 @@ def test_latest_jumps_to_the_newest_and_counts_the_rest(line: Line) -> None:
     line.until(lambda: len(line.detections()) == worker.totals.scored)
     newest = {d.camera: d.frame.sequence for d in sorted(line.detections(), key=lambda d: d.frame.sequence)}
     assert newest == {"line-1": 39, "line-2": 39, "line-3": 39}
-    assert worker.totals.scored <= 12
+    assert worker.totals.scored <= 30  # how many depends on how the backlog is fetched: a few of each camera's forty
 
 
 def test_slow_model_skips_under_latest_and_never_under_every(line: Line) -> None:
