@@ -14,7 +14,8 @@ from torch import Tensor
 
 from simvg_core import asking
 from simvg_core.answers import Grounding, groundings
-from simvg_core.composing import changed, rows_of
+from simvg_core.asked_words import AskedWords
+from simvg_core.composing import changed
 from simvg_core.configuration import SimVGConfig
 from simvg_core.denormals import flushed
 from simvg_core.device_frames import DeviceFrames
@@ -24,9 +25,9 @@ from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.model import SimVGForGrounding, SimVGOutput
 from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
-from simvg_core.questions import Question, answer_all, check_frames, check_texts, together
+from simvg_core.questions import Question, answer_all, check_frames, together
 from simvg_core.standing import CompiledTexts, StandingQueries
-from simvg_core.words import COMPLAINTS, places
+from simvg_core.words import places
 
 # Pairs of frame and text that a joint model runs at once; a standing model batches frames only.
 _JOINT_PAIRS = 8
@@ -123,7 +124,7 @@ class Grounder:
         if max_batch < 1:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
         self.processor = processor
-        self._complaints: dict[str, str | None] = {}
+        self._asked_words = AskedWords(processor.text.words, processor.config.composed_answers)
         self.device = torch.device(device)
         on_device = self.execution.resizes_on(self.device)
         self._device_frames = DeviceFrames(processor.config, self.device) if on_device else None
@@ -169,21 +170,15 @@ class Grounder:
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the model has never learned: its answer means nothing."""
-        return [word for row in self._rows([text]) for word in self.processor.unknown_words(row)]
+        return self._asked_words.unknown(text)
 
     def complaint(self, text: str) -> str | None:
         """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
-        if text not in self._complaints:
-            if len(self._complaints) >= COMPLAINTS:
-                self._complaints.clear()
-            self._complaints[text] = next(
-                filter(None, map(self.processor.text.words.complaint, self._rows([text]))), None
-            )
-        return self._complaints[text]
+        return self._asked_words.complaint(text)
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
-        return next(filter(None, self.processor.text.words.rows(self._rows([text]))[1]), "")
+        return self._asked_words.cut(text)
 
     def question(
         self,
@@ -286,12 +281,9 @@ class Grounder:
             return SimVGOutput(decoder_logits=joined[0][None], decoder_boxes=joined[1][None])
         return SimVGOutput(token_logits=joined[0], token_boxes=joined[1])
 
-    def _rows(self, texts: Sequence[str]) -> list[str]:
-        return rows_of(check_texts(texts), self.config.composed_answers)
-
     def _changed(self, ready: _Ready, before: Sequence[str], after: Sequence[str]) -> _Ready:
         """What was compiled for the texts before, for those after: only rows that are new are compiled."""
-        missing, kept = changed(self._rows(before), self._rows(after))
+        missing, kept = changed(self._asked_words.rows(before), self._asked_words.rows(after))
         more = self.compile_rows(missing) if missing else None
         if isinstance(ready, StandingQueries):
             ready = ready.copy()
@@ -303,7 +295,7 @@ class Grounder:
         return ready[0][kept], ready[1][kept]
 
     def _prepare(self, texts: Sequence[str]) -> _Ready:
-        return self.compile_rows(self._rows(texts))
+        return self.compile_rows(self._asked_words.rows(texts))
 
     def compile_rows(self, rows: Sequence[str]) -> _Ready:
         """Texts as the network reads them, none in parts: what a gate or a bias is taught on. Raises TextError."""

@@ -60,8 +60,7 @@ class Plan:
         return found
 
     def _look(self, query: StandingQuery) -> Look:
-        asked = self.parts.get(query.id) or {query.text: query.clears_below}
-        return Look(query, views_of(query), asked)
+        return Look(query, views_of(query), _asked(query, self.parts))
 
     def why_over(self, state: AlarmState) -> str | None:
         """Why an alarm must end by this plan, in words, or None while it may go on."""
@@ -81,11 +80,15 @@ class Plan:
         return None
 
 
+def _asked(query: StandingQuery, parts: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+    return parts.get(query.id) or {query.text: query.clears_below}
+
+
 def make_plan(queries: QuerySet, engine: Engine) -> Plan:
     """Compiles the texts of a query set, which may take a while, and plans with those that the model takes."""
     enabled = [query for query in queries.queries if query.enabled]
     parts = {query.id: engine.parts(query.text, query.clears_below) for query in enabled if len(views_of(query)) > 1}
-    asked = {query.id: parts.get(query.id) or {query.text: query.clears_below} for query in enabled}
+    asked = {query.id: _asked(query, parts) for query in enabled}
     no = engine.compile(sorted({text for texts in asked.values() for text in texts}))
     refused = {id: no[text] for id, texts in asked.items() for text in texts if text in no}
     return Plan(queries.revision, {query.id: query for query in queries.queries}, refused, parts)

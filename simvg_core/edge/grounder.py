@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.answers import ABSENT, Grounding, assemble, groundings
-from simvg_core.composing import Plan, changed, rows_of
+from simvg_core.asked_words import AskedWords
+from simvg_core.composing import Plan, changed
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
@@ -35,7 +36,7 @@ from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.images import Frame
 from simvg_core.quality import frame_problem
 from simvg_core.questions import Question, answer_all, check_frames, check_texts, together
-from simvg_core.words import COMPLAINTS, PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
+from simvg_core.words import PAD, TEXTS_AT_ONCE, WordPacker, places, read_fast_pieces
 
 
 class EdgeQueries:
@@ -109,7 +110,7 @@ class EdgeGrounder:
         folder = Path(folder)
         self.config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
-        self._complaints: dict[str, str | None] = {}
+        self._asked_words = AskedWords(self.words, self.config.composed_answers)
         self._text: Graph = load_graph(folder, TEXT, runtime, threads)
         self._gated = gate and len(self.config.gate_floors) > 0
         self._threads = threads or len(os.sched_getaffinity(0))
@@ -147,19 +148,15 @@ class EdgeGrounder:
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of a text that the model has never learned: its answer means nothing."""
-        return [word for row in self._rows([text]) for word in self.words.unknown_words(row)]
+        return self._asked_words.unknown(text)
 
     def complaint(self, text: str) -> str | None:
         """Why a text should not be asked, in words: the model does not know some of its words; None if it does."""
-        if text not in self._complaints:
-            if len(self._complaints) >= COMPLAINTS:
-                self._complaints.clear()
-            self._complaints[text] = next(filter(None, map(self.words.complaint, self._rows([text]))), None)
-        return self._complaints[text]
+        return self._asked_words.complaint(text)
 
     def cut_words(self, text: str) -> str:
         """The words of a text that are too many for the model, "" if none. Raises TextError."""
-        return next(filter(None, self.words.rows(self._rows([text]))[1]), "")
+        return self._asked_words.cut(text)
 
     def question(
         self,
@@ -240,12 +237,9 @@ class EdgeGrounder:
         asked = np.flatnonzero(plan.asked(warm))
         return *plan.compose(scores, boxes, self.config.nms_iou, asked), asked
 
-    def _rows(self, texts: Sequence[str]) -> list[str]:
-        return rows_of(check_texts(texts), self.config.composed_answers)
-
     def _changed(self, ready: EdgeTexts | None, before: Sequence[str], after: Sequence[str]) -> EdgeTexts | None:
         """What was compiled for the texts before, for those after: only rows that are new are compiled."""
-        missing, kept = changed(self._rows(before), self._rows(after))
+        missing, kept = changed(self._asked_words.rows(before), self._asked_words.rows(after))
         more = self.compile_rows(missing)
         both = more if ready is None else ready if more is None else ready.joined(more)
         if both is None or not kept:
@@ -253,7 +247,7 @@ class EdgeGrounder:
         return both if kept == list(range(len(both))) else both.select(kept)
 
     def _prepare(self, texts: Sequence[str]) -> EdgeTexts | None:
-        return self.compile_rows(self._rows(texts))
+        return self.compile_rows(self._asked_words.rows(texts))
 
     def compile_rows(self, texts: Sequence[str]) -> EdgeTexts | None:
         """Texts as the network reads them, none in parts; None for none. Raises TextError."""

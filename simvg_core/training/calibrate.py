@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simvg_core.composing import rows_of
+from simvg_core.asked_words import AskedWords
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
@@ -99,8 +99,8 @@ def _asked(
     progress: Callable[[int, int], None],
 ) -> list[Outcome]:
     """Of the texts that a worker would ask: one with a word that the model never learned is refused."""
-    composed, complaint = model.config.composed_answers, processor.text.words.complaint
-    known = [one for one in samples if not any(map(complaint, rows_of([one.text], composed)))]
+    words = AskedWords(processor.text.words, model.config.composed_answers)
+    known = [one for one in samples if words.complaint(one.text) is None]
     return ask_model(model, processor, known, task, branches=["token"], progress=progress).outcomes["token"]
 
 

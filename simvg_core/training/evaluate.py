@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from simvg_core.composing import rows_of
+from simvg_core.asked_words import AskedWords
 from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -85,11 +84,11 @@ def evaluate(
             f"no expression of {data.name} can be asked (left out: {told}); look at it with `simvg data check`, or "
             "name another split or limit."
         )
-
-    @cache
-    def unknown(text: str) -> bool:
-        return any(map(processor.text.words.complaint, rows_of([text], model.config.composed_answers)))
-
+    words = AskedWords(processor.text.words, model.config.composed_answers)
+    by_branch = {
+        branch: scores_of(own, floor, lambda text: words.complaint(text) is not None)
+        for branch, own in scored.outcomes.items()
+    }
     record = {
         "model": name,
         "attention": model.config.attention,
@@ -105,7 +104,7 @@ def evaluate(
         "precision": str(dtype).removeprefix("torch."),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
-        "branches": {branch: scores_of(own, floor, unknown) for branch, own in scored.outcomes.items()},
+        "branches": by_branch,
         "cost": cost_of(model, dtype=dtype) if with_cost else None,
     }
     return Evaluation(record, scored.outcomes)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from simvg_core.answers import Answer
-from simvg_core.composing import Plan, rows_of
+from simvg_core.asked_words import AskedWords
+from simvg_core.composing import Plan
 from simvg_core.counted import limits
 from simvg_core.model import BRANCHES, SimVGForGrounding
 from simvg_core.processing import Inputs, SimVGProcessor
@@ -77,7 +78,8 @@ def ask_model(
     names = branches_of(model) if branches is None else list(branches)
     left_out: Counter[str] = Counter()
     composed = model.config.composed_answers
-    readable = [sample for sample in samples if all(map(processor.text.words.reads, rows_of([sample.text], composed)))]
+    words = AskedWords(processor.text.words, composed)
+    readable = [sample for sample in samples if words.reads(sample.text)]
     if len(readable) < len(samples):
         left_out[UNREADABLE] += len(samples) - len(readable)
     scored: dict[str, list[tuple[int, Outcome]]] = {name: [] for name in names}

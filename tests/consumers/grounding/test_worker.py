@@ -236,13 +236,14 @@ def test_latest_jumps_to_the_newest_and_counts_the_rest(line: Line) -> None:
     cameras = [line.camera("line-1"), line.camera("line-2"), line.camera("line-3")]
     for camera in cameras:
         camera.play("." * 40)
-    worker = line.start(freshness="latest")
+    # A model that is done at once sees as much of the backlog as the machine happens to fetch meanwhile.
+    worker = line.start(ColourEngine(seconds_per_batch=0.3), freshness="latest")
     line.wait_for_frames(worker, 120)
     assert worker.totals.scored + worker.totals.skipped["behind"] == 120
     line.until(lambda: len(line.detections()) == worker.totals.scored)
     newest = {d.camera: d.frame.sequence for d in sorted(line.detections(), key=lambda d: d.frame.sequence)}
     assert newest == {"line-1": 39, "line-2": 39, "line-3": 39}
-    assert worker.totals.scored <= 30  # how many depends on how the backlog is fetched: a few of each camera's forty
+    assert worker.totals.scored <= 12
 
 
 def test_slow_model_skips_under_latest_and_never_under_every(line: Line) -> None:
