@@ -26,9 +26,10 @@ import torch
 from numpy.typing import NDArray
 
 from simvg_core.boxes import cxcywh_to_xyxy, iou
+from simvg_core.calibration import calibrated
 from simvg_core.fingerprint import fingerprint_of_folder
 from simvg_core.model import SimVGForGrounding, SimVGOutput
-from simvg_core.processing import SimVGProcessor, calibrated
+from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import LineSet
 from simvg_core.training.metrics import auc
 from simvg_core.training.sets.line import LineExpression, read_document

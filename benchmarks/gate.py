@@ -152,13 +152,17 @@ class Bench:
         compiled = self.grounder.compile(names)
         texts, seen = compiled._state[1], self.full.encode_frames([frame])
         assert texts is not None
+        # as a worker does: what is asked is made ready once, not with every frame
+        asked = {floor: self.grounder.question(compiled, floor) for floor in self.floors}
         cases: dict[str, Case] = {
             "frame pass": partial(self.full.encode_frames, [frame]),
             "gate": partial(self.passes.warmth, seen, texts),
-            "frame, object tokens of all, answers": partial(self.full.ground, [frame], compiled, self.floors[0]),
+            "frame, object tokens of all, answers": partial(
+                self.full.ground_each, [frame], [self.full.question(compiled, self.floors[0])]
+            ),
         } | {
             f"frame, gate, object tokens of those that pass, answers, from {floor:.2f} on": partial(
-                self.grounder.ground, [frame], compiled, floor
+                self.grounder.ground_each, [frame], [asked[floor]]
             )
             for floor in self.floors
         }

@@ -201,7 +201,7 @@ def frozen_table(frames: list[Pixels], limits: VisionLimits) -> Iterator[str]:
             problem, before = None, None
             for number, picture in enumerate(play(frame, rng)):
                 ns = 1 + round(number * 1e9 / FPS)
-                sight, problem = look(sight, picture, captured_ns=ns, published_ns=ns, limits=limits)
+                sight, problem = look(sight, sample(picture), captured_ns=ns, published_ns=ns, limits=limits)
                 now = sample(picture)
                 if before is not None:
                     apart.append(difference(before, now)[0])

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from simvg_core import standing
+from simvg_core.calibration import calibrated, raw_logit
 from simvg_core.errors import ConfigurationError
-from simvg_core.gate import bounded, highest, raw_logit
+from simvg_core.gate import bounded, highest
 from simvg_core.standing import CompiledTexts, Stream
 
 if TYPE_CHECKING:
@@ -48,6 +50,12 @@ class Asked(NamedTuple):
     boxes: Tensor  # (B, N, Q, 4)
     exists: Tensor | None  # (B, N), models with auxiliary heads; -inf where the gate was shut
     warm: Tensor | None = None  # (B, N), False where the gate was shut; None: all were asked
+
+    def put(self, frame: int, texts: Tensor, found: Asked) -> None:
+        """Writes what one frame, (1, M, …), was found to say to the texts at these places, (M,)."""
+        for part, own in zip(self[:3], found[:3], strict=True):
+            if part is not None and own is not None:
+                part[frame, texts] = own[0]
 
     def bounded(self, most: Tensor) -> Asked:
         """With differences of the class logits up to `most`, (B, N)."""
@@ -111,37 +119,64 @@ def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames
     return Asked(answers.logits, answers.boxes_cxcywh, exists)
 
 
-def ask_warm(
-    model: SimVGForGrounding,
-    texts: CompiledTexts,
-    frames: SeenFrames,
-    gate: float | Tensor,
-    plan: Plan | None = None,
-) -> Asked:
+def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, gate: float | Tensor) -> Asked:
     """Frame by frame, each with the texts that are warm in it, for which the gate gives `gate`, one for all or (N,);
-    the others get boxes without area and `gate_score`. Of a plan's rows those are asked that a text needs whose others
-    are warm as well.
+    the others get boxes without area and `gate_score`.
 
     Raises:
         ConfigurationError: the model has no gate, or it is off.
     """
     warmths = warmth(model, texts, frames)
+    return _ask_where(model, texts, frames, ~(warmths < gate), warmths)  # NaN is asked: it must not pass for cold
+
+
+def ask_plan(
+    model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, plan: Plan, gate: Tensor | None
+) -> Asked:
+    """The rows of a plan: its parts, or with a `gate`, (F,), those that a text needs whose others are warm as well; and
+    wholes where a frame has so many of a part that they count. `Asked.warm` is (B, F). Errors as of `ask_warm`.
+    """
+    parts = texts.parts(plan.first)[0]
+    if gate is None:
+        found = ask(model, parts, frames)
+    else:
+        warmths = warmth(model, parts, frames)
+        needed = plan.needed((~(warmths < gate)).cpu().numpy())
+        found = _ask_where(model, parts, frames, torch.from_numpy(needed).to(warmths.device), warmths)
+    if len(texts) == plan.first:
+        return found
+    both = _nothing(model, len(frames.image), texts, found.logits.device)
+    scores = calibrated(found.logits, model.config).cpu().numpy()
+    for part, own in zip(both[:3], found[:3], strict=True):
+        if part is not None and own is not None:
+            part[:, : plan.first] = own
+    for frame, row in enumerate(scores):
+        kept = np.arange(plan.first) if found.warm is None else found.warm[frame].nonzero().flatten().cpu().numpy()
+        more = torch.from_numpy(plan.doubted(row[kept], kept)).to(both.logits.device)
+        if len(more):
+            both.put(frame, more, ask(model, texts.select(more), frames.rows(slice(frame, frame + 1))))
+    return both._replace(warm=found.warm)
+
+
+def _ask_where(
+    model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, needed: Tensor, warmths: Tensor
+) -> Asked:
+    """Those of the texts that each frame needs, (B, N)."""
     most = highest(warmths, model.config)
-    warm = ~(warmths < gate)  # NaN is asked: it must not pass for cold
-    if plan is not None:
-        warm = torch.from_numpy(plan.needed(warm.cpu().numpy())).to(warm.device)
-    shape = (*warm.shape, model.config.num_queries)
+    found = _nothing(model, len(needed), texts, needed.device)
+    for frame in range(len(needed)):
+        kept = needed[frame].nonzero().flatten()
+        if len(kept):
+            rows = slice(frame, frame + 1)
+            part = ask_objects(model, texts.select(kept), frames.rows(rows)).bounded(most[rows, kept])
+            found.put(frame, kept, part)
+    return found._replace(warm=needed)
+
+
+def _nothing(model: SimVGForGrounding, frames: int, texts: CompiledTexts, device: torch.device) -> Asked:
+    """What texts get that are not asked."""
+    shape = (frames, len(texts), model.config.num_queries)
     closed = raw_logit(model.config.gate_score, model.config) / 2
-    logits = frames.image.new_tensor([closed, -closed], dtype=torch.float32).repeat(*shape, 1)
-    boxes = logits.new_zeros(*shape, 4)
+    logits = torch.tensor([closed, -closed], device=device).repeat(*shape, 1)
     exists = None if model.auxiliary is None else logits.new_full(shape[:2], float("-inf"))
-    for frame in range(len(warm)):
-        kept = warm[frame].nonzero().flatten()
-        if len(kept) == 0:
-            continue
-        rows = slice(frame, frame + 1)
-        part = ask_objects(model, texts.select(kept), frames.rows(rows)).bounded(most[rows, kept])
-        logits[frame, kept], boxes[frame, kept] = part.logits[0], part.boxes[0]
-        if exists is not None and part.exists is not None:
-            exists[frame, kept] = part.exists[0]
-    return Asked(logits, boxes, exists, warm)
+    return Asked(logits, logits.new_zeros(*shape, 4), exists)

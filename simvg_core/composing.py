@@ -51,9 +51,10 @@ class _Table:
         for number, one in enumerate(readings):
             for axis, side in (_SIDES[name] for name in one.place):
                 sides[number, axis] = side
+        both = list(zip(readings, rows, strict=True))
         return cls(
             np.array([own[0] for own in rows], np.intp),
-            np.array([-1 if one.whole is None else own[1] for one, own in zip(readings, rows, strict=True)], np.intp),
+            np.array([-1 if one.whole is None else own[len(one.parts)] for one, own in both], np.intp),
             np.array(anchors, np.intp),
             sides,
             np.array([_DIRECTIONS.get(one.relation or "", (0, 0)) for one in readings], np.float32).reshape(-1, 2),
@@ -64,7 +65,7 @@ class _Table:
 @dataclass(frozen=True, eq=False)
 class Plan:
     """How texts are put together from rows. Texts that have a part in common share its row, unless each is about a
-    picture of its own."""
+    picture of its own: then nothing is asked later than the rest either."""
 
     readings: tuple[Reading, ...]
     shared: bool = True
@@ -76,33 +77,41 @@ class Plan:
 
     @cached_property
     def rows(self) -> list[str]:
-        """What a model is asked, R texts."""
-        asked = [text for one in self.readings for text in one.texts]
-        return list(dict.fromkeys(asked)) if self.shared else asked
+        """What a model is asked, R texts. Where they are shared, `first` of them are asked of every frame, and the
+        others, wholes, of one that `doubted` names."""
+        if not self.shared:
+            return [text for one in self.readings for text in (*one.parts, *one.wholes)]
+        wholes = (whole for one in self.readings for whole in one.wholes)
+        return list(dict.fromkeys([*self._parts, *wholes]))
 
     @cached_property
-    def places(self) -> list[NDArray[np.intp]]:
-        """Rows of each text, in the order of `Reading.texts`."""
+    def first(self) -> int:
+        """How many rows, from the first on, are parts: F."""
+        return len(self._parts)
+
+    @cached_property
+    def _parts(self) -> list[str]:
+        return list(dict.fromkeys(part for one in self.readings for part in one.parts))
+
+    @cached_property
+    def places(self) -> list[Places]:
+        """Rows of each text: of its parts, then of its wholes."""
+        asked = [(*one.parts, *one.wholes) for one in self.readings]
         if self.shared:
             place = {text: row for row, text in enumerate(self.rows)}
-            return [np.array([place[text] for text in one.texts], np.intp) for one in self.readings]
-        counts = np.cumsum([0, *(len(one.texts) for one in self.readings)])
+            return [np.array([place[text] for text in own], np.intp) for own in asked]
+        counts = np.cumsum([0, *map(len, asked)])
         return [np.arange(start, end) for start, end in pairwise(counts)]
 
     def floors(self, floors: Floats) -> Floats:
-        """Lowest score of a row that can make a difference, (R,), of those of texts (N,)."""
-        texts, rows = self._uses
-        found = np.ones(len(self.rows), np.float32)
-        np.minimum.at(found, rows, floors[texts] ** self._powers)
+        """Lowest score of a part that can make a difference, (F,), of those of texts (N,)."""
+        texts, rows, powers = self._uses
+        found = np.ones(self.first, np.float32)
+        np.minimum.at(found, rows, floors[texts] ** powers)
         return found
 
-    @cached_property
-    def _powers(self) -> Floats:
-        """To which power of a text's floor each of its rows matters."""
-        return np.array([power for one in self.readings for power in _powers(one)], np.float32)
-
     def asked(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Of rows that a gate lets pass, (..., R): the texts that may score what matters, (..., N), for both the part
+        """Of parts that a gate lets pass, (..., F): the texts that may score what matters, (..., N), for both the part
         and what it is related to are among them."""
         table, anchors = self._tables
         found = warm[..., table.part]
@@ -111,18 +120,38 @@ class Plan:
         return found
 
     def needed(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Of rows that a gate lets pass, (..., R), those that a text needs which may score what matters, (..., R)."""
-        texts, rows = self._uses
+        """Of parts that a gate lets pass, (..., F), those of texts that may score what matters, (..., F)."""
+        texts, rows, _ = self._uses
         *frames, uses = self.asked(warm)[..., texts].nonzero()
         found = np.zeros_like(warm)
         found[(*frames, rows[uses])] = True
         return found & warm
 
+    def doubted(self, scores: Floats, rows: Places) -> Places:
+        """Of one frame's answers (M, Q) to the rows (M,) of parts: the wholes to ask as well, for these parts may be
+        there more often than a model can answer. Seldom any."""
+        full: Places = rows[scores.min(axis=-1, initial=1.0) >= FULL]
+        if not len(full):
+            return full
+        parts, wholes = self._wholes
+        found: Places = np.setdiff1d(wholes[np.isin(parts, full)], rows)
+        return found
+
     @cached_property
-    def _uses(self) -> tuple[Places, Places]:
-        """Each text with each of its rows."""
-        texts = np.repeat(np.arange(len(self.places)), list(map(len, self.places)))
-        return texts, np.concatenate(self.places)
+    def _uses(self) -> tuple[Places, Places, Floats]:
+        """Each text with each of its parts, and to which power of the text's floor that matters: what it is related to
+        counts by its root."""
+        counts = [len(one.parts) for one in self.readings]
+        rows = [own[:count] for own, count in zip(self.places, counts, strict=True)]
+        powers = [power for one in self.readings for power in _powers(one)]
+        return np.repeat(np.arange(len(counts)), counts), np.concatenate(rows), np.array(powers, np.float32)
+
+    @cached_property
+    def _wholes(self) -> tuple[Places, Places]:
+        """Each part that has a whole, with that whole."""
+        pairs = [(table.part[table.whole >= 0], table.whole[table.whole >= 0]) for table in self._tables]
+        parts, wholes = (np.concatenate(column) for column in zip(*pairs, strict=True))
+        return parts, wholes
 
     def compose(
         self,
@@ -170,7 +199,8 @@ class Plan:
         known: dict[tuple[Reading, tuple[int, ...]], int] = {}
         anchors = []
         for one, rows in zip(self.readings, self.places, strict=True):
-            own = tuple(rows[1 if one.whole is None else 2 :].tolist())
+            parts = len(one.parts)
+            own = (*rows[1:parts].tolist(), *rows[parts + (one.whole is not None) :].tolist())
             anchors.append(-1 if one.anchor is None else known.setdefault((one.anchor, own), len(known)))
         beside = _Table.of([one for one, _ in known], [np.array(rows, np.intp) for _, rows in known], [-1] * len(known))
         return _Table.of(self.readings, self.places, anchors), beside
@@ -237,7 +267,7 @@ def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     if not composed or not reading.composed:
         return {text: floor}
     found: dict[str, float] = {}
-    for part, power in zip(reading.texts, _powers(reading), strict=True):
+    for part, power in zip(reading.parts, _powers(reading), strict=True):
         found[part] = min(found.get(part, 1.0), floor**power, geometry.EVEN if reading.rivals else 1.0)
     return found
 
@@ -278,6 +308,4 @@ def changed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], lis
 
 
 def _powers(text: Reading) -> list[int]:
-    """Of each of a text's rows; what it is related to counts by its root."""
-    own = [1] if text.whole is None else [1, 1]
-    return own if text.anchor is None else own + [2] * len(text.anchor.texts)
+    return [1] * len(text.parts) if text.anchor is None else [1] + [2] * len(text.anchor.parts)

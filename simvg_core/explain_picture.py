@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simvg_core.calibration import calibrated
 from simvg_core.composing import Plan, rows_of
 from simvg_core.errors import InputError
 from simvg_core.explain import Explanation, explain
 from simvg_core.grounder import Grounder
 from simvg_core.images import Frame, read_frame
-from simvg_core.processing import calibrated
 from simvg_core.text import TextBatch
 from simvg_core.words import Pieces, clean_text
 

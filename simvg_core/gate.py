@@ -20,12 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simvg_core.calibration import raw_logit
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 
 ROUNDING = 5e-5
 """A stored threshold lies so far below the coldest pair that must pass: batches and engines round differently."""
-FLOORS = (0.2, 0.3, 0.4, 0.5, 0.6)
+FLOORS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 """Scores that thresholds are measured for, besides the model's own threshold: alarms begin and end at other scores."""
 _UNBOUNDED = 1e4
 
@@ -95,12 +96,6 @@ def store(config: SimVGConfig, points: Sequence[GatePoint]) -> None:
     config.gate_thresholds = [point.threshold for point in points]
     # whoever cares for scores from the lowest floor on must not take a text that was not asked for one of them
     config.gate_score = min(points[-1].closed_score, points[0].floor / 2) if points else 0.0
-
-
-def raw_logit(score: float, config: SimVGConfig) -> float:
-    """Difference of the class logits whose calibrated score this is."""
-    chance = min(max(score, 1e-6), 1 - 1e-6)
-    return (math.log(chance / (1 - chance)) - config.score_bias) * config.score_temperature
 
 
 def highest(warmth: Tensor, config: SimVGConfig) -> Tensor:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simvg_core import asking
+from simvg_core.calibration import calibrated
 from simvg_core.gate import GateCurve
 from simvg_core.gate_head import GateHead
 from simvg_core.gate_usual import EPOCHS
 from simvg_core.grounder import Grounder
 from simvg_core.images import Frame
-from simvg_core.processing import calibrated
 from simvg_core.standing import CompiledTexts
 
 Progress = Callable[[int, int], None]

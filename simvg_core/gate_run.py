@@ -23,6 +23,7 @@ from simvg_core.lineworld.language import Grammar, rng_of
 from simvg_core.lineworld.meaning import Meaning
 from simvg_core.lineworld.truth import Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
+from simvg_core.reading import read
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.training.augment import AugmentSettings, augment
 from simvg_core.training.rendered import open_for_scoring
@@ -68,7 +69,8 @@ class GateRun:
         by_truth: ask each picture also what the truth or the annotations beside it say.
         """
         self.folder, self.grounder = folder, Grounder.from_pretrained(folder, gate=False)
-        self.pool, self.by_truth, self.count, self.seed = pool, by_truth, count, seed
+        self.pool = in_parts(pool) if self.grounder.composes else pool
+        self.by_truth, self.count, self.seed = by_truth, count, seed
 
     def fit(self, files: list[Path], pictures: int, epochs: int) -> None:
         """Teaches the gate on at most so many of the pictures."""
@@ -120,16 +122,27 @@ class GateRun:
         return augment(read_frame(file), scene, self.grounder.config.image_size, AUGMENTATION, rng)
 
     def _of(self, picture: Known, rng: np.random.Generator, teaches: bool) -> dict[str, int]:
-        scene, own = picture.scene, picture.usual | ({} if teaches else picture.held_out)
+        scene, own = picture.scene, self._in_parts(picture.usual | ({} if teaches else picture.held_out))
         if scene is None:
             return dict.fromkeys(self._draw(rng, self.count), UNKNOWN) | own
         if teaches:
             grammar = Grammar(further_wordings=WORDINGS)
             asked = grammar.ask(scene, rng_of(self.seed, int(rng.integers(2**32)), 0), QUESTIONS)
-            own = {query.text: TRUE if query.targets else FALSE for query in asked}
+            own = self._in_parts({query.text: TRUE if query.targets else FALSE for query in asked})
         drawn = {text: _judged(self.pool[text], scene) for text in self._draw(rng, max(JUDGED, self.count))}
         true = [text for text, truth in drawn.items() if truth == TRUE][:MOST_TRUE]
         return {text: drawn[text] for text in [*true, *list(drawn)[: self.count]]} | own
+
+    def _in_parts(self, known: Mapping[str, int]) -> dict[str, int]:
+        """What a model is asked for texts; of one in parts that is not true some may be, and nobody knows which."""
+        if not self.grounder.composes:
+            return dict(known)
+        found: dict[str, int] = {}
+        for text, truth in known.items():
+            reading = read(text)
+            if truth != FALSE or not reading.composed:
+                found |= dict.fromkeys(reading.parts, truth)
+        return found
 
     def _draw(self, rng: np.random.Generator, count: int) -> list[str]:
         texts = list(self.pool)
@@ -209,6 +222,18 @@ def line_queries(seed: int) -> Pool:
             for size, words in SIZE_WORDS.items() if concept.sized else ():
                 asks += [Ask(f"{word} {name}", Meaning(concept, size=size)) for word in words]
     return {ask.text: ask for ask in [*diverse(PHRASES, seed), *asks]}
+
+
+def in_parts(pool: Pool) -> dict[str, Ask | None]:
+    """What a model that composes is asked for texts. Wholes are too seldom asked to teach or measure by."""
+    found: dict[str, Ask | None] = {}
+    for text, ask in pool.items():
+        reading = read(text)
+        for part, meaning in zip(reading.parts, (ask.meaning, ask.other) if ask else (None, None), strict=False):
+            found[part] = Ask(part, meaning) if meaning else None
+        if not reading.composed:
+            found[text] = ask
+    return found
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -160,6 +160,13 @@ class Grounder:
         return self.config.gate_queries if self.gate and self.config.gate_floors else None
 
     @property
+    def averages_to(self) -> int | None:
+        """Side of the square that frames are averaged down to on the processor, pixels: halving them before changes
+        nothing as long as they stay larger. None: they are made smaller in another way."""
+        halves = self.config.resize == "area" and self._device_frames is None
+        return self.config.image_size if halves else None
+
+    @property
     def composes(self) -> bool:
         """Whether texts are asked in parts (`SimVGConfig.composed_answers`)."""
         return self.config.composed_answers
@@ -261,10 +268,10 @@ class Grounder:
 
     def _ask(self, seen: asking.SeenFrames, question: Question) -> asking.Asked:
         texts: CompiledTexts = question.ready.texts
-        if question.gate is None:
-            return asking.ask(self.model, texts, seen)
-        least = torch.tensor(question.gate, device=self.device)
-        return asking.ask_warm(self.model, texts, seen, least, question.plan)
+        least = None if question.gate is None else torch.tensor(question.gate, device=self.device)
+        if question.plan is not None:
+            return asking.ask_plan(self.model, texts, seen, question.plan, least)
+        return asking.ask(self.model, texts, seen) if least is None else asking.ask_warm(self.model, texts, seen, least)
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

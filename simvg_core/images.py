@@ -83,16 +83,24 @@ def shrunk(picture: Frame, width: int, height: int) -> Frame:
     twice the columns, and rows as in `_in_pairs`, goes without OpenCV's code for any area, too: within one grey level,
     a quarter of one brighter on average; 0.4 ms in place of 1.0 for 640×480.
     """
-    shown: Any = picture
-    rows, columns = picture.shape[:2]
-    for _ in range(halvings(rows, columns, height, width)):
-        rows, columns = rows // 2, columns // 2
-        shown = cv2.resize(shown, (columns, rows), interpolation=cv2.INTER_AREA)
+    shown: Any = halved(picture, width, height)
+    rows, columns = shown.shape[:2]
     if columns == 2 * width and rows > height and _in_pairs(rows, height):
         shown = _rows_of_pairs(shown, height)
         return cast(Frame, cv2.resize(shown, (width, height), interpolation=cv2.INTER_LINEAR))  # means of two
     if (rows, columns) != (height, width):
         shown = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
+    return cast(Frame, shown)
+
+
+def halved(picture: Frame, width: int, height: int) -> Frame:
+    """(H, W) or (H, W, 3) → as often halved as it can be without rounding, and without getting smaller than `height`
+    rows of `width`: the first step of `shrunk`, which makes of the result what it makes of the picture."""
+    shown: Any = picture
+    rows, columns = picture.shape[:2]
+    for _ in range(halvings(rows, columns, height, width)):
+        rows, columns = rows // 2, columns // 2
+        shown = cv2.resize(shown, (columns, rows), interpolation=cv2.INTER_AREA)
     return cast(Frame, shown)
 
 

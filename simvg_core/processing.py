@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from simvg_core.answers import assemble
+from simvg_core.calibration import calibrated
 from simvg_core.composing import Plan
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, InputError
@@ -30,12 +31,6 @@ class Inputs(NamedTuple):
 
     pixel_values: Tensor  # (B, 3, S, S)
     sizes: list[tuple[int, int]]  # (height, width) per frame
-
-
-def calibrated(logits: Tensor, config: SimVGConfig) -> Tensor:
-    """(..., 2) logits (object, no object) → (...) probabilities by the temperature and bias stored with the model."""
-    difference = logits[..., 0].float() - logits[..., 1].float()
-    return torch.sigmoid(difference / config.score_temperature + config.score_bias)
 
 
 def _composed(

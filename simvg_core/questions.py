@@ -45,7 +45,7 @@ class Question:
     texts: tuple[str, ...]
     ready: Any  # what an engine has compiled; None: nothing is asked
     thresholds: Floats  # (N,) lowest score of a box
-    gate: Floats | None  # (R,) logit below which the gate answers for a row; None: all are asked
+    gate: Floats | None  # (N,), or (F,) of a plan: logit below which the gate answers; None: all are asked
     most: NDArray[np.intp] | None = None  # (N,) boxes of a text at most; None: no text says how many
     doubts: tuple[str | None, ...] = ()  # why a text cannot be answered, whatever the frame shows; (): none
     plan: Plan | None = None  # how texts are put together from R rows; None: each is a row

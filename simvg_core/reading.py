@@ -34,7 +34,7 @@ class Reading:
     relation: str | None = None
     anchor: Reading | None = None  # what the relation is to
     extreme: str | None = None
-    whole: str | None = None  # the text in a model's words, asked as well: for pictures with more parts than answers
+    whole: str | None = None  # the text in a model's words: for pictures with more parts than answers
 
     @property
     def composed(self) -> bool:
@@ -52,10 +52,15 @@ class Reading:
         return replace(self, whole=None, anchor=None if self.anchor is None else self.anchor.bare)
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """What a model is asked: the part, the whole where it is needed, and what the anchor needs."""
+    def parts(self) -> tuple[str, ...]:
+        """What a model is asked: the part, and those of the anchor."""
+        return (self.part, *(() if self.anchor is None else self.anchor.parts))
+
+    @property
+    def wholes(self) -> tuple[str, ...]:
+        """What it is asked as well where a part is there more often than it can answer: the whole, and the anchor's."""
         whole = () if self.whole is None else (self.whole,)
-        return (self.part, *whole, *(() if self.anchor is None else self.anchor.texts))
+        return (*whole, *(() if self.anchor is None else self.anchor.wholes))
 
 
 def _either(words: dict[str, tuple[str, ...]]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import simplejpeg
 
 from consumers.grounding.frames import Frame, Picture, Pixels
+from consumers.grounding.vision import sample
 from infra.errors import BadFrameMessage
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -23,25 +25,41 @@ _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 class DecodePool:
     """Decodes frames side by side; OpenCV leaves the interpreter's lock while it works."""
 
-    def __init__(self, threads: int, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
+    def __init__(self, threads: int, max_pixels: int, reduced: Callable[[Pixels], Pixels]) -> None:
+        """Args:
+        reduced: as `Engine.reduced`.
+        """
+        self._max_pixels, self._reduced = max_pixels, reduced
         # OpenCV writes to stderr by itself; what is wrong with a frame is in its rejection.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
-    def submit(self, frame: Frame) -> Future[Picture]:
-        """Starts decoding; the future raises BadFrameMessage."""
-        return self._pool.submit(self._decode, frame)
+    def submit(self, frame: Frame, whole: bool) -> Future[Picture]:
+        """Starts decoding; the future raises BadFrameMessage. Of frames that are looked at as a whole only as many
+        pixels are kept as the model sees: a dozen large ones may wait for it."""
+        return self._pool.submit(self._decode, frame, whole)
 
     def close(self) -> None:
         """Waits for what is being decoded and drops the rest."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _decode(self, frame: Frame) -> Picture:
+    def _decode(self, frame: Frame, whole: bool) -> Picture:
         started = time.perf_counter()
         header = frame.header
         pixels = decode(frame.image, width=header.width, height=header.height, max_pixels=self._max_pixels)
-        return Picture(frame, pixels, (time.perf_counter() - started) * 1e3)
+        seen = sample(pixels)
+        if whole:
+            pixels = self._reduced(pixels)
+        return Picture(frame, pixels, seen, (time.perf_counter() - started) * 1e3)
+
+
+def in_full(picture: Picture) -> Pixels:
+    """The pixels of a picture as its camera sent them: decoded again where they were halved."""
+    header = picture.frame.header
+    if picture.pixels.shape[:2] == (header.height, header.width):
+        return picture.pixels
+    size = header.width * header.height  # it was decoded before: no limit
+    return decode(picture.frame.image, width=header.width, height=header.height, max_pixels=size)
 
 
 def decode(image: bytes, *, width: int, height: int, max_pixels: int) -> Pixels:

@@ -28,6 +28,7 @@ from simvg_core.composing import parts_of, together
 from simvg_core.edge.graphs import FOLDER, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
+from simvg_core.images import halved
 from simvg_core.memory import few_heaps, keep_memory
 from simvg_core.quality import QualityLimits, frame_problem
 from simvg_core.questions import Question
@@ -79,6 +80,9 @@ class AnyGrounder(Protocol):
     def gate_texts(self) -> int | None: ...
 
     @property
+    def averages_to(self) -> int | None: ...
+
+    @property
     def composes(self) -> bool: ...
 
     def compile(self, texts: Sequence[str]) -> Any: ...
@@ -115,6 +119,10 @@ class GrounderEngine:
     @property
     def gate_texts(self) -> int | None:
         return self._grounder.gate_texts
+
+    def reduced(self, view: Pixels) -> Pixels:
+        side = self._grounder.averages_to
+        return view if side is None else halved(view, side, side)
 
     @property
     def memory(self) -> Memory:

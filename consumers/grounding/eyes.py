@@ -24,7 +24,7 @@ class Eyes:
         limits = self._limits_of(header.camera)
         self._sights[header.camera], problem = look(
             self._sights.get(header.camera),
-            picture.pixels,
+            picture.sample,
             captured_ns=header.captured_ns,
             published_ns=header.published_ns,
             limits=limits.vision,

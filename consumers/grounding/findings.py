@@ -66,6 +66,9 @@ class Engine(Protocol):
     def gate_texts(self) -> int | None:
         """How many texts of a view it takes for a gate to look first which of them are asked; None: there is none."""
 
+    def reduced(self, view: Pixels) -> Pixels:
+        """A view with no more pixels than it looks at: of it, it says the same."""
+
     def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
         """Why a whole frame cannot be judged (black, blurred, ...), in words, or None if it can.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.grounding.vision import Sample
 from infra.contracts import FrameHeader, FrameReference
 
 Pixels = NDArray[np.uint8]
@@ -34,10 +35,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A decoded frame, with the milliseconds that decoding took."""
+    """A decoded frame, with the milliseconds that decoding took.
+
+    `pixels` may be halved, where no more is needed (:func:`consumers.grounding.decode.in_full` gives all); `sample` is
+    of all of them.
+    """
 
     frame: Frame
     pixels: Pixels = field(repr=False)
+    sample: Sample = field(repr=False)
     decode_ms: float
 
 

@@ -20,6 +20,7 @@ from consumers.grounding.alarm import AlarmState, Sighting, Step, close, pass_ti
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
+from consumers.grounding.decode import in_full
 from consumers.grounding.episode import RAISED_AGAIN
 from consumers.grounding.evidence import crop_jpeg, frame_jpeg
 from consumers.grounding.findings import Finding
@@ -344,9 +345,10 @@ class Judge:
         """
         if alert.state is not AlertState.RAISED or alert.frame != picture.frame.place:
             return []
+        pixels = in_full(picture)
         pictures = {
-            "frame": frame_jpeg(picture.frame, picture.pixels, self._quality, MAX_MESSAGE_BYTES),
-            "crop": crop_jpeg(picture.pixels, alert.boxes, self._quality),
+            "frame": frame_jpeg(picture.frame, pixels, self._quality, MAX_MESSAGE_BYTES),
+            "crop": crop_jpeg(pixels, alert.boxes, self._quality),
         }
         return [
             Outgoing.image(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.findings import Engine
-from consumers.grounding.views import views_of
+from consumers.grounding.views import WHOLE, views_of
 from infra.contracts import CAMERA_BLIND, Box, StandingQuery
 from infra.queries import QuerySet
 
@@ -58,6 +58,10 @@ class Plan:
             watching = sorted((query for query in self.active if query.watches(camera)), key=lambda query: query.id)
             found = self._looks[camera] = tuple(map(self._look, watching))
         return found
+
+    def whole(self, camera: str, due: Container[str]) -> bool:
+        """Whether the queries that are due look at this camera's frames as a whole."""
+        return all(look.views == (WHOLE,) for look in self.looks(camera) if look.query.id in due)
 
     def _look(self, query: StandingQuery) -> Look:
         return Look(query, views_of(query), _asked(query, self.parts))

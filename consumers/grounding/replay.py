@@ -24,7 +24,7 @@ from consumers.grounding.judge import Judge
 from consumers.grounding.pacing import LookPacer
 from consumers.grounding.plan import Plan
 from consumers.grounding.scoring import Question, Scorer
-from consumers.grounding.vision import Sight
+from consumers.grounding.vision import Sight, sample
 from consumers.grounding.vision import look as look_at
 from consumers.grounding.work import Work
 from consumers.reading import read_span
@@ -124,15 +124,15 @@ class Replay:
         except BadFrameMessage as error:
             self.tally.reject(error.reason)
             return None
+        picture = Picture(frame, pixels, sample(pixels), 0.0)
         limits = self._limits(header.camera)
         self._sights[header.camera], problem = look_at(
             self._sights.get(header.camera),
-            pixels,
+            picture.sample,
             captured_ns=header.captured_ns,
             published_ns=header.published_ns,
             limits=limits.vision,
         )
-        picture = Picture(frame, pixels, 0.0)
         return picture, Question(picture, looks, problem, limits.picture)
 
     def _score(self, batch: list[tuple[Picture, Question]]) -> Iterator[Alert]:

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from consumers.grounding.decode import in_full
 from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
 from consumers.grounding.plan import Look
-from consumers.grounding.views import crop, large_enough, merge, merge_parts
+from consumers.grounding.views import WHOLE, crop, large_enough, merge, merge_parts
 from infra.contracts import Box, State
 from infra.metrics import counter
 
@@ -104,8 +105,10 @@ class Scorer:
                 for view in look.views:
                     words = asked.setdefault(view, {})
                     words |= {text: min(words.get(text, 1.0), floor) for text, floor in look.asked.items()}
+            # halved for looks at the whole frame, perhaps, and the plan has changed since
+            shown = question.picture.pixels if set(asked) == {WHOLE} else in_full(question.picture)
             for view, words in asked.items():
-                part, exact = crop(question.picture.pixels, view)
+                part, exact = crop(shown, view)
                 places[number, view] = len(pixels), exact
                 pixels.append(part)
                 texts.append(words)

@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.grounding.frames import Pixels
-
 GRID = (128, 96)
 """Columns and rows of the pixels that are compared: single ones, as averages would hide the noise."""
 
@@ -35,6 +33,7 @@ MIN_FRAMES = 5
 """So many equal pictures at least, however slow the camera is."""
 
 Sample = NDArray[np.uint8]
+"""(rows, columns) grey levels, of `sample`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Sight:
     repeats: int = 0
 
 
-def sample(pixels: Pixels) -> Sample:
+def sample(pixels: NDArray[np.uint8]) -> Sample:
     """(h, w, 3) pixels → (96, 128) grey levels, of single pixels."""
     height, width = pixels.shape[:2]
     grid = (min(GRID[0], width), min(GRID[1], height))
@@ -79,14 +78,13 @@ def difference(one: Sample, other: Sample) -> tuple[float, float]:
 
 def look(
     sight: Sight | None,
-    pixels: Pixels,
+    now: Sample,
     *,
     captured_ns: int,
     published_ns: int,
     limits: VisionLimits,
 ) -> tuple[Sight, str | None]:
     """Takes one picture in: what to remember, and why the camera cannot be trusted, in words, or None if it can."""
-    now = sample(pixels)
     sight = _seen(sight, now, captured_ns, limits)
     age_s = (published_ns - captured_ns) / 1e9
     if limits.stale_s is not None and age_s > limits.stale_s:

@@ -105,7 +105,7 @@ class Worker:
             on_assigned=self._take_over,
             on_revoked=self._hand_over,
         )
-        self._decoder = DecodePool(settings.decode_threads, settings.max_pixels)
+        self._decoder = DecodePool(settings.decode_threads, settings.max_pixels, engine.reduced)
         self._ready: queue.Queue[Ready] = queue.Queue(settings.batch_size)
         at_once = engine.at_once if settings.decodes_ahead else 1
         self._asking = Asking(Scorer(engine), self._overload, at_once, clock_ns=clock_ns)
@@ -325,13 +325,13 @@ class Worker:
             frame = self._mailbox.wait(IDLE_SECONDS, time.monotonic)
             if frame is None:
                 continue
-            reason, due = self._intake.asked(frame, self.plan)
+            reason, due = self._intake.asked(frame, plan := self.plan)
             if reason is not None:
                 self._judge.heard(frame.camera)
                 self._fetcher.skip(frame, reason)
                 self._mailbox.keeps_turn(frame.camera)
                 continue
-            ready = Ready(frame, due, self._decoder.submit(frame), self._clock_ns())
+            ready = Ready(frame, due, self._decoder.submit(frame, plan.whole(frame.camera, due)), self._clock_ns())
             while True:
                 self.pulses.beat("feeder")
                 try:

@@ -137,6 +137,11 @@ class EdgeGrounder:
         return self.config.gate_queries if self._gated else None
 
     @property
+    def averages_to(self) -> int | None:
+        """As of `Grounder`."""
+        return self.config.image_size if self.config.resize == "area" else None
+
+    @property
     def composes(self) -> bool:
         """Whether texts are asked in parts (`SimVGConfig.composed_answers`)."""
         return self.config.composed_answers
@@ -195,7 +200,9 @@ class EdgeGrounder:
         if self._alone is not None:
             alone, apart = self._alone, len(frames) - len(frames) % self._threads
             pairs = zip(frames[:apart], questions[:apart], strict=True)
-            parts += self._crew.map(lambda pair: alone.answers([pair[0]], [pair[1]])[0], pairs)
+            # not in another thread where there is but one: it may run on another core, whose caches know nothing
+            run = map if self._threads == 1 else self._crew.map
+            parts += run(lambda pair: alone.answers([pair[0]], [pair[1]])[0], pairs)
         if len(parts) < len(frames):
             parts += self._together.answers(frames[len(parts) :], questions[len(parts) :])
         found: dict[int, list[Grounding]] = {}
@@ -232,9 +239,9 @@ class EdgeGrounder:
         was not asked has no box."""
         count, answers = len(plan.rows), part.scores.shape[1]
         scores = np.full((1, count, answers), self.config.gate_score, np.float32)
-        boxes, warm = np.zeros((1, count, answers, 4), np.float32), np.zeros(count, bool)
-        scores[0, part.asked], boxes[0, part.asked], warm[part.asked] = part.scores, part.boxes, True
-        asked = np.flatnonzero(plan.asked(warm))
+        boxes, asked_rows = np.zeros((1, count, answers, 4), np.float32), np.zeros(count, bool)
+        scores[0, part.asked], boxes[0, part.asked], asked_rows[part.asked] = part.scores, part.boxes, True
+        asked = np.flatnonzero(plan.asked(asked_rows[: plan.first]))
         return *plan.compose(scores, boxes, self.config.nms_iou, asked), asked
 
     def _changed(self, ready: EdgeTexts | None, before: Sequence[str], after: Sequence[str]) -> EdgeTexts | None:

@@ -19,11 +19,13 @@ from simvg_core.questions import Question, together
 
 
 class Answered(NamedTuple):
-    """Of one frame: M texts that it was asked, Q answers each."""
+    """Of one frame: M texts, or rows of a plan, that it was asked, Q answers each."""
 
     scores: Floats  # (M, Q) probabilities
     boxes: Floats  # (M, Q, 4) cxcywh, normalised
-    asked: NDArray[np.intp] | None  # (M,) their places, where the gate answered for the others; None: all were asked
+    asked: (
+        NDArray[np.intp] | None
+    )  # (M,) their places, where the gate answered for the others; None: nothing answered for any
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,7 @@ class Passes:
         for question, places in together(questions):
             rows = seen if len(places) == len(frames_bgr) else {name: part[places] for name, part in seen.items()}
             if question.gate is None or self.gate is None:
-                scores, boxes = self.ask(rows, question.ready)
-                answered = [Answered(scores[row], boxes[row], None) for row in range(len(places))]
+                answered = self._ask_all(rows, question.ready, question.plan)
             else:
                 answered = self._ask_warm(rows, question.ready, question.gate, question.plan)
             found |= dict(zip(places, answered, strict=True))
@@ -83,21 +84,51 @@ class Passes:
         difference = difference / self.config.score_temperature + self.config.score_bias
         return (1 / (1 + np.exp(-difference))).astype(np.float32), out["boxes"].astype(np.float32)
 
+    def _ask_all(self, seen: Arrays, texts: EdgeTexts, plan: Plan | None) -> list[Answered]:
+        """Every text; of a plan's rows the parts, and wholes where a frame has so many of a part that they count."""
+        if plan is None:
+            scores, boxes = self.ask(seen, texts)
+            return [Answered(*found, None) for found in zip(scores, boxes, strict=True)]
+        scores, boxes = (_extended(part, len(texts)) for part in self.ask(seen, texts.head(plan.first)))
+        parts = np.arange(plan.first)
+        for frame in range(len(scores)):
+            if len(more := plan.doubted(scores[frame, parts], parts)):
+                found = self.ask(_row(seen, frame), texts.select(more))
+                scores[frame, more], boxes[frame, more] = found[0][0], found[1][0]
+        return [Answered(*found, None) for found in zip(scores, boxes, strict=True)]
+
     def _ask_warm(self, seen: Arrays, texts: EdgeTexts, least: Floats, plan: Plan | None) -> list[Answered]:
         """The same, frame by frame and each with the texts that are warm in it: for which the gate gives ``least``,
-        (N,). Of a plan's rows those that a text needs whose others are warm as well."""
-        warmth, most = self.warmth(seen, texts)
-        answers = texts.heads["queries"].shape[1]
-        found = []
+        (N,). Of a plan's parts those that a text needs whose others are warm as well."""
+        first = texts if plan is None else texts.head(plan.first)
+        warmth, most = self.warmth(seen, first)
         warm = ~(warmth < least)  # NaN is asked: it must not pass for cold
-        if plan is not None:
-            warm = plan.needed(warm)
-        for frame, row in enumerate(warm):
-            kept, rows = np.flatnonzero(row), slice(frame, frame + 1)
-            if len(kept):
-                part = {name: part[rows] for name, part in seen.items()}
-                scores, boxes = self.objects(part, texts.select(kept), most[rows, kept])
-            else:
-                scores, boxes = np.zeros((1, 0, answers), np.float32), np.zeros((1, 0, answers, 4), np.float32)
-            found.append(Answered(scores[0], boxes[0], kept))
+        found = []
+        for frame, needed in enumerate(warm if plan is None else plan.needed(warm)):
+            own, kept = _row(seen, frame), np.flatnonzero(needed)
+            answers = [self._of_warm(own, first, kept, most[frame])]
+            if plan is not None and len(more := plan.doubted(answers[0][0], kept)):
+                wholes = self.ask(own, texts.select(more))
+                answers, kept = [*answers, (wholes[0][0], wholes[1][0])], np.concatenate([kept, more])
+            scores, boxes = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+            found.append(Answered(scores, boxes, kept))
         return found
+
+    def _of_warm(self, seen: Arrays, texts: EdgeTexts, kept: NDArray[np.intp], most: Floats) -> tuple[Floats, Floats]:
+        """The texts at some places asked of one frame: (M, Q) and (M, Q, 4)."""
+        if not len(kept):
+            answers = texts.heads["queries"].shape[1]
+            return np.zeros((0, answers), np.float32), np.zeros((0, answers, 4), np.float32)
+        scores, boxes = self.objects(seen, texts.select(kept), most[None, kept])
+        return scores[0], boxes[0]
+
+
+def _row(seen: Arrays, frame: int) -> Arrays:
+    return {name: part[frame : frame + 1] for name, part in seen.items()}
+
+
+def _extended(part: Floats, rows: int) -> Floats:
+    """(B, F, …) → (B, R, …): what was not asked is zero."""
+    found = np.zeros((len(part), rows, *part.shape[2:]), np.float32)
+    found[:, : part.shape[1]] = part
+    return found

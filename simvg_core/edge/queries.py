@@ -44,6 +44,11 @@ class EdgeTexts:
         """By input name."""
         return {"attention_mask": self.attention_mask, **self.heads, **self.layers}
 
+    def head(self, count: int) -> EdgeTexts:
+        """The first texts; nothing is copied."""
+        heads, layers = ({name: part[:count] for name, part in own.items()} for own in (self.heads, self.layers))
+        return EdgeTexts(self.attention_mask[:count], heads, layers)
+
     def select(self, kept: Sequence[int] | NDArray[np.intp]) -> EdgeTexts:
         """The texts at these places, in this order, padded to the longest of them."""
         places = np.asarray(kept, np.intp)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from simvg_core import asking
+from simvg_core.calibration import calibrated
 from simvg_core.composing import Plan, changed, rows_of
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.grounder import Grounder
@@ -156,21 +160,34 @@ def test_texts_without_parts_cost_nothing() -> None:
 
 
 def test_rows_and_floors_of_several_texts() -> None:
-    """An anchor is asked from the square of the floor on."""
+    """An anchor is asked from the square of the floor on. Wholes come last: they are not asked at first."""
     plan = Plan.of(TEXTS[:4], True)
     assert plan is not None
-    assert plan.rows == ["missing bolt", "cap", "leftmost cap", "red cap", "gear", "cap at the top"]
-    assert [rows.tolist() for rows in plan.places] == [[0], [1, 2], [3, 4], [1, 5]]
-    np.testing.assert_allclose(plan.floors(np.float32([0.5, 0.8, 0.7, 0.6])), [0.5, 0.6, 0.8, 0.7, 0.49, 0.6])
-    warm = np.array([False, True, False, True, False, True])
+    assert plan.rows == ["missing bolt", "cap", "red cap", "gear", "leftmost cap", "cap at the top"]
+    assert plan.first == 4
+    assert [rows.tolist() for rows in plan.places] == [[0], [1, 4], [2, 3], [1, 5]]
+    np.testing.assert_allclose(plan.floors(np.float32([0.5, 0.8, 0.7, 0.6])), [0.5, 0.6, 0.7, 0.49])
+    warm = np.array([False, True, True, False])
     assert plan.asked(warm).tolist() == [False, True, False, True]  # no gear
-    assert plan.needed(warm).tolist() == [False, True, False, False, False, True]
-    warm = np.stack([warm, np.array([False, False, True, True, True, True])])
+    assert plan.needed(warm).tolist() == [False, True, False, False]
+    warm = np.stack([warm, np.array([False, False, True, True])])
     assert plan.asked(warm).tolist() == [[False, True, False, True], [False, False, True, False]]
-    assert plan.needed(warm)[1].tolist() == [False, False, False, True, True, False]
+    assert plan.needed(warm)[1].tolist() == [False, False, True, True]
     apart = Plan.of(TEXTS[:4], True, shared=False)
     assert apart is not None
     assert [rows.tolist() for rows in apart.places] == [[0], [1, 2], [3, 4], [5, 6]]
+
+
+def test_a_whole_is_asked_where_its_part_may_be_there_more_often() -> None:
+    """Only where all answers to the part are likelier than not; of the texts that have the part each its own."""
+    plan = Plan.of(TEXTS[:4], True)
+    assert plan is not None
+    rows = np.array([3, 1])  # gear, cap
+    scores = np.float32([[0.9, 0.9, 0.9], [0.9, 0.6, 0.4]])
+    assert plan.doubted(scores, rows).tolist() == [], "a gear has no whole, a cap is there twice"
+    scores[1, 2] = 0.5
+    assert plan.doubted(scores, rows).tolist() == [4, 5]
+    assert plan.doubted(scores[:0], rows[:0]).tolist() == []
 
 
 def test_only_new_rows_are_compiled() -> None:
@@ -247,6 +264,50 @@ def test_texts_come_and_go_with_their_parts(
     assert len(compiled) == 0
     assert compiled.num_bytes < anew.num_bytes
     assert grounder.ground(frames[:1], compiled) == [[]]
+
+
+@pytest.mark.parametrize("gate_queries", [1, 64], ids=["gate", "no gate"])
+@pytest.mark.parametrize("face", [0, 1], ids=["torch", "graphs"])
+def test_wholes_are_asked_of_the_frames_that_need_them(
+    face: int,
+    gate_queries: int,
+    faces: tuple[Grounder, EdgeGrounder],
+    frames: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Answers are those that come of all rows, though most frames are asked no whole."""
+    grounder, texts = faces[face], ["hole at the top", "leftmost hole", "red cap", "lowest bolt", "bolt on the left"]
+    plan = Plan.of(texts, True)
+    assert plan is not None
+    wholes: list[int] = []
+
+    def told(plan: Plan, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        found = doubted(plan, scores, rows)
+        wholes.append(len(found))
+        return found
+
+    doubted = Plan.doubted
+    monkeypatch.setattr(Plan, "doubted", told)
+    if isinstance(grounder, Grounder):
+        monkeypatch.setattr(grounder.config, "gate_queries", gate_queries)
+    else:
+        monkeypatch.setattr(grounder, "config", replace(grounder.config, gate_queries=gate_queries))
+    answers = grounder.ground(frames, texts, 0.3)
+    assert len(wholes) == len(frames)
+    assert 0 < sum(map(bool, wholes)) <= len(frames) / 2
+    if isinstance(grounder, Grounder):
+        with torch.inference_mode():
+            seen = asking.see(grounder.model, grounder.processor.frames(frames).pixel_values)
+            found = asking.ask(grounder.model, grounder.compile_rows(plan.rows).texts, seen)
+        scores, boxes = calibrated(found.logits, grounder.config).numpy(), found.boxes.numpy()
+    else:
+        scores, boxes = grounder._together.ask(grounder.encode_frames(frames), grounder.compile_rows(plan.rows))
+    expected = plan.compose(scores, boxes, grounder.config.nms_iou)[0].max(axis=-1)
+    given = np.array([[one.score for one in row] for row in answers])
+    sure = expected > 0.3
+    assert sure.sum() > 8
+    np.testing.assert_allclose(given[sure], expected[sure], atol=1e-4)
+    assert (given[~sure] < 0.3).all()
 
 
 def test_the_gate_changes_no_composed_answer(faces: tuple[Grounder, EdgeGrounder], frames: list[np.ndarray]) -> None:

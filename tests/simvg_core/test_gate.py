@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simvg_core import asking
+from simvg_core.calibration import calibrated, raw_logit
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError, ImageError, InputError
-from simvg_core.gate import ROUNDING, GateCurve, bounded, highest, raw_logit, store
+from simvg_core.gate import FLOORS, ROUNDING, GateCurve, bounded, highest, store
 from simvg_core.gate_cli import gate
 from simvg_core.gate_fit import FALSE, FEWEST_QUERIES, TRUE, FitSettings, Lesson, fit, measure
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
-from simvg_core.processing import SimVGProcessor, calibrated
+from simvg_core.processing import SimVGProcessor
 from tests.simvg_core.test_grounder import grounder, picture
 from tests.simvg_core.test_standing import MODELS, _texts
 
@@ -183,14 +184,15 @@ def test_each_score_from_which_on_one_may_care_has_its_threshold():
     """Lower scores lie colder; one that by chance lies warmer keeps the threshold of the next."""
     warmth = [4.0, 3.0, 2.0, 2.5, 1.0, 0.0, -9.0]
     points = _curve(warmth, [0.95, 0.75, 0.65, 0.55, 0.35, 0.25, 0.01]).points(1.0, 0.7)
-    assert [point.floor for point in points] == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-    assert [point.threshold + ROUNDING for point in points] == pytest.approx([0.0, 1.0, 2.0, 2.0, 2.0, 3.0])
-    assert [point.recall for point in points] == [1.0] * 6
+    assert [point.floor for point in points] == [*FLOORS, 0.7]
+    expected = [0.0] * 4 + [1.0] * 2 + [2.0] * 5 + [3.0]
+    assert [point.threshold + ROUNDING for point in points] == pytest.approx(expected)
+    assert [point.recall for point in points] == [1.0] * 12
 
 
 def test_nothing_found_gives_no_gate():
     """Without a found pair there is no recall to keep."""
-    with pytest.raises(InputError, match=r"rightly gives none of 2 pairs of picture and text a score of 0\.3"):
+    with pytest.raises(InputError, match=r"rightly gives none of 2 pairs of picture and text a score of 0\.25"):
         _curve([1.0, 2.0], [0.1, 0.2]).points(0.999, 0.7)
 
 
@@ -199,13 +201,13 @@ def test_a_stored_gate_gives_cold_queries_the_mean_score_of_what_it_keeps_out():
     config = SimVGConfig.tiny(attention="standing", gate_heads=1, score_temperature=1.2, score_bias=0.3)
     points = _curve([3.0, -1.0, -2.0], [0.9, 0.04, 0.02]).points(1.0, 0.7)
     store(config, points)
-    assert config.gate_floors == [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-    assert config.gate_thresholds == pytest.approx([3.0 - ROUNDING] * 6)
+    assert config.gate_floors == [*FLOORS, 0.7]
+    assert config.gate_thresholds == pytest.approx([3.0 - ROUNDING] * 12)
     assert config.gate_score == pytest.approx(0.03)
     closed = raw_logit(config.gate_score, config)
     assert float(calibrated(torch.tensor([closed / 2, -closed / 2]), config)) == pytest.approx(0.03)
-    store(config, _curve([3.0, -1.0], [0.9, 0.18]).points(1.0, 0.7))
-    assert config.gate_score == 0.1, "half of the lowest floor"
+    store(config, _curve([3.0, -1.0], [0.9, 0.08]).points(1.0, 0.7))
+    assert config.gate_score == 0.05, "half of the lowest floor"
 
 
 def test_a_grounder_uses_the_gate_from_the_number_of_queries_on():

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from simvg_core.images import resize, shrunk
+from simvg_core.images import halved, resize, shrunk
 
 
 def _scene(width: int, height: int) -> np.ndarray:
@@ -48,6 +48,20 @@ def test_sides_that_are_even_thrice_are_halved_thrice() -> None:
     steps = np.repeat(np.arange(40, dtype=np.uint8)[None] * 5, 30, axis=0)
     large = np.kron(steps, np.ones((8, 8), np.uint8))
     np.testing.assert_array_equal(shrunk(large, 40, 30), steps)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "kept"),
+    [(1920, 1080, (540, 960)), (2560, 1440, (360, 640)), (1282, 722, (361, 641)), (640, 480, (480, 640))],
+)
+def test_what_was_halved_before_becomes_the_same(width: int, height: int, kept: tuple[int, int]) -> None:
+    """As long as it stays larger; the picture that is given is not touched."""
+    frame = _scene(width, height)
+    given = frame.copy()
+    half = halved(frame, 320, 320)
+    assert half.shape[:2] == kept
+    np.testing.assert_array_equal(resize(half, 320, "area"), resize(frame, 320, "area"))
+    np.testing.assert_array_equal(frame, given)
 
 
 def test_nothing_to_do_changes_nothing() -> None:

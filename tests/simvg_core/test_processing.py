@@ -12,13 +12,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 
+from simvg_core.calibration import calibrated
 from simvg_core.checkpoints import config_from_official
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, TextError
 from simvg_core.images import as_bgr, read_frame, resize
 from simvg_core.model import SimVGOutput
 from simvg_core.preparation import preparation
-from simvg_core.processing import SimVGProcessor, calibrated, to_pixels
+from simvg_core.processing import SimVGProcessor, to_pixels
 from simvg_core.text import TextPacker, read_pieces
 from simvg_core.words import FastPieces, clean_text, pack
 

@@ -80,14 +80,17 @@ def test_a_text_is_read_in_parts(text: str, reading: Reading) -> None:
 def test_what_is_one_part_or_can_be_meant_in_two_ways_stays_whole(text: str) -> None:
     """It is the model's affair, word by word as it was written."""
     assert read(text) == Reading(text)
-    assert read(text).texts == (text,)
+    assert (read(text).parts, read(text).wholes) == ((text,), ())
 
 
 def test_what_is_asked_is_the_part_the_whole_and_what_the_anchor_needs() -> None:
     """In the order in which answers are put together."""
-    assert read("red cap left of the gear").texts == ("red cap", "gear")
-    assert read("largest hole").texts == ("hole", "largest hole")
-    assert read("cap next to the leftmost bolt").texts == ("cap", "bolt", "leftmost bolt")
+    for text, parts, wholes in (
+        ("red cap left of the gear", ("red cap", "gear"), ()),
+        ("largest hole", ("hole",), ("largest hole",)),
+        ("cap next to the leftmost bolt", ("cap", "bolt"), ("leftmost bolt",)),
+    ):
+        assert (read(text).parts, read(text).wholes) == (parts, wholes)
 
 
 def test_the_benchmarks_texts_are_read_as_they_were_made() -> None:

@@ -26,6 +26,7 @@ class ColourEngine:
     at_once = 2
     memory = Memory()
     gate_texts: int | None = None
+    halves = False
 
     def __init__(self, seconds_per_batch: float = 0.0) -> None:
         self.seconds_per_batch = seconds_per_batch
@@ -34,6 +35,9 @@ class ColourEngine:
 
     def problem(self, frame: Pixels, limits: PictureLimits | None = None) -> str | None:
         return "frame is black" if int(frame.max()) < 10 else None
+
+    def reduced(self, view: Pixels) -> Pixels:
+        return view[::2, ::2] if self.halves else view
 
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         self.compiled |= set(texts)

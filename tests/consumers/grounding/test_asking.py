@@ -11,11 +11,11 @@ import numpy as np
 
 from consumers.grounding.asking import Asking
 from consumers.grounding.findings import Finding
-from consumers.grounding.frames import Picture, Pixels
+from consumers.grounding.frames import Pixels
 from consumers.grounding.scoring import Question, Scorer
 from tests.consumers.grounding.colour import ColourEngine, HeldEngine
 from tests.consumers.grounding.conftest import Line, picture
-from tests.consumers.grounding.test_mailbox import frame
+from tests.consumers.grounding.test_mailbox import shown
 from tests.consumers.grounding.test_overload_watch import Plant
 
 PIXELS = np.asarray(
@@ -101,7 +101,7 @@ def test_a_model_that_owes_an_answer_does_not_move() -> None:
     asking = Asking(Scorer(engine), plant.watch, 1)
     asking.start()
     looks = plant.plan.looks("line-1")
-    question = Question(Picture(frame("line-1", 0), PIXELS, 0.0), looks[:1])
+    question = Question(shown(PIXELS), looks[:1])
     done = threading.Event()
     try:
         assert asking.moves() and asking.free(0.0)

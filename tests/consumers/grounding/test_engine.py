@@ -198,6 +198,20 @@ STORED = {
 }
 
 
+def test_of_a_frame_without_the_pixels_that_the_model_averages_it_says_the_same() -> None:
+    """The model's side is 64 pixels. One that interpolates gets all of them."""
+    frame = np.asarray(cv2.resize(picture(1), (640, 480), interpolation=cv2.INTER_CUBIC), np.uint8)
+    engine = make_engine(resize="area", image_size=64)
+    engine.compile(["missing bolt", "red cap"])
+    small = engine.reduced(frame)
+    assert small.shape == (120, 160, 3)
+    one, two = ground(engine, [frame, small], [["missing bolt", "red cap"]] * 2)
+    for text, found in one.items():
+        assert found.score == pytest.approx(two[text].score, abs=1e-6)
+        np.testing.assert_allclose(found.boxes, two[text].boxes, atol=1e-5)
+    assert make_engine(resize="bilinear", image_size=64).reduced(frame) is frame
+
+
 @pytest.mark.parametrize("kind", STORED)
 def test_frames_of_other_kinds_are_answered_like_their_colour_picture(kind: str) -> None:
     """Decoded as the worker does, a frame without colours, of more bits or with alpha gives the answer of its picture

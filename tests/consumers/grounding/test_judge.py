@@ -16,6 +16,7 @@ from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Frame, Picture
 from consumers.grounding.judge import SILENT_S, Judge
 from consumers.grounding.plan import Plan
+from consumers.grounding.vision import sample
 from consumers.grounding.work import Work
 from infra.contracts import (
     ActionKind,
@@ -32,6 +33,9 @@ from infra.schedule import Schedule
 
 START_NS = 1_790_000_000_000_000_000
 SECOND = 1_000_000_000
+
+
+BLACK = np.zeros((4, 4, 3), np.uint8)
 
 
 @dataclass
@@ -69,7 +73,7 @@ class Desk:
             published_ns=captured_ns, width=4, height=4,
         )  # fmt: skip
         place = FrameReference(topic="frames", partition=0, offset=self.number, sequence=self.number, captured_at=at)
-        picture = Picture(Frame(header, place, b"", self.now_ns), np.zeros((4, 4, 3), np.uint8), 0.0)
+        picture = Picture(Frame(header, place, b"", self.now_ns), BLACK, sample(BLACK), 0.0)
         state = State.PRESENT if score >= 0.8 else State.ABSENT
         found = Finding(state, score, ((0.1, 0.1, 0.5, 0.5),) if score >= 0.8 else ())
         self.judge.frame(picture, self.plan.looks("c1"), {self.query.id: found}, revision=1, stage_ms={})

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.grounding.frames import Frame
+from consumers.grounding.frames import Frame, Picture, Pixels
 from consumers.grounding.mailbox import HOLD_SECONDS, PATIENCE, Mailbox
 from consumers.grounding.settings import Freshness, FreshnessRule, WorkerSettings
+from consumers.grounding.vision import sample
 from infra.contracts import FrameHeader, FrameReference, utc_from_ns
 
 
-def frame(camera: str, sequence: int, partition: int = 0) -> Frame:
+def frame(camera: str, sequence: int, partition: int = 0, size: tuple[int, int] = (4, 4)) -> Frame:
     captured = 1_764_000_000_000_000_000 + sequence
     header = FrameHeader(
         id=f"{camera}/e/{sequence}",
@@ -23,13 +24,18 @@ def frame(camera: str, sequence: int, partition: int = 0) -> Frame:
         epoch="e",
         captured_ns=captured,
         published_ns=captured,
-        width=4,
-        height=4,
+        width=size[0],
+        height=size[1],
     )
     place = FrameReference(
         topic="frames", partition=partition, offset=sequence, sequence=sequence, captured_at=utc_from_ns(captured)
     )
     return Frame(header, place, b"", captured)
+
+
+def shown(pixels: Pixels, sequence: int = 0) -> Picture:
+    """A decoded frame of camera line-1."""
+    return Picture(frame("line-1", sequence, size=(pixels.shape[1], pixels.shape[0])), pixels, sample(pixels), 0.0)
 
 
 def freshness(camera: str) -> Freshness:

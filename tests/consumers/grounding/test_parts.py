@@ -11,7 +11,7 @@ import pytest
 
 from consumers.grounding.engine import GrounderEngine
 from consumers.grounding.findings import Finding
-from consumers.grounding.frames import Picture, Pixels
+from consumers.grounding.frames import Pixels
 from consumers.grounding.plan import Plan, make_plan
 from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.views import WHOLE, merge_parts
@@ -19,7 +19,7 @@ from infra.contracts import StandingQuery, State
 from infra.queries import QuerySet
 from simvg_core.composing import parts_of
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
-from tests.consumers.grounding.test_mailbox import frame
+from tests.consumers.grounding.test_mailbox import shown
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 TILES = (4, 1)
@@ -57,7 +57,7 @@ def found(text: str, picture: Pixels, **fields: Any) -> Finding:
     )
     assert not made.refused
     asked = made.looks("line-1")
-    (answer,) = Scorer(engine).score([Question(Picture(frame("line-1", 0), picture, 0.0), asked)]).answers
+    (answer,) = Scorer(engine).score([Question(shown(picture), asked)]).answers
     assert isinstance(answer, dict), answer
     return answer["q"]
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from consumers.grounding.decode import DecodePool, in_full
 from consumers.grounding.findings import Finding
-from consumers.grounding.frames import Picture, Pixels
+from consumers.grounding.frames import Pixels
 from consumers.grounding.plan import Plan
 from consumers.grounding.scoring import Question, Scorer
 from infra.contracts import StandingQuery, State
 from tests.consumers.grounding.colour import ColourEngine
+from tests.consumers.grounding.conftest import HEIGHT, WIDTH, picture
 from tests.consumers.grounding.test_asking import PIXELS
-from tests.consumers.grounding.test_mailbox import frame
+from tests.consumers.grounding.test_mailbox import frame, shown
 
 LEFT = (0.0, 0.0, 0.5, 1.0)
 
@@ -56,7 +60,7 @@ def test_a_text_is_asked_from_the_lowest_score_on_that_any_query_cares_for() -> 
         {"text": "red", "raise_threshold": 0.6, "region": LEFT},
         {"text": "green"},
     )
-    Scorer(engine).score([Question(Picture(frame("line-1", 0), PIXELS, 0.0), asked)])
+    Scorer(engine).score([Question(shown(PIXELS), asked)])
     whole, left = engine.asked
     assert whole == {"red": 0.3, "green": pytest.approx(0.4)}
     assert left == {"red": pytest.approx(0.5)}
@@ -68,10 +72,34 @@ def test_what_the_gate_answered_is_counted_and_costs_no_pair() -> None:
     engine.compile(["red", "green"])
     before = pairs("asked"), pairs("gated")
     asked = looks({"text": "red"}, {"text": "green"})
-    scores = Scorer(engine).score([Question(Picture(frame("line-1", n), PIXELS, 0.0), asked) for n in range(2)])
+    scores = Scorer(engine).score([Question(shown(PIXELS, n), asked) for n in range(2)])
     assert (scores.views, scores.pairs, scores.gate) == (2, 2, (2, 4))
     assert (pairs("asked") - before[0], pairs("gated") - before[1]) == (2, 2)
     assert [row["q-1"].state for row in scores.answers if isinstance(row, dict)] == [State.ABSENT] * 2
+
+
+def test_frames_looked_at_as_a_whole_are_kept_as_large_as_the_model_sees_them() -> None:
+    """Queries with regions get every pixel, also where they came after the frame was decoded."""
+    engine = ColourEngine()
+    engine.halves = True
+    pool = DecodePool(1, 10_000_000, engine.reduced)
+    engine.compile(["red"])
+    large = replace(frame("line-1", 0, size=(WIDTH, HEIGHT)), image=picture(("red", (40, 30, 60, 50))))
+    asked = looks({"text": "red"}, {"text": "red", "region": LEFT})
+    try:
+        full, small = (pool.submit(large, whole).result(10) for whole in (False, True))
+    finally:
+        pool.close()
+    assert (full.pixels.shape, small.pixels.shape) == ((HEIGHT, WIDTH, 3), (HEIGHT // 2, WIDTH // 2, 3))
+    np.testing.assert_array_equal(full.sample, small.sample)  # noise tells a living camera: no mean of it
+    np.testing.assert_array_equal(in_full(small), full.pixels)
+    assert in_full(full) is full.pixels
+    for given, views in ((asked[:1], [(WIDTH // 2, HEIGHT // 2)]), (asked, [(WIDTH, HEIGHT), (WIDTH // 2, HEIGHT)])):
+        engine.views.clear()
+        (answer,) = Scorer(engine).score([Question(small, given)]).answers
+        assert isinstance(answer, dict)
+        assert engine.views == views
+        assert answer["q-0"].state is State.PRESENT
 
 
 def test_a_view_of_a_few_pixels_is_unknown_and_says_why() -> None:
@@ -79,7 +107,7 @@ def test_a_view_of_a_few_pixels_is_unknown_and_says_why() -> None:
     engine = ColourEngine()
     engine.compile(["red"])
     asked = looks({"text": "red"}, {"text": "red", "region": (0.5, 0.5, 0.5001, 0.5001)})
-    (answer,) = Scorer(engine).score([Question(Picture(frame("line-1", 0), PIXELS, 0.0), asked)]).answers
+    (answer,) = Scorer(engine).score([Question(shown(PIXELS), asked)]).answers
     assert isinstance(answer, dict)
     assert answer["q-0"].state is State.PRESENT
     assert (answer["q-1"].state, answer["q-1"].score) == (State.UNKNOWN, None)

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from consumers.grounding.findings import Finding
 from consumers.grounding.scoring import in_numbers
 from consumers.grounding.unknown import OTHER, SAID, count, expect, kind
-from consumers.grounding.vision import VisionLimits, look
+from consumers.grounding.vision import VisionLimits, look, sample
 from infra.contracts import QueryResult, State
 from simvg_core.answers import NO_NUMBER
 from simvg_core.quality import QualityLimits, frame_problem
@@ -27,7 +27,7 @@ def _seen(*captured_s: int, late_s: int = 0) -> str | None:
     for at in captured_s:
         captured_ns, published_ns = at * SECOND, (at + late_s) * SECOND
         limits = VisionLimits(frozen_s=5.0, stale_s=10.0)
-        sight, said = look(sight, scene(), captured_ns=captured_ns, published_ns=published_ns, limits=limits)
+        sight, said = look(sight, sample(scene()), captured_ns=captured_ns, published_ns=published_ns, limits=limits)
     return said
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from consumers.grounding.frames import Pixels
-from consumers.grounding.vision import Sight, VisionLimits, look
+from consumers.grounding.vision import Sight, VisionLimits, look, sample
 
 SECOND = 1_000_000_000
 LIMITS = VisionLimits(frozen_s=2.0, stale_s=5.0)
@@ -34,7 +34,7 @@ def watch(pictures: Iterable[Pixels], limits: VisionLimits = LIMITS, fps: int = 
     said: list[str | None] = []
     for number, pixels in enumerate(pictures):
         ns = SECOND + number * SECOND // fps
-        sight, problem = look(sight, pixels, captured_ns=ns, published_ns=ns, limits=limits)
+        sight, problem = look(sight, sample(pixels), captured_ns=ns, published_ns=ns, limits=limits)
         said.append(problem)
     return said
 
@@ -78,14 +78,14 @@ def test_frozen_camera_that_moves_again_is_trusted_at_once() -> None:
 
 def test_too_few_frames_say_nothing() -> None:
     """Two pictures a minute apart may well be the same."""
-    sight, _ = look(None, SCENE, captured_ns=SECOND, published_ns=SECOND, limits=LIMITS)
-    _, problem = look(sight, SCENE, captured_ns=60 * SECOND, published_ns=60 * SECOND, limits=LIMITS)
+    sight, _ = look(None, sample(SCENE), captured_ns=SECOND, published_ns=SECOND, limits=LIMITS)
+    _, problem = look(sight, sample(SCENE), captured_ns=60 * SECOND, published_ns=60 * SECOND, limits=LIMITS)
     assert problem is None
 
 
 def test_old_picture_is_stale() -> None:
     """A picture that was captured long before it was published says nothing of now."""
-    _, problem = look(None, SCENE, captured_ns=SECOND, published_ns=9 * SECOND, limits=LIMITS)
+    _, problem = look(None, sample(SCENE), captured_ns=SECOND, published_ns=9 * SECOND, limits=LIMITS)
     assert problem == "frame is stale (captured 8.0 s before it was published, limit 5 s)"
 
 
@@ -93,12 +93,12 @@ def test_limits_can_be_switched_off() -> None:
     """A file that is played as a camera may stand still and be old."""
     off = VisionLimits(frozen_s=None, stale_s=None)
     assert set(watch([SCENE] * 30, off)) == {None}
-    assert look(None, SCENE, captured_ns=1, published_ns=99 * SECOND, limits=off)[1] is None
+    assert look(None, sample(SCENE), captured_ns=1, published_ns=99 * SECOND, limits=off)[1] is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (20, 30, 3), (2160, 3840, 3)])
 def test_pictures_of_any_size(shape: tuple[int, int, int]) -> None:
     """A picture smaller than the grid is compared as it is; a change of size is a change."""
-    sight, problem = look(None, np.zeros(shape, np.uint8), captured_ns=1, published_ns=1, limits=LIMITS)
-    sight, problem = look(sight, SCENE, captured_ns=2, published_ns=2, limits=LIMITS)
+    sight, problem = look(None, sample(np.zeros(shape, np.uint8)), captured_ns=1, published_ns=1, limits=LIMITS)
+    sight, problem = look(sight, sample(SCENE), captured_ns=2, published_ns=2, limits=LIMITS)
     assert problem is None and sight.frames == 1

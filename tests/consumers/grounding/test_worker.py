@@ -6,6 +6,7 @@ import time
 
 import cv2
 import numpy as np
+import pytest
 from prometheus_client import REGISTRY
 
 from infra.contracts import MessageReference
@@ -28,10 +29,14 @@ def test_right_frames_give_the_right_alert(line: Line) -> None:
     assert [str(entry.state) for entry in closed.timeline] == ["raised", "cleared", "closed"]
 
 
-def test_evidence_can_be_read_at_its_reference(line: Line) -> None:
-    """The alert's evidence is the very frame that raised it; the crop beside it shows what was found."""
+@pytest.mark.parametrize("halves", [False, True], ids=["every pixel", "half of them"])
+def test_evidence_can_be_read_at_its_reference(line: Line, halves: bool) -> None:
+    """The alert's evidence is the very frame that raised it; the crop beside it shows what was found, pixel by pixel,
+    however few of them the model looks at."""
     line.add("red")
-    line.start()
+    engine = ColourEngine()
+    engine.halves = halves
+    line.start(engine)
     line.camera().play("rrr")
     (raised,) = line.wait_for_alerts("raised")
     evidence = {place: (key, value, headers) for place, key, value, headers in line.messages("evidence")}
@@ -45,7 +50,8 @@ def test_evidence_can_be_read_at_its_reference(line: Line) -> None:
     crop = cv2.imdecode(
         np.frombuffer(evidence[MessageReference(**crop_at.model_dump())][1], np.uint8), cv2.IMREAD_COLOR
     )
-    assert crop is not None and crop.shape[0] < HEIGHT
+    assert crop is not None and HEIGHT // 2 < crop.shape[0] < HEIGHT
+    assert engine.views[-1] == ((WIDTH // 2, HEIGHT // 2) if halves else (WIDTH, HEIGHT))
 
 
 def test_detections_tell_of_every_scored_frame(line: Line) -> None:
