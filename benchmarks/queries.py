@@ -147,7 +147,9 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
     def in_a_graph(count: int, path: Path) -> Case:
         ids, mask = texts(model, count)
         given = {"frames": torch.from_numpy(np.stack(pictures(1))), "input_ids": ids, "attention_mask": mask}
-        write_graph(JointPass(model), path, given, ("logits", "boxes"), {key: {} for key in given})
+        joint = JointPass(model)
+        with joint.levels():
+            write_graph(joint, path, given, ("logits", "boxes"), {key: {} for key in given})
         graph, arrays = OnnxRuntimeGraph(path, threads), {key: value.numpy() for key, value in given.items()}
         return lambda: graph(arrays)
 

@@ -53,6 +53,7 @@ def tell_uptake(registry: QueryRegistry, query: StandingQuery, console: Console)
         lines.append(f"write it in other words with `simvg query edit {query.id} --text …`")
     elif found.taken:
         lines.append(f"[green]taken[/] by {escape(named(found.taken))}")
+        lines += [f"read as {escape(said)}" for said in found.readings]
     if found.pending:
         lines.append(f"[yellow]not taken over yet[/] by {escape(named(found.pending))}; see `simvg query list`")
     if found.untold:

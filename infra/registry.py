@@ -25,7 +25,7 @@ from infra.contracts import IDENTIFIER, StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
 from infra.metrics import counter
 from infra.redis_client import connect, translated
-from infra.reports import Load, WorkerReport
+from infra.reports import WorkerReport
 from infra.settings import RedisSettings
 
 logger = logging.getLogger(__name__)
@@ -209,17 +209,9 @@ class QueryRegistry:
         wait_ms = max(int(min(seconds, self._settings.timeout_s / 2) * 1000), 1)
         return bool(self._call(lambda: self._client.xread({self._stream: place}, count=1, block=wait_ms)))
 
-    def report_worker(
-        self,
-        worker_id: str,
-        revision: int,
-        ttl: float,
-        load: Load | None = None,
-        refused: Mapping[str, str] | None = None,
-    ) -> None:
-        """Say that a worker runs the query set of ``revision``, what it measures of itself, and, by query id, why its
-        model cannot take a query; forgotten after ``ttl`` seconds without a report."""
-        value = WorkerReport.of(revision, load, refused).model_dump_json(exclude_none=True)
+    def report_worker(self, worker_id: str, report: WorkerReport, ttl: float) -> None:
+        """What a worker says of itself; forgotten after ``ttl`` seconds without a report."""
+        value = report.model_dump_json(exclude_none=True)
         self._call(lambda: self._client.set(self._workers + worker_id, value, px=max(int(ttl * 1000), 1)))
 
     def workers(self) -> dict[str, int]:

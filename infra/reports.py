@@ -13,7 +13,7 @@ from infra.cost import Prices
 logger = logging.getLogger(__name__)
 
 NAMED = 100
-"""Refused queries that a report names, of however many."""
+"""Queries that a report names, refused or read in parts, of however many."""
 REASON_CHARACTERS = 300
 """A longer reason is cut; a report is written every few seconds."""
 
@@ -46,14 +46,28 @@ class WorkerReport(Contract):
         description="why its model cannot take a query, by query id, the first ones; None: an older worker, not saying",
     )
     refused_more: int = Field(default=0, ge=0, description="queries besides that its model cannot take")
+    readings: dict[str, str] = Field(
+        default_factory=dict,
+        description="what its model takes a query to say that is asked in parts, by query id, the first ones",
+    )
 
     @classmethod
-    def of(cls, revision: int, load: Load | None = None, refused: Mapping[str, str] | None = None) -> WorkerReport:
-        """A report of bounded size, whatever the number of refused queries and the length of the reasons."""
-        if refused is None:
-            return cls(revision=revision, load=load)
-        named = {query: _cut(reason) for query, reason in sorted(refused.items())[:NAMED]}
-        return cls(revision=revision, load=load, refused=named, refused_more=len(refused) - len(named))
+    def of(
+        cls,
+        revision: int,
+        load: Load | None = None,
+        refused: Mapping[str, str] | None = None,
+        readings: Mapping[str, str] | None = None,
+    ) -> WorkerReport:
+        """A report of bounded size, whatever the number of queries and the length of the reasons."""
+        named = None if refused is None else _first(refused)
+        return cls(
+            revision=revision,
+            load=load,
+            refused=named,
+            refused_more=len(refused or ()) - len(named or ()),
+            readings=_first(readings or {}),
+        )
 
     @classmethod
     def read(cls, worker: str, value: bytes) -> WorkerReport | None:
@@ -63,6 +77,10 @@ class WorkerReport(Contract):
         except ValueError as error:  # also a number of thousands of digits
             logger.warning("report of a worker cannot be read: %s", error, extra={"worker": worker})
             return None
+
+
+def _first(told: Mapping[str, str]) -> dict[str, str]:
+    return {query: _cut(words) for query, words in sorted(told.items())[:NAMED]}
 
 
 def _cut(reason: str) -> str:

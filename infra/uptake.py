@@ -18,12 +18,14 @@ class Uptake:
         taken: Workers that ask it.
         pending: Workers that run an older set of queries.
         untold: Workers that do not say: of an older form, or with more refused queries than a report names.
+        readings: What the models of those that ask it in parts take it to say, each once.
     """
 
     refused: Mapping[str, str]
     taken: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
 
 def uptake(query: StandingQuery, reports: Reports) -> Uptake:
@@ -32,6 +34,7 @@ def uptake(query: StandingQuery, reports: Reports) -> Uptake:
     taken: list[str] = []
     pending: list[str] = []
     untold: list[str] = []
+    readings: dict[str, None] = {}
     for worker, report in sorted(reports.items() if query.enabled else ()):
         if report.refused is None:
             untold.append(worker)
@@ -41,7 +44,15 @@ def uptake(query: StandingQuery, reports: Reports) -> Uptake:
             refused[worker] = report.refused[query.id]
         else:
             (untold if report.refused_more else taken).append(worker)
-    return Uptake(refused=refused, taken=tuple(taken), pending=tuple(pending), untold=tuple(untold))
+            if query.id in report.readings:
+                readings[report.readings[query.id]] = None
+    return Uptake(
+        refused=refused,
+        taken=tuple(taken),
+        pending=tuple(pending),
+        untold=tuple(untold),
+        readings=tuple(readings),
+    )
 
 
 def reasons(refused: Mapping[str, str]) -> list[str]:

@@ -37,6 +37,7 @@ from simvg_core.gate import highest
 from simvg_core.gate_head import GateHead
 from simvg_core.glimpse import in_one
 from simvg_core.model import SimVGForGrounding
+from simvg_core.patches import from_levels
 
 OPSET = 20
 """The first with a general GridSample."""
@@ -48,24 +49,26 @@ Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
 class FramePass(nn.Module):
     """(B, S, S, 3) uint8 BGR → keys and values (B, h, P, d) of the second layer on, and what else is looked at
-    (`_of_frames`)."""
+    (`_of_frames`). Export it within `levels`."""
 
     mean: Tensor
-    std: Tensor
 
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("mean", torch.tensor(model.config.image_mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(model.config.image_std)[:, None, None])
+        self.register_buffer("mean", torch.tensor(model.config.image_mean).flip(0)[:, None, None])
+
+    def levels(self) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile the model takes what `pixels` gives."""
+        return from_levels(self.model.encoder.patches, self.model.config.image_std)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         seen = asking.see(self.model, self.pixels(frames))
         return (*_keys_values(seen.stream), *_of_frames(seen).values())
 
     def pixels(self, frames: Tensor) -> Tensor:
-        """(B, S, S, 3) uint8 BGR → normalised RGB (B, 3, S, S)."""
-        return (frames.flip(-1).permute(0, 3, 1, 2).float() - self.mean) / self.std
+        """(B, S, S, 3) uint8 BGR → BGR grey levels less their mean (B, 3, S, S)."""
+        return frames.permute(0, 3, 1, 2).float() - self.mean
 
 
 class TextPass(nn.Module):
@@ -159,7 +162,8 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     layers = len(seen.stream.layers)
     of_frames = _of_frames(seen)
     names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
-    write_graph(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
+    with frame_pass.levels():
+        write_graph(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
     text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), *OF_TEXTS)
     if model.bounded:

@@ -7,6 +7,8 @@ Shapes: B images, H = W image side, P patch side or stride, G = H / P, D width.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,6 +45,11 @@ class LinearPatches(nn.Module):
             return Embedded(F.linear(cut(pixels, self.projection.stride[0]), *self.flat()))
         patches: Tensor = self.projection(pixels)
         return Embedded(patches.flatten(2).transpose(1, 2))
+
+    @property
+    def first(self) -> nn.Conv2d:
+        """What the pixels go through first."""
+        return self.projection
 
     def flat(self) -> tuple[Tensor, Tensor | None]:
         """The projection as a matrix (D, 3·P·P) and its bias."""
@@ -118,6 +125,11 @@ class ConvolutionalPatches(nn.Module):
         self.projection = nn.Linear(widths[-1], config.hidden_size)
         self.fine = FineMap(config) if config.glimpse_side else None
 
+    @property
+    def first(self) -> nn.Conv2d:
+        """What the pixels go through first."""
+        return self.stages[0].convolutions()[0][0]  # type: ignore[no-any-return,operator]
+
     def forward(self, pixels: Tensor) -> Embedded:
         """(B, 3, H, W) → tokens (B, G·G, D) and, for a glimpse, the fine map."""
         features = pixels.contiguous(memory_format=torch.channels_last)
@@ -127,6 +139,25 @@ class ConvolutionalPatches(nn.Module):
             maps.append(features)
         tokens = self.projection(features.flatten(2).transpose(1, 2))
         return Embedded(tokens, None if self.fine is None else self.fine(maps))
+
+
+@contextlib.contextmanager
+def from_levels(patches: nn.Module, std: Sequence[float]) -> Iterator[None]:
+    """Meanwhile an embedding takes grey levels less their mean, blue-green-red, in place of normalised red-green-blue:
+    for a graph, where turning the channels round and dividing would pass over all pixels again.
+
+    The mean stays out of it: a convolution pads with zeros, which are pixels of the mean.
+    """
+    assert isinstance(patches, (LinearPatches, ConvolutionalPatches)), "there are no others"
+    weight = patches.first.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.copy_((kept / kept.new_tensor(std)[None, :, None, None]).flip(1))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
 
 
 def build_patches(config: SimVGConfig) -> nn.Module:

@@ -42,6 +42,17 @@ class Reading:
         return bool(self.place or self.relation or self.extreme)
 
     @property
+    def told(self) -> str:
+        """What it says, in the model's words and those of the geometry: the leftmost “cap”, left of “gear”."""
+        return f"the {self.extreme} {self._thing}" if self.extreme else self._thing
+
+    @property
+    def _thing(self) -> str:
+        place = ", " + _PLACE_WORDS[self.place] if self.place else ""
+        beside = f", {self.relation} {self.anchor.told}" if self.relation and self.anchor else ""
+        return f"“{self.part}”{place}{beside}"
+
+    @property
     def rivals(self) -> bool:
         """Whether one thing that fits takes from another's score."""
         return bool(self.extreme) or self.relation == NEXT_TO or (self.anchor is not None and self.anchor.rivals)

@@ -30,7 +30,7 @@ def test_without_a_report_the_cost_is_not_checked_and_that_is_said(registry: Que
 
 def test_a_query_over_the_budget_is_refused_and_nothing_is_written(registry: QueryRegistry) -> None:
     """One fits; tiles that are too many do not, by adding, editing or resuming, and the numbers are told."""
-    registry.report_worker("w0", 1, 60, LOAD)
+    registry.report_worker("w0", WorkerReport.of(1, LOAD), 60)
     assert "not checked" not in run("add", "bolt")
     numbers = r"worker w0: 0\.42 now, 13\.86 with it, budget 0\.90"
     with pytest.raises(OverBudget, match=numbers):
@@ -46,7 +46,7 @@ def test_a_query_over_the_budget_is_refused_and_nothing_is_written(registry: Que
 
 def test_forced_is_taken_in_and_recorded(registry: QueryRegistry) -> None:
     """--force keeps the numbers with the query until the set fits again."""
-    registry.report_worker("w0", 1, 60, LOAD)
+    registry.report_worker("w0", WorkerReport.of(1, LOAD), 60)
     assert "taken in over the budget" in run("add", "bolt", "--tiles", "2x2", "--force")
     forced = registry.get("bolt").forced
     assert forced is not None and "1.68 with it, budget 0.90" in forced
@@ -58,7 +58,7 @@ def test_forced_is_taken_in_and_recorded(registry: QueryRegistry) -> None:
 
 def test_list_shows_what_workers_have_time_for(registry: QueryRegistry, redis_settings: RedisSettings) -> None:
     """Cost, budget and what is looked at less often, by worker; a worker of an older form has its revision."""
-    registry.report_worker("w0", 7, 60, LOAD)
+    registry.report_worker("w0", WorkerReport.of(7, LOAD), 60)
     client = redis.Redis.from_url(redis_settings.url)
     client.set(f"{redis_settings.prefix}:workers:old", 5, ex=60)
     client.set(f"{redis_settings.prefix}:workers:strange", "{", ex=60)

@@ -9,6 +9,7 @@ import pytest
 from infra import query_uptake
 from infra.errors import RegistryUnavailable
 from infra.queries import QueryRegistry
+from infra.reports import WorkerReport
 from tests.query_terminal import run
 
 AHEAD = 99
@@ -37,7 +38,7 @@ def test_without_workers_nothing_is_said(registry: QueryRegistry) -> None:
 def test_refused_query_is_kept_and_told(registry: QueryRegistry) -> None:
     """By adding, by each change of it, and by both forms of the list, with the reason as it is; not while paused."""
     reason = "the model does not know 'quux' [bold]"
-    registry.report_worker("w0", AHEAD, 60, refused={"strange": reason})
+    registry.report_worker("w0", WorkerReport.of(AHEAD, refused={"strange": reason}), 60)
     line = f"REFUSED, nobody watches for it: strange “quux”; the model of worker w0 cannot take it: {reason}"
     added = run_well("add", "quux", "--id", "strange")
     assert line in added and "simvg query edit strange --text" in added
@@ -48,17 +49,29 @@ def test_refused_query_is_kept_and_told(registry: QueryRegistry) -> None:
     assert line in shown and "worker w0: revision 99, has measured no cost; REFUSES 1 query" in shown
     assert (rows(shown)["strange"][5], rows(shown)["bolt"][5]) == ("refused", "active")
     told = {one["id"]: one["uptake"] for one in map(json.loads, run_well("list", "--json").splitlines())}
-    assert told["strange"] == {"refused": {"w0": reason}, "taken": [], "pending": [], "untold": []}
-    assert told["bolt"] == {"refused": {}, "taken": ["w0"], "pending": [], "untold": []}
+    assert told["strange"] == {"refused": {"w0": reason}, "taken": [], "pending": [], "untold": [], "readings": []}
+    assert told["bolt"] == {"refused": {}, "taken": ["w0"], "pending": [], "untold": [], "readings": []}
     assert "REFUSED" not in run_well("pause", "strange")
     assert rows(run_well("list"))["strange"][5] == "paused"
     assert line in run_well("resume", "strange")
 
 
+def test_an_operator_sees_how_a_text_was_read(registry: QueryRegistry) -> None:
+    """When it is added and edited, and in the list for programs."""
+    said = "the leftmost “cap [red]”, left of “gear”"
+    registry.report_worker("w0", WorkerReport.of(AHEAD, refused={}, readings={"caps": said}), 60)
+    for shown in (run_well("add", "leftmost cap", "--id", "caps"), run_well("edit", "caps", "--threshold", "0.7")):
+        assert "taken by worker w0" in shown
+        assert f"read as {said}" in shown
+    assert "read as" not in run_well("add", "bolt")
+    told = {one["id"]: one["uptake"]["readings"] for one in map(json.loads, run_well("list", "--json").splitlines())}
+    assert told == {"caps": [said], "bolt": []}
+
+
 def test_workers_that_differ_are_told_apart(registry: QueryRegistry) -> None:
     """Two models, of which one knows the words."""
-    registry.report_worker("w0", AHEAD, 60, refused={"strange": "no"})
-    registry.report_worker("w1", AHEAD, 60, refused={})
+    registry.report_worker("w0", WorkerReport.of(AHEAD, refused={"strange": "no"}), 60)
+    registry.report_worker("w1", WorkerReport.of(AHEAD, refused={}), 60)
     assert "PARTLY REFUSED, asked by worker w1: strange “quux”; the model of worker w0 cannot take it: no" in run_well(
         "add", "quux", "--id", "strange"
     )
@@ -68,9 +81,11 @@ def test_workers_that_differ_are_told_apart(registry: QueryRegistry) -> None:
 def test_what_workers_do_not_say_is_not_made_up(registry: QueryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not take the change over in time, one of an older form, and one that refuses too many to name."""
     monkeypatch.setattr(query_uptake, "PATIENCE_S", 0.0)
-    registry.report_worker("busy", 0, 60, refused={"strange": "what it was before"})
-    registry.report_worker("old", AHEAD, 60)
-    registry.report_worker("overrun", AHEAD, 60, refused={f"a-{number:03}": "no" for number in range(102)})
+    registry.report_worker("busy", WorkerReport.of(0, refused={"strange": "what it was before"}), 60)
+    registry.report_worker("old", WorkerReport.of(AHEAD), 60)
+    registry.report_worker(
+        "overrun", WorkerReport.of(AHEAD, refused={f"a-{number:03}": "no" for number in range(102)}), 60
+    )
     added = run_well("add", "quux", "--id", "strange")
     assert "not taken over yet by worker busy; see `simvg query list`" in added
     assert "not known whether it is asked by workers old, overrun" in added

@@ -32,6 +32,7 @@ from simvg_core.images import halved
 from simvg_core.memory import few_heaps, keep_memory
 from simvg_core.quality import QualityLimits, frame_problem
 from simvg_core.questions import Question
+from simvg_core.reading import read
 
 __all__ = ["Engine", "EngineName", "Finding", "GrounderEngine", "load_engine"]
 
@@ -154,6 +155,10 @@ class GrounderEngine:
             self._selected.clear()
         self._before.append(wanted)
         return refused
+
+    def reading(self, text: str) -> str | None:
+        said = read(text)
+        return said.told if self._grounder.composes and said.composed else None
 
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         return parts_of(text, floor, self._grounder.composes)

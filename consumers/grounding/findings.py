@@ -78,6 +78,9 @@ class Engine(Protocol):
     def compile(self, texts: Sequence[str]) -> Mapping[str, str]:
         """Prepares texts, so that the next frames do not pay for it. Returns those it cannot take, with the reason."""
 
+    def reading(self, text: str) -> str | None:
+        """What it takes a text to say, in words, where it is asked in parts; None where it is asked as it stands."""
+
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         """What to ask instead of a text of which only scores from ``floor`` on matter, where its region is seen in
         several views, and from which score on: "leftmost" is of all of them. The text itself where it has no parts."""

@@ -32,13 +32,15 @@ class Plan:
     """What is asked of every camera's frames, at one revision of the registry.
 
     `refused` holds, by query id, why the model cannot take a query; the others go on without it. `parts` holds, by
-    query id, what the views of one are asked in place of its text (`Engine.parts`).
+    query id, what the views of one are asked in place of its text (`Engine.parts`), and `readings` what the model takes
+    one to say that it is asked in parts.
     """
 
     revision: int
     queries: Mapping[str, StandingQuery]
     refused: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    readings: Mapping[str, str] = field(default_factory=dict)
     _looks: dict[str, tuple[Look, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -95,4 +97,6 @@ def make_plan(queries: QuerySet, engine: Engine) -> Plan:
     asked = {query.id: _asked(query, parts) for query in enabled}
     no = engine.compile(sorted({text for texts in asked.values() for text in texts}))
     refused = {id: no[text] for id, texts in asked.items() for text in texts if text in no}
-    return Plan(queries.revision, {query.id: query for query in queries.queries}, refused, parts)
+    told = {query.id: engine.reading(query.text) for query in enabled if query.id not in refused}
+    readings = {id: said for id, said in told.items() if said is not None}
+    return Plan(queries.revision, {query.id: query for query in queries.queries}, refused, parts, readings)

@@ -12,7 +12,7 @@ from consumers.grounding.plan import Plan
 from infra.errors import RegistryError
 from infra.metrics import gauge
 from infra.queries import QueryRegistry
-from infra.reports import Load
+from infra.reports import Load, WorkerReport
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ class Reporter:
             _BYTES.labels("texts").set(memory.text_bytes)
             _BYTES.labels("selections").set(memory.selected_bytes)
             try:
-                self._registry.report_worker(self._worker_id, plan.revision, self._ttl_s, self._load(), plan.refused)
+                report = WorkerReport.of(plan.revision, self._load(), plan.refused, plan.readings)
+                self._registry.report_worker(self._worker_id, report, self._ttl_s)
             except RegistryError as error:
                 logger.debug("worker could not report: %s", error)
             until = time.monotonic() + self._ttl_s / 3

@@ -262,16 +262,18 @@ def test_report_that_is_none_is_skipped(
     registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings, value: bytes
 ) -> None:
     """What no worker said does not hide what the others say."""
-    registry.report_worker("w-1", 4, ttl=60)
+    registry.report_worker("w-1", WorkerReport.of(4), 60)
     raw.set(f"{redis_settings.prefix}:workers:w-2", value)
     assert registry.workers() == {"w-1": 4}
 
 
 def test_refused_queries_are_reported_within_bounds(registry: QueryRegistry) -> None:
     """By id with the reason; of very many the first ones and the number of the others, and a long reason is cut."""
-    registry.report_worker("w-1", 4, ttl=60, refused={})
-    registry.report_worker("w-2", 4, ttl=60, refused={f"q-{n:03}": "x" * 5000 for n in range(NAMED + 7)})
+    registry.report_worker("w-1", WorkerReport.of(4, refused={}), 60)
+    registry.report_worker("w-2", WorkerReport.of(4, refused={f"q-{n:03}": "x" * 5000 for n in range(NAMED + 7)}), 60)
     few, many = registry.reports().values()
+    readings = WorkerReport.of(4, readings={f"q-{n:03}": "x" * 5000 for n in range(NAMED + 7)}).readings
+    assert (len(readings), len(readings["q-000"])) == (NAMED, REASON_CHARACTERS)
     assert (few.refused, few.refused_more) == ({}, 0)
     assert many.refused is not None
     assert (len(many.refused), many.refused_more) == (NAMED, 7)
@@ -298,8 +300,8 @@ def test_change_is_announced_in_the_stream(registry: QueryRegistry) -> None:
 
 def test_worker_reports_are_forgotten(registry: QueryRegistry, until: Any) -> None:
     """A worker counts while it reports."""
-    registry.report_worker("w-1", 4, ttl=60)
-    registry.report_worker("w-2", 3, ttl=0.2)
+    registry.report_worker("w-1", WorkerReport.of(4), 60)
+    registry.report_worker("w-2", WorkerReport.of(3), 0.2)
     assert registry.workers()["w-1"] == 4
     until(lambda: registry.workers() == {"w-1": 4})
 

@@ -36,6 +36,17 @@ def test_one_worker(report: WorkerReport, expected: Uptake) -> None:
     assert uptake(QUERY, {"w0": report}) == expected
 
 
+def test_what_models_take_it_to_say_is_told_once() -> None:
+    """Of the workers that ask it as it is now; one that asks it as it stands has nothing to tell."""
+    reports = {
+        "w0": WorkerReport.of(5, refused={}, readings={"q": "“cap”, left of “gear”", "other": "“nut”, on the left"}),
+        "w1": WorkerReport.of(5, refused={}, readings={"q": "“cap”, left of “gear”"}),
+        "w2": WorkerReport.of(5, refused={}),
+        "w3": WorkerReport.of(4, refused={}, readings={"q": "“cap”, above “gear”"}),
+    }
+    assert uptake(QUERY, reports).readings == ("“cap”, left of “gear”",)
+
+
 def test_paused_query_is_nobodys() -> None:
     """It is neither asked nor refused."""
     paused = QUERY.model_copy(update={"enabled": False})

@@ -19,6 +19,7 @@ from infra.process import free_port
 from infra.queries import QueryRegistry
 from infra.redis_client import connect
 from infra.redis_server import LocalRedis
+from infra.reports import WorkerReport
 from infra.settings import RedisSettings
 from tests.security.conftest import Authority
 
@@ -109,7 +110,7 @@ def test_operator_writes_queries_and_worker_reads_them(
     changed = operator.update("q1", added.revision, {"text": "missing cap"})
     assert worker.wait_for_change(place, 2.0)
     assert worker.get("q1").text == "missing cap"
-    worker.report_worker("w1", changed.revision, 30.0)
+    worker.report_worker("w1", WorkerReport.of(changed.revision), 30.0)
     assert operator.workers() == {"w1": changed.revision}
     operator.remove("q1")
     assert worker.snapshot().queries == ()
@@ -150,12 +151,12 @@ def test_reader_reads_queries_and_no_more(secured_redis: SecuredRedis, monkeypat
     worker = QueryRegistry(secured_redis.grant("worker", "w5", monkeypatch))
     operator.add(_query("q3"))
     assert [query.id for query in reader.list()] == ["q3"]
-    worker.report_worker("w5", 1, 30.0, refused={"q3": "unknown word"})
+    worker.report_worker("w5", WorkerReport.of(1, refused={"q3": "unknown word"}), 30.0)
     assert reader.reports()["w5"].refused == {"q3": "unknown word"}
     with pytest.raises(RegistryAccessDenied, match="user 'r1'"):
         reader.add(_query("q4"))
     with pytest.raises(RegistryAccessDenied, match="user 'r1'"):
-        reader.report_worker("r1", 1, 30.0)
+        reader.report_worker("r1", WorkerReport.of(1), 30.0)
     operator.remove("q3")
     for one in (operator, reader, worker):
         one.close()
@@ -171,7 +172,7 @@ def test_console_writes_queries_and_keeps_what_is_its_own(
     console = QueryRegistry(settings)
     added = console.add(_query("q6"))
     changed = console.update("q6", added.revision, {"text": "missing cap"})
-    worker.report_worker("w4", changed.revision, 30.0)
+    worker.report_worker("w4", WorkerReport.of(changed.revision), 30.0)
     assert console.workers()["w4"] == changed.revision
     console.remove("q6")
     assert console.snapshot().queries == ()

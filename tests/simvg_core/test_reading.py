@@ -93,6 +93,20 @@ def test_what_is_asked_is_the_part_the_whole_and_what_the_anchor_needs() -> None
         assert (read(text).parts, read(text).wholes) == (parts, wholes)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("the red cap to the left of the gear", "“red cap”, left of “gear”"),
+        ("uppermost bolt in the lower right corner", "the topmost “bolt”, in the lower right corner"),
+        ("cap beside the leftmost bolt", "“cap”, next to the leftmost “bolt”"),
+        ("both caps in the middle", "“caps”, in the middle"),
+    ],
+)
+def test_how_a_text_was_read_can_be_told(text: str, told: str) -> None:
+    """In words of the model and the geometry, not in those of whoever wrote it."""
+    assert read(text).told == told
+
+
 def test_the_benchmarks_texts_are_read_as_they_were_made() -> None:
     """Each question about a place, a relation or an extreme in parts; of the others none but those that are false."""
     seen = dict.fromkeys(RULES, 0)

@@ -43,6 +43,9 @@ class ColourEngine:
         self.compiled |= set(texts)
         return {text: f"the model does not know {text!r}" for text in texts if text not in COLOURS}
 
+    def reading(self, text: str) -> str | None:
+        return None
+
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         return {text: floor}
 

@@ -198,6 +198,14 @@ STORED = {
 }
 
 
+@pytest.mark.parametrize("composed", [False, True])
+def test_what_is_asked_in_parts_can_be_told(composed: bool) -> None:
+    """Of a model that asks a text as it stands, and of a text without parts, there is nothing to tell."""
+    engine = make_engine(composed_answers=composed)
+    assert engine.reading("missing bolt") is None
+    assert engine.reading("red cap left of the bolt") == ("“red cap”, left of “bolt”" if composed else None)
+
+
 def test_of_a_frame_without_the_pixels_that_the_model_averages_it_says_the_same() -> None:
     """The model's side is 64 pixels. One that interpolates gets all of them."""
     frame = np.asarray(cv2.resize(picture(1), (640, 480), interpolation=cv2.INTER_CUBIC), np.uint8)

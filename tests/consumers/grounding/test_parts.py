@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,9 @@ from consumers.grounding.views import WHOLE, merge_parts
 from infra.contracts import StandingQuery, State
 from infra.queries import QuerySet
 from simvg_core.composing import parts_of
+from simvg_core.reading import read
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
+from tests.consumers.grounding.conftest import Line
 from tests.consumers.grounding.test_mailbox import shown
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,6 +31,9 @@ class Composing(ColourEngine):
     """Colours in parts, as a grounder's engine has them."""
 
     compose = GrounderEngine.compose
+
+    def reading(self, text: str) -> str | None:
+        return read(text).told if read(text).composed else None
 
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         return parts_of(text, floor, True)
@@ -124,3 +129,11 @@ def test_what_no_tile_could_judge_is_unknown() -> None:
     assert (finding.state, finding.reason) == (State.UNKNOWN, "too small")
     finding = merge_parts(query, {"red": [(WHOLE, seen)]}, {"red": 0.4}, Composing().compose)
     assert finding.state is State.PRESENT
+
+
+def test_a_worker_reports_how_its_model_reads_a_text(line: Line, until: Callable[..., None]) -> None:
+    """Of texts that it asks in parts, by query."""
+    line.add("leftmost red", "utmost", tiles=(2, 1))
+    line.add("green")
+    line.start(Composing())
+    until(lambda: [one.readings for one in line.registry.reports().values()] == [{"utmost": "the leftmost “red”"}])
