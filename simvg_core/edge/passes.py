@@ -23,9 +23,7 @@ class Answered(NamedTuple):
 
     scores: Floats  # (M, Q) probabilities
     boxes: Floats  # (M, Q, 4) cxcywh, normalised
-    asked: (
-        NDArray[np.intp] | None
-    )  # (M,) their places, where the gate answered for the others; None: nothing answered for any
+    asked: NDArray[np.intp] | None  # (M,) their places, where a gate answered for the others; None: there was none
 
 
 @dataclass(frozen=True)
