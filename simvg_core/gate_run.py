@@ -69,7 +69,8 @@ class GateRun:
         by_truth: ask each picture also what the truth or the annotations beside it say.
         """
         self.folder, self.grounder = folder, Grounder.from_pretrained(folder, gate=False)
-        self.pool = in_parts(pool) if self.grounder.composes else pool
+        self.composes = self.grounder.composes
+        self.pool = in_parts(pool) if self.composes else pool
         self.by_truth, self.count, self.seed = by_truth, count, seed
 
     def fit(self, files: list[Path], pictures: int, epochs: int) -> None:
@@ -135,7 +136,7 @@ class GateRun:
 
     def _in_parts(self, known: Mapping[str, int]) -> dict[str, int]:
         """What a model is asked for texts; of one in parts that is not true some may be, and nobody knows which."""
-        if not self.grounder.composes:
+        if not self.composes:
             return dict(known)
         found: dict[str, int] = {}
         for text, truth in known.items():

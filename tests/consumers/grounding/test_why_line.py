@@ -86,7 +86,7 @@ def test_query_that_the_model_refuses_is_told_by_every_command(line: Line, monke
     assert reason in query("list")
     told = {one["id"]: one["uptake"] for one in map(json.loads, query("list", "--json").splitlines())}
     assert told["strange"]["refused"] == {"w0": "the model does not know 'flux compensator'"}
-    assert told["red"] == {"refused": {}, "taken": ["w0"], "pending": [], "untold": []}
+    assert told["red"] == {"refused": {}, "taken": ["w0"], "pending": [], "untold": [], "readings": []}
     line.camera().play("r")
     line.wait_for_frames(worker, 1)
     line.until(line.detections)
