@@ -177,11 +177,16 @@ def new_query(identifier: str | None, changes: dict[str, Any]) -> StandingQuery:
     return parse_query({"id": identifier or slug or "query", "created": now, "changed": now, **changes})
 
 
+LEAST_WIDTHS = {"id": 12, "text": 10, "cameras": 7}
+"""Columns that may take several lines, and what the others leave them in a terminal of 80."""
+
+
 def queries_table(queries: list[StandingQuery], revision: int, reports: Reports) -> Table:
     """The registry as a table; its states are those that the running workers report."""
-    table = Table(title=f"Standing queries (revision {revision})", title_justify="left")
+    table = Table(title=f"Standing queries (revision {revision})", title_justify="left", pad_edge=False)
     for column in ("id", "text", "cameras", "raise/clear", "on/off", "state", "rev"):
-        table.add_column(column, no_wrap=column != "text", overflow="ellipsis" if column == "cameras" else "fold")
+        least = LEAST_WIDTHS.get(column)
+        table.add_column(column, no_wrap=least is None, overflow="fold", min_width=least)
     for query in queries:
         table.add_row(
             query.id,

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from infra import query_cli
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RevisionConflict
 from infra.queries import QueryRegistry
@@ -31,6 +32,23 @@ def test_list_and_show_are_readable_by_people_and_programs(registry: QueryRegist
     assert "red cap" in run("list")
     assert json.loads(run("list", "--json"))["id"] == "cap"
     assert json.loads(run("show", "cap"))["text"] == "red cap"
+
+
+def test_a_narrow_terminal_shows_every_column(registry: QueryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long id takes several lines; it does not push the words that are looked for out of sight."""
+    monkeypatch.setattr(query_cli.console, "_width", 80)
+    run("add", "the red cap to the left of the gear", "--camera", "line-1", "--camera", "line-2")
+    rows = [line.split("│")[1:-1] for line in run("list").splitlines() if line.startswith("│")]
+    columns = ["".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)]
+    assert columns == [
+        "the-red-cap-to-the-left-of-the-gear",
+        "the red capto the leftof the gear",
+        "line-1line-2",
+        "0.50/0.40",
+        "3f/5f",
+        "active",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize(
