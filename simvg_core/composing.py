@@ -139,8 +139,7 @@ class Plan:
 
     @cached_property
     def _uses(self) -> tuple[Places, Places, Floats]:
-        """Each text with each of its parts, and to which power of the text's floor that matters: what it is related to
-        counts by its root."""
+        """Each text with each of its parts, and to which power of the text's floor that matters."""
         counts = [len(one.parts) for one in self.readings]
         rows = [own[:count] for own, count in zip(self.places, counts, strict=True)]
         powers = [power for one in self.readings for power in _powers(one)]
@@ -308,4 +307,5 @@ def changed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], lis
 
 
 def _powers(text: Reading) -> list[int]:
+    """Of each of a text's parts; what it is related to counts by its root."""
     return [1] * len(text.parts) if text.anchor is None else [1] + [2] * len(text.anchor.parts)
