@@ -231,7 +231,7 @@ def subscribe(
     instance_id: str | None = None,
     max_poll_interval_s: float = 300,
     session_timeout_s: float = 10,
-    fetch_queue_bytes: int = 32_000_000,
+    fetch_queue_bytes: int = 4_000_000,
     read_committed: bool = True,
 ) -> Consumer:
     """A member of the consumer group, with its offsets committed by hand only.
@@ -240,6 +240,7 @@ def subscribe(
     the partitions that come and go (not all that are held) from within :meth:`Consumer.poll`; commit what is done in
     ``on_revoke``. ``on_lost``: taken away without asking, nothing can be committed; default: ``on_revoke``.
     ``instance_id``: static membership, a restart within the session time-out moves no partitions.
+    ``fetch_queue_bytes``: so much is fetched ahead of what is polled; :meth:`Consumer.pause` throws it away.
     ``session_timeout_s``: a member that is silent for so long has lost its partitions (protocol "classic" only; with
     "consumer" the broker says it, see :func:`infra.topics.set_session_timeout`).
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.images import as_bgr, shrunk
+from simvg_core.images import Frame, as_bgr, shrunk
 
 # Shorter side, pixels: below this not even a large part can be made out.
 MIN_SIDE = 16
@@ -23,8 +23,11 @@ MIN_SIDE = 16
 _EDGE_SIGMA = 1.5
 _SMOOTHING = cv2.getGaussianKernel(13, _EDGE_SIGMA, cv2.CV_32F)
 _WIDTH = 320
-# Rows in the middle that are looked at first for fine edges, and rows beside them that their edges depend on.
-_BAND, _BESIDE = 64, 8
+_LEVELS = np.arange(256)
+_BRIGHTEST, _DARKEST = 0.01, 0.05
+# Rows in the middle that are looked at first, rows beside them that their edges depend on, and how many single rows all
+# over the frame are looked at.
+_BAND, _BESIDE, _SPREAD = 64, 8, 96
 # Share of second differences in the weaker direction from which it is sharp, whatever the other has: a frame in order
 # has 0.0045 at least, stripes or not.
 _SHARP = 0.002
@@ -60,33 +63,24 @@ class Quality:
     direction: float
 
 
-def measure(frame: Any, *, enough: float | None = None) -> Quality:
+def measure(frame: Any) -> Quality:
     """The measures of a frame of any size.
-
-    With `enough`, edges are told as if they ran in all directions alike, and no further than that: where some rows have
-    so large a share of them alone, none are looked for in the others.
 
     Raises ImageError when it is no frame at all.
     """
-    grey: Any = cv2.cvtColor(np.ascontiguousarray(as_bgr(frame)), cv2.COLOR_BGR2GRAY)
+    grey = _grey(as_bgr(frame))
     height, width = grey.shape
     if width > _WIDTH:
         grey = shrunk(grey, _WIDTH, max(1, round(height * _WIDTH / width)))
-    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
+    counts = _counts(grey).cumsum()
     variance = _variance(grey)
     share = 1 / variance if variance > 0 else 0.0
-    if enough is None:
-        smooth = _smooth(grey)
-        edges = _variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share
-        along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
-    else:
-        edges = _least_edges(grey) * share
-        if edges < enough:
-            edges = _variance(cv2.Laplacian(_smooth(grey), cv2.CV_32F)) * share
-        along = across = edges
+    smooth = _smooth(grey)
+    edges = _variance(cv2.Laplacian(smooth, cv2.CV_32F)) * share
+    along, across = (_variance(cv2.Sobel(smooth, cv2.CV_32F, *way)) * share for way in ((2, 0), (0, 2)))
     return Quality(
-        bright=_percentile(counts, 0.99),
-        dark=_percentile(counts, 0.05),
+        bright=_percentile(counts, 1 - _BRIGHTEST),
+        dark=_percentile(counts, _DARKEST),
         deviation=variance**0.5,
         edges=edges,
         weak_edges=min(along, across),
@@ -94,18 +88,45 @@ def measure(frame: Any, *, enough: float | None = None) -> Quality:
     )
 
 
+def _plainly_in_order(frame: Frame, limits: QualityLimits) -> bool:
+    """Whether a band of rows in the middle is so good that the whole cannot be bad, in a third of the time.
+
+    Bright and dark pixels, deviation and fine edges of the whole are at least the band's, times its share of the rows.
+    Only the variance that the edges are compared with is taken from single rows all over the frame: edges have to be
+    twice the limit.
+    """
+    height, width = frame.shape[:2]
+    scale = max(1.0, width / _WIDTH)
+    rows = round(height / scale)
+    first, count = (rows - _BAND) // 2 - _BESIDE, _BAND + 2 * _BESIDE
+    if first < 0:
+        return False
+    grey = _grey(frame[round(first * scale) : round((first + count) * scale)])
+    if scale > 1:
+        grey = shrunk(grey, _WIDTH, count)
+    band, share = grey[_BESIDE:-_BESIDE], _BAND / rows
+    counts = _counts(band) * (share / band.size)
+    bright, dark = counts[limits.black < _LEVELS].sum(), counts[limits.white > _LEVELS].sum()
+    if bright <= _BRIGHTEST or dark <= _DARKEST:
+        return False
+    if _variance(band) * share < limits.flat**2:
+        return False
+    fine = cv2.Laplacian(_smooth(grey), cv2.CV_32F)[_BESIDE:-_BESIDE]
+    variance = _variance(_grey(frame[:: max(1, height // _SPREAD)]))
+    return bool(_variance(fine) * share >= 2 * limits.blur * variance)
+
+
+def _grey(frame: Frame) -> Any:
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_BGR2GRAY)
+
+
+def _counts(grey: Any) -> NDArray[np.int64]:
+    """How many pixels have each of the 256 levels."""
+    return np.asarray(cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel(), np.int64)
+
+
 def _smooth(grey: Any) -> Any:
     return cv2.sepFilter2D(grey, cv2.CV_32F, _SMOOTHING, _SMOOTHING)
-
-
-def _least_edges(grey: Any) -> float:
-    """The variance of the fine edges is at least this: what a band of rows has of it, about its own mean."""
-    rows = int(grey.shape[0])
-    first = (rows - _BAND) // 2 - _BESIDE
-    if first < 0:
-        return 0.0
-    fine = cv2.Laplacian(_smooth(grey[first : first + _BAND + 2 * _BESIDE]), cv2.CV_32F)[_BESIDE:-_BESIDE]
-    return _variance(fine) * _BAND / rows
 
 
 def _variance(picture: Any) -> float:
@@ -134,10 +155,13 @@ def frame_problem(frame: Any, limits: QualityLimits = QualityLimits()) -> str | 
     Raises:
         ImageError: it is no frame at all.
     """
-    height, width = as_bgr(frame).shape[:2]
+    shown = as_bgr(frame)
+    height, width = shown.shape[:2]
     if min(height, width) < MIN_SIDE:
         return f"frame of {width}x{height} pixels is too small (shorter side below {MIN_SIDE})"
-    found = measure(frame, enough=None if limits.drag > 0 else limits.blur)  # few cameras ask for the direction
+    if limits.drag <= 0 and _plainly_in_order(shown, limits):  # few cameras ask for the direction of edges
+        return None
+    found = measure(shown)
     if found.bright < limits.black:
         return f"frame is black (99 % of pixels below grey level {found.bright:.0f}, limit {limits.black:g})"
     if found.dark > limits.white:

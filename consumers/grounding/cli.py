@@ -12,6 +12,7 @@ import typer
 
 from consumers.grounding.settings import WorkerSettings
 from infra.options import ConfigFile, Kafka, LogFormat, LogLevel, MetricsPort, Prefix, RedisUrl
+from infra.scheduling import as_batch_work
 from infra.settings import load
 from infra.signals import stop_on_signals
 from infra.telemetry import configure_logging, start_metrics
@@ -97,6 +98,7 @@ def run_worker(settings: WorkerSettings, stop: Event) -> None:
     from consumers.grounding.vitals import Vitals
     from consumers.grounding.worker import Worker
 
+    as_batch_work()
     vitals = Vitals(settings.kafka)
     port, host = settings.telemetry.metrics_port, settings.telemetry.metrics_host
     metrics = (

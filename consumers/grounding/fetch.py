@@ -42,6 +42,11 @@ ASK_SECONDS = 2.0
 
 _ASSIGNED = gauge("simvg_worker_partitions_assigned", "partitions of frames that this worker holds")
 _PAUSED = gauge("simvg_worker_partitions_paused", "partitions not fetched now because their frames cannot be taken in")
+_PAUSES = counter(
+    "simvg_worker_pauses_total",
+    "times that a partition was not fetched any more because its frames could not be taken in; what the client had "
+    "fetched ahead of it is fetched again",
+)
 _LAG = gauge("simvg_worker_lag_frames", "frames in the partitions of this worker that it has not read yet")
 _UNREADABLE_COMMITS = counter(
     "simvg_worker_commits_unreadable_total", "commits of others whose metadata say nothing; frames may be done again"
@@ -254,6 +259,7 @@ class Fetcher:
         full = ((self._mailbox.full() | wide) - self._paused) & self._commits.partitions
         if full:
             consumer.pause(self._parts(full))
+            _PAUSES.inc(len(full))
         narrow = self._paused - self._commits.wide(WINDOW // 2) if not crowded else set()
         roomy = {partition for partition in narrow if self._mailbox.roomy(partition)} - full
         if roomy:

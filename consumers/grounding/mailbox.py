@@ -2,7 +2,9 @@
 
 `latest` keeps one frame per camera: a newer one takes its place and the older is skipped as ``behind``. While a
 partition still has a backlog to be read its `latest` frames are held back, so the worker jumps to the newest frame
-instead of scoring some stale one on the way. `every` keeps all, in order, and says when it is full.
+instead of scoring some stale one on the way. `every` keeps all, in order, and says when it is full. It takes in many
+before it does and gives most of them out before it takes in more: at every pause the Kafka client throws away what it
+has fetched ahead of us, and fetches it again.
 
 Cameras take turns, but those that go *first* do so when several wait; no camera is passed over more than a few times.
 A frame that is skipped once taken costs no turn, or a camera with a backlog of old frames would never come to new ones.
@@ -11,7 +13,7 @@ A frame that is skipped once taken costs no turn, or a camera with a backlog of 
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 
 from consumers.grounding.frames import Frame
@@ -23,6 +25,9 @@ HOLD_SECONDS = 0.5
 PATIENCE = 8
 """So often in a row a camera that waits is passed over for those that go first."""
 
+ROOMY = 0.25
+"""Part of its bytes that a full partition still holds when more of it is fetched."""
+
 
 class Mailbox:
     """Thread-safe: one thread offers, another takes."""
@@ -30,15 +35,18 @@ class Mailbox:
     def __init__(
         self,
         freshness_of: Callable[[str], Freshness],
-        bound: int,
+        bound_bytes: int,
         *,
         first: Callable[[str], bool] = lambda camera: False,
         offered: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
-        """``first``: whether a camera's frames go before those of others; ``offered`` is told of every frame."""
+        """``bound_bytes``: of images that wait under 'every', shared out among the partitions that hold some.
+        ``first``: whether a camera's frames go before those of others; ``offered`` is told of every frame.
+        """
         self._freshness_of = freshness_of
         self._first, self._offered = first, offered
-        self._bound = bound
+        self._bound_bytes = bound_bytes
+        self._bytes: Counter[int] = Counter()  # of 'every', by partition
         self._passed: dict[str, int] = {}
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[Frame]] = {}  # in the order of their turns
@@ -53,6 +61,8 @@ class Mailbox:
             if self._freshness_of(frame.camera) == "latest":
                 replaced = list(queue)
                 queue.clear()
+            else:
+                self._bytes[frame.place.partition] += len(frame.image)
             queue.append(frame)
             self._changed.notify()
             return replaced
@@ -100,21 +110,21 @@ class Mailbox:
                     self._passed.pop(camera, None)
             for partition in partitions:
                 self._held_since.pop(partition, None)
+                self._bytes.pop(partition, None)
             return dropped
 
     def full(self) -> set[int]:
         """Partitions from which nothing more should be fetched for now."""
         with self._changed:
-            return {q[-1].place.partition for q in self._waiting.values() if len(q) >= self._bound}
+            return {partition for partition, held in self._bytes.items() if held >= self._share()}
 
     def roomy(self, partition: int) -> bool:
-        """Whether a paused partition may be fetched again: its queues are at most half full."""
+        """Whether a partition that was full may be fetched again."""
         with self._changed:
-            return all(
-                len(queue) <= self._bound // 2
-                for queue in self._waiting.values()
-                if queue[-1].place.partition == partition
-            )
+            return self._bytes[partition] <= ROOMY * self._share()
+
+    def _share(self) -> float:
+        return self._bound_bytes / max(len(self._bytes), 1)
 
     def __len__(self) -> int:
         with self._changed:
@@ -130,6 +140,8 @@ class Mailbox:
         self._passed.pop(camera, None)
         queue = self._waiting.pop(camera)
         frame = queue.popleft()
+        if self._freshness_of(camera) == "every":
+            self._bytes[frame.place.partition] -= len(frame.image)
         if queue:
             self._waiting[camera] = queue  # to the end of the row
         return frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.findings import Engine
@@ -12,10 +13,10 @@ from infra.contracts import CAMERA_BLIND, Box, StandingQuery
 from infra.queries import QuerySet
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """A query, the views of a frame that it needs, and what is asked of each of them, from which score on: its text,
-    or the parts of it that several views are asked for."""
+    or the parts of it that several views are asked for. Made once for a plan and camera: equal to itself alone."""
 
     query: StandingQuery
     views: tuple[Box, ...]
@@ -25,6 +26,17 @@ class Look:
     def in_parts(self) -> bool:
         """Whether anything else is asked than the text."""
         return self.query.text not in self.asked
+
+
+@lru_cache(maxsize=1024)
+def views_asked(looks: tuple[Look, ...]) -> Mapping[Box, Mapping[str, float]]:
+    """What looks ask of the views of a frame: by view its texts, each with the lowest score that matters."""
+    asked: dict[Box, dict[str, float]] = {}
+    for look in looks:
+        for view in look.views:
+            words = asked.setdefault(view, {})
+            words |= {text: min(words.get(text, 1.0), floor) for text, floor in look.asked.items()}
+    return asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from consumers.grounding.decode import in_full
 from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
-from consumers.grounding.plan import Look
+from consumers.grounding.plan import Look, views_asked
 from consumers.grounding.views import WHOLE, crop, large_enough, merge, merge_parts
 from infra.contracts import Box, State
 from infra.metrics import counter
@@ -92,7 +92,7 @@ class Scorer:
     def _ask(self, batch: Sequence[Question], scores: Scores) -> None:
         """Adds a batch's answers, all of them or none."""
         pixels: list[Pixels] = []
-        texts: list[dict[str, float]] = []
+        texts: list[Mapping[str, float]] = []
         places: dict[tuple[int, Box], tuple[int, Box]] = {}
         problems = [
             question.problem or self._engine.problem(question.picture.pixels, question.limits) for question in batch
@@ -100,11 +100,7 @@ class Scorer:
         for number, question in enumerate(batch):
             if problems[number] is not None:
                 continue
-            asked: dict[Box, dict[str, float]] = {}
-            for look in question.looks:
-                for view in look.views:
-                    words = asked.setdefault(view, {})
-                    words |= {text: min(words.get(text, 1.0), floor) for text, floor in look.asked.items()}
+            asked = views_asked(question.looks)
             # halved for looks at the whole frame, perhaps, and the plan has changed since
             shown = question.picture.pixels if set(asked) == {WHOLE} else in_full(question.picture)
             for view, words in asked.items():

@@ -88,7 +88,9 @@ class WorkerSettings(RoleSettings):
         description="decode while the model works: more frames/s, each older by a batch; default only under 'every'",
     )
     max_pixels: int = Field(default=33_177_600, ge=4096, description="an image of more pixels (8K) is rejected")
-    queue_frames: int = Field(default=16, ge=1, le=10_000, description="frames that wait per camera under 'every'")
+    queue_bytes: int = Field(
+        default=16_000_000, ge=1, le=4_000_000_000, description="bytes of images that wait to be decoded under 'every'"
+    )
 
     evidence_quality: int = Field(
         default=90, ge=50, le=100, description="JPEG quality of evidence that must be encoded"

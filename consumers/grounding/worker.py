@@ -77,7 +77,7 @@ class Worker:
             clock_ns=clock_ns,
         )
         self._mailbox = Mailbox(
-            settings.freshness_of, settings.queue_frames, first=self._overload.first, offered=self._overload.seen
+            settings.freshness_of, settings.queue_bytes, first=self._overload.first, offered=self._overload.seen
         )
         self.pulses = Pulses(dict.fromkeys(THREADS, settings.alive_s))
         self._given_up = threading.Event()

@@ -76,7 +76,6 @@ def test_frames_are_blurred_by_all_of_their_rows(kept: slice, sigma: float) -> N
     whole, limit = measure(shown), QualityLimits().blur
     problem = frame_problem(shown)
     assert problem is None if whole.edges >= limit else f"edge share {whole.edges:.5f}" in (problem or "")
-    assert measure(shown, enough=limit).edges <= whole.edges * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("drag", [0, 0.1])

@@ -15,7 +15,7 @@ from consumers.grounding.vision import sample
 from infra.contracts import FrameHeader, FrameReference, utc_from_ns
 
 
-def frame(camera: str, sequence: int, partition: int = 0, size: tuple[int, int] = (4, 4)) -> Frame:
+def frame(camera: str, sequence: int, partition: int = 0, size: tuple[int, int] = (4, 4), image: bytes = b"") -> Frame:
     captured = 1_764_000_000_000_000_000 + sequence
     header = FrameHeader(
         id=f"{camera}/e/{sequence}",
@@ -30,7 +30,7 @@ def frame(camera: str, sequence: int, partition: int = 0, size: tuple[int, int] 
     place = FrameReference(
         topic="frames", partition=partition, offset=sequence, sequence=sequence, captured_at=utc_from_ns(captured)
     )
-    return Frame(header, place, b"", captured)
+    return Frame(header, place, image, captured)
 
 
 def shown(pixels: Pixels, sequence: int = 0) -> Picture:
@@ -80,16 +80,32 @@ def test_endless_backlog_is_watched_all_the_same() -> None:
 
 
 def test_every_keeps_all_and_says_when_it_is_full() -> None:
-    """Nothing is skipped under 'every'; the partition is named until its queue is half empty."""
-    mailbox = Mailbox(freshness, 4)
+    """Nothing is skipped under 'every'; the partition is named until a quarter of its bytes is left."""
+    mailbox = Mailbox(freshness, 400)
     for number in range(4):
-        assert mailbox.offer(frame("every-1", number, partition=3)) == []
+        assert mailbox.full() == set()
+        assert mailbox.offer(frame("every-1", number, partition=3, image=bytes(100))) == []
     mailbox.hold(3, behind=True, now=0.0)
     assert mailbox.full() == {3}
-    assert not mailbox.roomy(3)
-    taken = [mailbox.take(0.0), mailbox.take(0.0)]
-    assert [one.place.sequence for one in taken if one] == [0, 1]
+    for number in range(3):
+        assert not mailbox.roomy(3)
+        taken = mailbox.take(0.0)
+        assert taken is not None and taken.place.sequence == number
     assert mailbox.roomy(3)
+
+
+def test_partitions_share_what_may_wait() -> None:
+    """The bytes are shared out among the partitions with cameras under 'every'; one that is handed over gives its own
+    back, and a frame of 'latest', which gives way to the next one, counts for nothing."""
+    mailbox = Mailbox(freshness, 400)
+    mailbox.offer(frame("latest-1", 0, partition=7, image=bytes(1000)))
+    for partition in (1, 2):
+        mailbox.offer(frame(f"every-{partition}", 0, partition=partition, image=bytes(100 * partition)))
+    assert mailbox.full() == {2}
+    assert not mailbox.roomy(1) and mailbox.roomy(7)
+    assert len(mailbox.drop({1})) == 1
+    assert mailbox.full() == set()
+    assert mailbox.roomy(1)
 
 
 def test_cameras_take_turns() -> None:

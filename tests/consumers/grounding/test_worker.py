@@ -257,7 +257,7 @@ def test_slow_model_skips_under_latest_and_never_under_every(line: Line) -> None
     line.add("red")
     rules = [{"cameras": "press-*", "freshness": "every"}]
     worker = line.start(
-        ColourEngine(seconds_per_batch=0.02), freshness="latest", freshness_rules=rules, queue_frames=4, batch_size=2
+        ColourEngine(seconds_per_batch=0.02), freshness="latest", freshness_rules=rules, queue_bytes=4_000, batch_size=2
     )
     press, belt = line.camera("press-1"), line.camera("belt-1")
     for _ in range(30):
@@ -269,6 +269,35 @@ def test_slow_model_skips_under_latest_and_never_under_every(line: Line) -> None
     assert order == list(range(30))
     belt_scored = sum(d.camera == "belt-1" for d in line.detections())
     assert belt_scored + worker.totals.skipped.get("behind", 0) == 30
+
+
+def pauses() -> float:
+    """How often fetching was paused, by any worker of this process."""
+    return REGISTRY.get_sample_value("simvg_worker_pauses_total") or 0.0
+
+
+def test_backlog_is_fetched_once(line: Line) -> None:
+    """What waits under 'every' waits in the worker: the Kafka client throws away what it has fetched of a partition
+    that is paused, and each pause has megabytes fetched again."""
+    line.add("red")
+    line.camera().play("." * 120)
+    before = pauses()
+    worker = line.start(ColourEngine(seconds_per_batch=0.01), freshness="every", batch_size=2)
+    line.wait_for_frames(worker, 120)
+    line.until(lambda: len(line.detections()) == 120)
+    assert pauses() == before
+
+
+def test_full_worker_goes_on_where_it_paused(line: Line) -> None:
+    """A partition of more bytes than may wait is paused and taken up again until all of it is scored, in order."""
+    line.add("red")
+    line.camera().play("." * 60)
+    before = pauses()
+    worker = line.start(ColourEngine(seconds_per_batch=0.01), freshness="every", batch_size=2, queue_bytes=8_000)
+    line.wait_for_frames(worker, 60)
+    line.until(lambda: len(line.detections()) == 60)
+    assert [d.frame.sequence for d in line.detections()] == list(range(60))
+    assert pauses() > before
 
 
 def test_rate_is_kept_and_counted(line: Line) -> None:
