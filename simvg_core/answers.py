@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +31,7 @@ class Answer(NamedTuple):
     scores: Floats  # (n,)
 
 
-@dataclass(frozen=True)
-class Grounding:
+class Grounding(NamedTuple):
     """What is known about one text in one frame.
 
     `state` is "present" (a box reaches the threshold), "absent", or "unknown" (the frame cannot be judged; `reason`
@@ -53,10 +51,8 @@ class Grounding:
         """Present where an answer has boxes, unknown where it is no number."""
         if not asked:
             return cls(ABSENT, answer.score, asked=False)
-        if math.isnan(answer.score):
-            return cls(UNKNOWN, None, reason=NO_NUMBER)
         if not len(answer.boxes_xyxy_px):
-            return cls(ABSENT, answer.score)
+            return cls(UNKNOWN, None, reason=NO_NUMBER) if math.isnan(answer.score) else cls(ABSENT, answer.score)
         boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
         return cls(PRESENT, answer.score, boxes, tuple(answer.scores.tolist()))
 
@@ -83,26 +79,28 @@ def assemble(
         [frame][text]. Boxes are clipped to the frame; a box without area is dropped. A text of whose scores or boxes
         any is not finite has the score NaN and no boxes.
     """
-    broken = np.asarray(~(np.isfinite(scores).all(axis=-1) & np.isfinite(boxes_cxcywh).all(axis=(-1, -2))))
-    if broken.any():
-        scores = np.where(broken[..., None], 0, scores)
-        boxes_cxcywh = np.where(broken[..., None, None], 0, boxes_cxcywh)
-    size = np.array([[w, h, w, h] for h, w in sizes], np.float32).reshape(-1, 1, 1, 4)
-    centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
-    pixels = np.minimum(np.maximum(np.concatenate([centre - half, centre + half], axis=-1) * size, 0), size)
-    solid = np.all(pixels[..., 2:] > pixels[..., :2], axis=-1)
-    kept = solid & (scores >= floor)
-    best = np.where(broken, np.nan, scores.max(axis=-1, initial=0.0))
-    found = kept.any(axis=-1)
+    if not np.isfinite(scores.sum() + boxes_cxcywh.sum()):  # seldom, and one look at all numbers is enough to know
+        broken = np.asarray(~(np.isfinite(scores).all(axis=-1) & np.isfinite(boxes_cxcywh).all(axis=(-1, -2))))
+        best = np.where(broken, np.nan, scores.max(axis=-1, initial=0.0))
+        scores = np.where(broken[..., None], -1, scores)
+    else:
+        best = scores.max(axis=-1, initial=0.0)
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     answers = [[Answer(top, *none) for top in row] for row in best.tolist()]
-    places = np.argwhere(found)
-    chosen = found.nonzero()
-    boxes, order, left = best_first(pixels[chosen], scores[chosen], kept[chosen], max_iou)
+    # Of a thousand texts few have an answer: only their boxes are looked at.
+    high = np.asarray(scores >= floor)
+    likely = np.nonzero(high.any(axis=-1))
+    size = np.array([[w, h, w, h] for h, w in sizes], np.float32).reshape(-1, 1, 4)[likely[0]]
+    centre, half = boxes_cxcywh[likely][..., :2], boxes_cxcywh[likely][..., 2:] / 2
+    pixels = np.minimum(np.maximum(np.concatenate([centre - half, centre + half], axis=-1) * size, 0), size)
+    kept = high[likely] & np.all(pixels[..., 2:] > pixels[..., :2], axis=-1)
+    found = kept.any(axis=-1)
+    chosen = likely[0][found], likely[1][found]
+    boxes, order, left = best_first(pixels[found], scores[chosen], kept[found], max_iou)
     columns = boxes, np.take_along_axis(scores[chosen], order, axis=1)
     if most is not None:
-        left &= left.cumsum(axis=1) <= np.broadcast_to(most, found.shape)[chosen][:, None]
-    for (frame, text), boxes, values, rest in zip(places.tolist(), *columns, left, strict=True):
+        left &= left.cumsum(axis=1) <= np.broadcast_to(most, scores.shape[:2])[chosen][:, None]
+    for frame, text, boxes, values, rest in zip(*(part.tolist() for part in chosen), *columns, left, strict=True):
         answers[frame][text] = Answer(answers[frame][text].score, boxes[rest], values[rest])
     return answers
 
@@ -133,11 +131,13 @@ def groundings(answers: Sequence[Sequence[Answer]], warm: NDArray[np.bool_] | No
     return [[Grounding.of(one, asked=was) for one, was in zip(row, asked, strict=True)] for row, asked in pairs]
 
 
-def overlaps(boxes_xyxy: Floats) -> Floats:
-    """Intersection over union of each with each, (..., n, 4) → (..., n, n)."""
-    low = np.maximum(boxes_xyxy[..., :, None, :2], boxes_xyxy[..., None, :, :2])
-    high = np.minimum(boxes_xyxy[..., :, None, 2:], boxes_xyxy[..., None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = np.prod(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], axis=-1)
-    ratio: Floats = shared / (areas[..., :, None] + areas[..., None, :] - shared + _EPSILON)
+def overlaps(boxes_xyxy: Floats, others: Floats | None = None) -> Floats:
+    """Intersection over union of each with each, (..., n, 4) and (..., m, 4) → (..., n, m); of the boxes with
+    themselves without others."""
+    # side by side: numpy takes three times as long over pairs of numbers as over long rows of them
+    x0, y0, x1, y1 = (boxes_xyxy[..., :, side, None] for side in range(4))
+    left, top, right, bottom = ((boxes_xyxy if others is None else others)[..., None, :, side] for side in range(4))
+    wide = np.maximum(np.minimum(x1, right) - np.maximum(x0, left), 0)
+    shared = wide * np.maximum(np.minimum(y1, bottom) - np.maximum(y0, top), 0)
+    ratio: Floats = shared / ((x1 - x0) * (y1 - y0) + (right - left) * (bottom - top) - shared + _EPSILON)
     return ratio

@@ -85,9 +85,7 @@ def related(scores: Floats, boxes: Floats, others: Floats, other_boxes: Floats, 
     counts by its root, and only where it is the lower of the two.
     """
     both = np.minimum(scores[..., None], np.sqrt(others[..., None, :]))
-    count = boxes.shape[-2]
-    corners = np.concatenate([_corners(boxes), _corners(other_boxes)], axis=-2)
-    itself = overlaps(corners)[..., :count, count:] > SAME
+    itself = overlaps(_corners(boxes), _corners(other_boxes)) > SAME
     found: Floats = (both * np.where(itself, 0, share)).max(axis=-1, initial=0.0)
     return found
 

@@ -40,7 +40,7 @@ class Mailbox:
         first: Callable[[str], bool] = lambda camera: False,
         offered: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
-        """``bound_bytes``: of images that wait under 'every', shared out among the partitions that hold some.
+        """``bound_bytes``: of images that wait under 'every', shared out among the partitions of such cameras.
         ``first``: whether a camera's frames go before those of others; ``offered`` is told of every frame.
         """
         self._freshness_of = freshness_of

@@ -60,3 +60,13 @@ def test_many_texts_are_answered_like_one_after_the_other(max_iou: float | None)
             assert answer.score == pytest.approx(scores[frame, text].max())
             states.add(len(wanted))
     assert {0, 1} <= states and max(states) > 1
+
+
+def test_overlaps_of_two_sets_are_those_of_both_together() -> None:
+    """Of each with each of others, whatever stands before the last two axes."""
+    rng = np.random.default_rng(2)
+    low = rng.random((2, 3, 7, 2), dtype=np.float32)
+    boxes = np.concatenate([low, low + rng.random((2, 3, 7, 2), dtype=np.float32)], axis=-1)
+    assert np.array_equal(overlaps(boxes[..., :3, :], boxes[..., 3:, :]), overlaps(boxes)[..., :3, 3:])
+    one, other = np.array([[0, 0, 2, 2]], np.float32), np.array([[1, 1, 3, 3], [5, 5, 6, 6]], np.float32)
+    assert overlaps(one, other).tolist() == [[pytest.approx(1 / 7, abs=1e-6), 0]]

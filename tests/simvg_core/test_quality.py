@@ -78,6 +78,26 @@ def test_frames_are_blurred_by_all_of_their_rows(kept: slice, sigma: float) -> N
     assert problem is None if whole.edges >= limit else f"edge share {whole.edges:.5f}" in (problem or "")
 
 
+@pytest.mark.parametrize("seed", range(150))
+def test_a_band_never_hides_what_the_whole_shows(seed: int) -> None:
+    """Frames that are good in some places and black, white, flat or blurred in others are judged as by all of their
+    pixels, though a band in the middle is looked at first."""
+    rng = np.random.default_rng(seed)
+    height, width = ((240, 320), (480, 640), (481, 851), (290, 200))[seed % 4]
+    frame = np.full((height, width, 3), rng.choice([0, 12, 17, 90, 249, 255]), np.float32)
+    for _ in range(rng.integers(0, 12)):
+        top, left = int(rng.integers(height)), int(rng.integers(width))
+        rows, columns = int(rng.integers(2, height)), int(rng.integers(2, width))
+        part = frame[top : top + rows, left : left + columns]
+        part[:] = rng.choice([0, 20, 120, 255]) + rng.normal(0, rng.choice([0, 20, 60]), part.shape)
+    if sigma := float(rng.choice([0, 0, 0, 1, 3, 9])):
+        frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma * width / 320), np.float32)
+    shown = np.clip(frame + rng.normal(0, rng.choice([0, 0.5]), frame.shape), 0, 255).astype(np.uint8)
+    whole, limits = measure(shown), QualityLimits()
+    good = whole.bright >= limits.black and whole.dark <= limits.white and whole.deviation >= limits.flat
+    assert (frame_problem(shown) is None) == (good and whole.edges >= limits.blur)
+
+
 @pytest.mark.parametrize("drag", [0, 0.1])
 @pytest.mark.parametrize("blur", [0, 0.0004, 1])
 def test_each_limit_can_be_off(blur: float, drag: float) -> None:
