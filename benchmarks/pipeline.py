@@ -17,13 +17,10 @@ Writes docs/benchmarks/pipeline.md.
 from __future__ import annotations
 
 import argparse
-import itertools
-import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -31,7 +28,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -40,9 +36,9 @@ from confluent_kafka import Message
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.bare import WARM, bare_model  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402
 from benchmarks.turns import turns  # noqa: E402
-from consumers.grounding.engine import load_engine  # noqa: E402
 from consumers.reading import read_to_end  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
 from infra.cloudevents import frame_headers  # noqa: E402
@@ -57,13 +53,13 @@ from infra.topics import create_topics, delete_topics, topic_name  # noqa: E402
 PAGE = Path("docs/benchmarks/pipeline.md")
 CLIP = Path("simvg_core/lineworld/assets/demo.mp4")
 MODEL = Path("models/line-small")
-WARM = 24
 QUIET, ALARMS = 0.9999999, 0.95
 """Thresholds from which a query is true: a score that nothing has, and one that ordinary parts have."""
 CASES = ("bare", "quiet", "alarms")
 TURN_S = 1.5
-FASTEST = 75
-"""Frames/s that no case reaches: so many frames lie in the topic for each second of its turns."""
+FASTEST, START_S = 75, 15
+"""Frames/s that no case reaches: so many frames lie in the topic for each second of its turns, and of the time in which
+it already works while the next one starts."""
 TOGETHER_MS = 50
 """Results of one transaction are written within this time."""
 LOAD = "load"
@@ -83,12 +79,6 @@ def rate(runs: Iterable[Run]) -> float:
     """Frames per second."""
     found = list(runs)
     return sum(run.frames for run in found) / sum(run.seconds for run in found)
-
-
-class Counted(Protocol):
-    """A number in memory that two processes share."""
-
-    value: int
 
 
 class Plant:
@@ -224,9 +214,9 @@ class Bench:
         return f"| {batch} | {rates['bare']:.1f} | {' | '.join(cells)} | {per_second:.1f} |"
 
     def _set(self, batch: int, threads: int, rounds: int) -> dict[str, Run]:
-        images = self.images * (int(rounds * TURN_S * FASTEST) // len(self.images) + 1)
+        images = self.images * (int((START_S + rounds * TURN_S) * FASTEST) // len(self.images) + 1)
         with ExitStack() as running:
-            count, bare = running.enter_context(bare_model(self.images, batch, threads))
+            count, bare = running.enter_context(bare_model(self.images, MODEL, TEXTS, ALARMS, batch, threads))
             pids, plants = {"bare": bare}, {}
             for case, threshold in zip(CASES[1:], (QUIET, ALARMS), strict=True):
                 plant = plants[case] = self.plant(2, threshold)
@@ -289,49 +279,6 @@ def steady(written_ms: list[int], since_ms: float) -> tuple[int, float, float]:
     if not later:
         raise SystemExit(f"{len(written)} results are too few for a rate")
     return len(later), written[len(written) - len(later) - 1] / 1000, later[-1] / 1000
-
-
-@contextmanager
-def bare_model(images: list[bytes], batch: int, threads: int) -> Iterator[tuple[Counted, int]]:
-    """The engine alone on decoded frames, again and again, in a process of its own: the number of frames it has
-    answered, and its id."""
-    spawn = multiprocessing.get_context("spawn")
-    count = spawn.Value("L", 0, lock=False)
-    process = spawn.Process(target=answer_for_ever, args=(count, images, batch, threads), daemon=True)
-    process.start()
-    try:
-        deadline = time.monotonic() + 120
-        while count.value < WARM:
-            if not process.is_alive() or time.monotonic() > deadline:
-                raise SystemExit("the bare model does not begin")
-            time.sleep(0.05)
-        yield count, process.pid or 0
-    finally:
-        process.kill()
-        process.join()
-
-
-def answer_for_ever(count: Counted, images: list[bytes], batch: int, threads: int) -> None:
-    """As many batches at once as a worker has the engine look at."""
-    cv2.setNumThreads(1)  # as a worker does: the model's threads take all cores
-    engine = load_engine(MODEL, device="cpu", precision="float32", batch_size=batch, threads=threads)
-    engine.compile(TEXTS)
-    asked = dict.fromkeys(TEXTS, ALARMS)
-    pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in images]
-    counting = threading.Lock()
-
-    def answer(start: int) -> None:
-        for at in itertools.count(start, engine.at_once):
-            group = [pixels[(batch * at + place) % len(pixels)] for place in range(batch)]
-            engine.ground(group, [asked] * batch)
-            with counting:
-                count.value += batch
-
-    crew = [threading.Thread(target=answer, args=(number,)) for number in range(engine.at_once)]
-    for thread in crew:
-        thread.start()
-    for thread in crew:
-        thread.join()
 
 
 def note(text: str) -> None:
