@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from gate import asked_of
 from measure import TEXTS, Case, command, interleaved, machine, ratio, write
 
 from simvg_core.edge.grounder import EdgeGrounder
@@ -66,10 +67,7 @@ def answered(faces: dict[str, Face], pictures: int) -> list[str]:
     """A table: whether what a question names is said to be there, by engine; the first one is compared with."""
     document = read_document(SPLIT)
     images = list(document.images)[:: max(1, len(document.images) // pictures)][:pictures]
-    asked: dict[object, dict[str, bool]] = {image.id: {} for image in images}
-    for one in document.expressions:
-        if one.image_id in asked:
-            asked[one.image_id][one.text] = len(one.annotation_ids) > 0
+    asked = asked_of(document)
     said: dict[str, list[tuple[str, bool]]] = {name: [] for name in faces}
     for image in images:
         pixels, texts = cv2.imread(str(SPLIT / "images" / image.file_name)), asked[image.id]

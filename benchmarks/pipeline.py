@@ -201,9 +201,7 @@ class Bench:
     def compared(self, batch: int, threads: int, sets: int, rounds: int) -> str:
         """A row of the first table: of several sets of processes, each the bare model and a worker for each case."""
         found = [self._set(batch, threads, rounds) for _ in range(sets)]
-        rates = {
-            case: sum(one[case].frames for one in found) / sum(one[case].seconds for one in found) for case in CASES
-        }
+        rates = {case: rate(one[case] for one in found) for case in CASES}
         cells = []
         for case in CASES[1:]:
             parts = [100 * rate([one[case]]) / rate([one["bare"]]) for one in found]

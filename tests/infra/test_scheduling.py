@@ -11,6 +11,7 @@ import pytest
 
 from consumers.grounding.cli import run_worker
 from consumers.grounding.settings import WorkerSettings
+from infra.errors import SettingsError
 from infra.scheduling import as_batch_work
 
 
@@ -18,7 +19,7 @@ def test_worker_computes_as_batch_work(tmp_path: Path) -> None:
     """From the first on: the policy is handed down to the threads that the model and the clients begin."""
 
     def policy() -> int:
-        with pytest.raises(Exception, match=r"nothing"):
+        with pytest.raises(SettingsError, match=r"nothing"):
             run_worker(WorkerSettings(model=tmp_path / "nothing"), Event())
         return os.sched_getscheduler(0)
 
