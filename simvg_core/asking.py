@@ -32,7 +32,7 @@ class SeenFrames(NamedTuple):
     image: Tensor  # (B, P, E)
     stream: Stream  # rows = B
     fine: Tensor | None  # (B, C, F, F), models with a glimpse
-    pointed: Tensor  # (B, P, …), what the token branch's head looks at
+    pointed: tuple[Tensor, ...]  # (B, P, E) each, what the token branch's head looks at
     heat: Tensor | None  # (B, P, E), models with auxiliary heads
     gate: Tensor | None  # (B, P, …), models whose gate is on
 
@@ -40,7 +40,8 @@ class SeenFrames(NamedTuple):
         """Some of them."""
         stream = self.stream.map(lambda part: part[frames])
         fine, heat, gate = (None if part is None else part[frames] for part in (self.fine, self.heat, self.gate))
-        return SeenFrames(self.image[frames], stream, fine, self.pointed[frames], heat, gate)
+        pointed = tuple(part[frames] for part in self.pointed)
+        return SeenFrames(self.image[frames], stream, fine, pointed, heat, gate)
 
 
 class Asked(NamedTuple):
@@ -113,7 +114,7 @@ def ask_pairs(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames
     )
     auxiliary = model.auxiliary
     heat = None if auxiliary is None or frames.heat is None else auxiliary.heat_map(texts.kept.pooled, frames.heat)
-    queries, said = (part.expand(count, -1, -1, -1) for part in (texts.kept.queries, texts.kept.said))
+    queries, said = texts.kept.queries.unsqueeze(0), texts.kept.said.unsqueeze(0).unbind(dim=2)
     answers, features = model.token_branch(objects, queries, frames.pointed, None, heat, frames.fine, said)
     exists = None if auxiliary is None else auxiliary.existence(features)
     return Asked(answers.logits, answers.boxes_cxcywh, exists)

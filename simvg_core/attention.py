@@ -36,10 +36,12 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """(..., L, M) of (..., M, d) → (..., L, d), for a few queries over a few values, many times.
 
-    The batched product of a CPU takes three times as long for one row as multiplying and adding up, and makes up for
-    that from a few rows on.
+    The batched product of torch on a CPU takes three times as long for one row as multiplying and adding up, and makes
+    up for that from a few rows on; that of ONNX Runtime takes a third.
     """
-    if weights.shape[-2] > 1 or weights.device.type != "cpu":
+    if values.shape[-2] == 1:
+        return weights * values
+    if weights.shape[-2] > 1 or weights.device.type != "cpu" or torch.compiler.is_exporting():
         return weights @ values
     return (weights.transpose(-1, -2) * values).sum(dim=-2, keepdim=True)
 
@@ -81,7 +83,7 @@ def attend_beside(query: Tensor, key: Tensor, value: Tensor, own_scores: Tensor)
     if torch.compiler.is_exporting():
         # a graph has no assignment in place: there it would be transposes and copies of all scores
         weights = torch.cat([query @ key.transpose(-1, -2), own_scores], dim=-1).softmax(dim=-1)
-        return weights @ F.pad(value, (0, 0, 0, own)), weights[..., -own:]
+        return weights[..., :-own] @ value, weights[..., -own:]
     scores = (query @ F.pad(key, (0, 0, 0, own)).transpose(-1, -2)).float()
     scores[..., -own:] = own_scores
     weights = scores.softmax(dim=-1).to(value.dtype)

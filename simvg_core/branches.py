@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.decoder import QueryDecoder
+from simvg_core.folding import products
 from simvg_core.glimpse import Glimpse
 from simvg_core.join import Join
 from simvg_core.positions import mean_place, text_positions
+
+Tensors = tuple[Tensor, ...]
 
 # The pointer head may move the box centre this far (share of the image side) from where its attention points.
 POINTER_REACH = 0.12
@@ -90,18 +93,24 @@ class BoxHead(nn.Module):
         self.classify = nn.Linear(config.head_size, 2)
         self.locate = MLP(config.head_size, 4, 3)
 
-    def see(self, image: Tensor) -> Tensor:
+    def see(self, image: Tensor) -> Tensors:
         """The image itself."""
-        return image
+        return (image,)
 
-    def prepare(self, x: Tensor) -> Tensor:
+    def prepare(self, x: Tensor) -> Tensors:
         """The answer features themselves."""
-        return x
+        return (x,)
 
     def forward(
-        self, x: Tensor, seen: Tensor, valid: Tensor | None, heat: Tensor | None = None, fine: Tensor | None = None
+        self,
+        prepared: Tensors,
+        seen: Tensors,
+        valid: Tensor | None,
+        heat: Tensor | None = None,
+        fine: Tensor | None = None,
     ) -> Answers:
         """Answer features (B, S, Q, E) → answers; the image is not looked at."""
+        (x,) = prepared
         return Answers(self.classify(x).float(), self.locate(x).float().sigmoid())
 
 
@@ -130,38 +139,44 @@ class PointerHead(nn.Module):
             self.gate = nn.Linear(width, width)
             self.heat_gain = nn.Parameter(torch.tensor(HEAT_GAIN))
         self.glimpse = Glimpse(config) if config.glimpse_side else None
+        self.folded: nn.ModuleList | None = None  # `fold`
 
-    def see(self, image: Tensor) -> Tensor:
-        """Image tokens (B, P, E) → their keys and values, (B, P, 2·E)."""
-        return self.keys_values(image)  # type: ignore[no-any-return]
+    def fold(self) -> None:
+        """Takes apart what gives keys and values: a graph copies both out of the product."""
+        self.folded = nn.ModuleList(products(self.see, self.keys_values.in_features))
 
-    def prepare(self, x: Tensor) -> Tensor:
-        """Answer features (..., E) → these, and all that is made of them before the image is looked at, (..., W).
+    def see(self, image: Tensor) -> Tensors:
+        """Image tokens (B, P, E) → their keys and values, (B, P, E) each."""
+        if self.folded is not None:
+            return tuple(layer(image) for layer in self.folded)
+        return self.keys_values(image).chunk(2, dim=-1)  # type: ignore[no-any-return]
+
+    def prepare(self, x: Tensor) -> Tensors:
+        """Answer features (..., E) → all that is made of them before the image is looked at, (..., E) each.
 
         Linear but for a constant, so that the parts of a sum can be prepared apart: a text's once, an object token's
         in each frame.
         """
-        parts = [x, self.look(x), self.join.first(x)]
-        return torch.cat([*parts, self.gate(x)] if self.guided else parts, dim=-1)
+        parts = self.look(x) * x.shape[-1] ** -0.5, self.join.first(x)
+        return (*parts, self.gate(x)) if self.guided else parts
 
     def forward(
         self,
-        prepared: Tensor,
-        seen: Tensor,
+        prepared: Tensors,
+        seen: Tensors,
         valid: Tensor | None,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
     ) -> Answers:
-        """Prepared answer features (B, S, Q, W) over what was seen of the image, `valid` (B, P) → answers.
+        """Prepared answer features (B, S, Q, E) over what was seen of the image, `valid` (B, P) → answers.
 
         `heat` (B, S, P), logits of the text's heat map, is where a guided head looks first, and what it finds there
         counts for the class: matching words to cells is what the heat map is trained for directly. `fine` (B, C, F, F)
         is where a head with a glimpse looks again.
         """
-        keys, values = seen.chunk(2, dim=-1)
-        slots = prepared.shape[1:3]
-        _, look, joined, *gate = prepared.split(keys.shape[-1], dim=-1)
-        look = look * keys.shape[-1] ** -0.5
+        keys, values = seen
+        look, joined, *gate = prepared
+        slots = look.shape[1:3]
         pointer = self.multiply(look.flatten(1, 2), keys.transpose(1, 2)).unflatten(1, slots).float()
         if self.guided and heat is not None:
             pointer = pointer + heat.unsqueeze(2)
@@ -169,7 +184,7 @@ class PointerHead(nn.Module):
             pointer = pointer.masked_fill(~valid[:, None, None], float("-inf"))
         weights = pointer.softmax(dim=-1)
         centre = mean_place(weights, self.grid)
-        found = self.multiply(weights.to(values.dtype).flatten(1, 2), values).unflatten(1, slots).to(prepared.dtype)
+        found = self.multiply(weights.to(values.dtype).flatten(1, 2), values).unflatten(1, slots).to(joined.dtype)
         if self.guided:
             found = found * gate[0]
         hidden = torch.relu(self.norm(joined + self.join.second(found)))
@@ -181,8 +196,8 @@ class PointerHead(nn.Module):
         boxes = torch.cat([centre + POINTER_REACH * place[..., :2].tanh(), place[..., 2:].sigmoid()], dim=-1)
         if self.glimpse is None or fine is None:
             return Answers(logits, boxes, pointer)
-        more, second = self.glimpse(hidden, boxes, fine)
-        return Answers(logits + more, second, pointer, Answers(logits, boxes))
+        second_logits, second_boxes = self.glimpse(hidden, logits, boxes, fine)
+        return Answers(second_logits, second_boxes, pointer, Answers(logits, boxes))
 
 
 class TokenBranch(nn.Module):
@@ -197,52 +212,72 @@ class TokenBranch(nn.Module):
         self.mlp = MLP(config.head_size, config.head_size, config.num_token_mlp_layers)
         self.head: PointerHead | BoxHead = PointerHead(config) if config.box_head == "pointer" else BoxHead(config)
         self.text_bias = nn.Linear(config.head_size, 1) if config.text_bias else None
+        self.folded: nn.ModuleList | None = None  # `fold`
 
     @property
     def affine(self) -> bool:
         """Whether all before the look at the image is a sum of what object token and query become, each by itself."""
         return isinstance(self.head, PointerHead) and len(self.mlp.layers) == 1
 
-    def features(self, objects: Tensor, queries: Tensor) -> Tensor:
-        """Object tokens (..., K, D) and queries (..., Q, E) → answer features (..., Q, E); K is 1 or Q."""
-        return self.mlp(queries + self.project(objects))  # type: ignore[no-any-return]
-
-    def see(self, image: Tensor) -> Tensor:
+    def see(self, image: Tensor) -> Tensors:
         """Image tokens (B, P, E) → what the head looks at, whatever the text."""
         return self.head.see(image)
 
     def ask(self, queries: Tensor) -> Tensor:
-        """Queries (N, Q, E) → what the branch makes of texts before there is a frame, (N, Q, W); W is 0 where a frame
-        has a part in all of it."""
+        """Queries (N, Q, E) → what the branch makes of texts before there is a frame, (N, V, Q, E): the features' part,
+        then the head's. V is 0 where a frame has a part in all of it."""
         if not self.affine:
-            return queries[..., :0]
+            return queries[:, None][:, :0]
         # f(query + object) = f(query) - f(0) + f(object)
-        nothing = torch.zeros_like(queries[:1])
-        return self.head.prepare(self.mlp(queries)) - self.head.prepare(self.mlp(nothing))
+        of_queries, of_nothing = (self._made_of(part) for part in (queries, torch.zeros_like(queries[:1])))
+        return torch.stack([own - nothing for own, nothing in zip(of_queries, of_nothing, strict=True)], dim=1)
+
+    def fold(self) -> None:
+        """Makes one layer each of those in a row that lead from an object token to features and to what the head
+        prepares, where nothing but layers lies between."""
+        if self.affine:
+            self.folded = nn.ModuleList(
+                products(lambda objects: self._made_of(self.project(objects)), self.project.in_features)
+            )
+
+    def _of_objects(self, objects: Tensor) -> Tensors:
+        if self.folded is not None:
+            return tuple(layer(objects) for layer in self.folded)
+        return self._made_of(self.project(objects))
+
+    def _made_of(self, summed: Tensor) -> Tensors:
+        """The sum of query and object token, or one of them → features, and what the head prepares."""
+        features = self.mlp(summed)
+        return (features, *self.head.prepare(features))
 
     def forward(
         self,
         objects: Tensor,
-        queries: Tensor,
-        seen: Tensor,
+        queries: Tensor | None,
+        seen: Tensors,
         valid: Tensor | None,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
-        asked: Tensor | None = None,
+        asked: Tensors = (),
     ) -> tuple[Answers, Tensor]:
-        """(B, S, K, D), (B, S, Q, E) and what was seen of the images → answers and their features (B, S, Q, E).
+        """Object tokens (B, S, K, D), K is 1 or Q, queries (B or 1, S, Q, E) and what was seen of the images → answers
+        and their features (B, S, Q, E).
 
-        `asked` (B, S, Q, W), of `ask`, spares what it holds; the answers are the same.
+        `asked`, the parts of `ask`, (B or 1, S, Q, E) each, spares what it holds; the answers are the same. Queries are
+        then needed for the text bias alone.
         """
-        if asked is None or asked.shape[-1] == 0:
-            prepared = self.head.prepare(self.features(objects, queries))
+        if asked:
+            made = zip(self._of_objects(objects), asked, strict=True)
+            features, *prepared = (own + text for own, text in made)
         else:
-            prepared = self.head.prepare(self.mlp(self.project(objects))) + asked
-        answers: Answers = self.head(prepared, seen, valid, heat, fine)
+            assert queries is not None, "or nothing is asked"
+            features, *prepared = self._made_of(queries + self.project(objects))
+        answers: Answers = self.head(tuple(prepared), seen, valid, heat, fine)
         if self.text_bias is not None:
+            assert queries is not None, "it is theirs"
             half = self.text_bias(queries.mean(dim=-2, keepdim=True)) / 2
             answers = answers._replace(logits=answers.logits + torch.cat([half, -half], dim=-1))
-        return answers, prepared[..., : queries.shape[-1]]
+        return answers, features
 
 
 class DecoderBranch(nn.Module):
@@ -255,4 +290,4 @@ class DecoderBranch(nn.Module):
 
     def forward(self, queries: Tensor, image: Tensor, position: Tensor, valid: Tensor | None) -> list[Answers]:
         """Queries (B, S, Q, E) over image tokens (B, P, E) with 2-D positions → answers per layer, last one best."""
-        return [self.head(hidden, image, valid) for hidden in self.decoder(queries, image, position, valid)]
+        return [self.head((hidden,), (image,), valid) for hidden in self.decoder(queries, image, position, valid)]

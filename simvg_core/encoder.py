@@ -8,6 +8,7 @@ A sequence is described by its spans: (expert, number of tokens) from left to ri
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
@@ -19,6 +20,7 @@ from simvg_core.attention import attend
 from simvg_core.checks import check_pixels
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import TextError
+from simvg_core.folding import products
 from simvg_core.patches import Embedded, build_patches
 
 Arguments = ParamSpec("Arguments")
@@ -68,6 +70,10 @@ class FeedForward(nn.Module):
         return self.contract(self.inner_norm(F.gelu(self.expand(x))))  # type: ignore[no-any-return]
 
 
+def _thirds(layer: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    return layer(x).chunk(3, dim=-1)  # type: ignore[no-any-return]
+
+
 class MultiwayLayer(GradientCheckpointingLayer):
     """Norm, joint attention, add; norm, feed-forward, add. The two halves of attention are separate methods so that
     standing attention can put its own pattern between them."""
@@ -75,7 +81,7 @@ class MultiwayLayer(GradientCheckpointingLayer):
     def __init__(self, config: SimVGConfig, names: tuple[str, ...], drop_path: float) -> None:
         super().__init__()
         width = config.hidden_size
-        self.num_heads = config.num_attention_heads
+        self.num_heads, self.head_width = config.num_attention_heads, width // config.num_attention_heads
         self.drop_path = drop_path
         self.attention_norm = Experts(names, lambda: nn.LayerNorm(width))
         self.query_key_value = Experts(names, lambda: nn.Linear(width, 3 * width))
@@ -83,10 +89,26 @@ class MultiwayLayer(GradientCheckpointingLayer):
         self.output = Experts(names, lambda: nn.Linear(width, width))
         self.feed_forward_norm = Experts(names, lambda: nn.LayerNorm(width))
         self.feed_forward = Experts(names, lambda: FeedForward(config))
+        self.folded: Experts | None = None  # `fold`
+
+    def fold(self) -> None:
+        """Takes apart what gives queries, keys and values: a graph copies each of them out of the product of all."""
+        self.folded = Experts(tuple(self.query_key_value), nn.Identity)
+        for name, layer in self.query_key_value.items():
+            self.folded[name] = nn.ModuleList(products(partial(_thirds, layer), self.num_heads * self.head_width))
 
     def heads(self, x: Tensor, spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) → queries, keys, values, each (B, h, L, d)."""
-        joined = self.query_key_value(self.attention_norm(x, spans), spans)
+        normed = self.attention_norm(x, spans)
+        if self.folded is not None:
+            ((name, length),) = spans
+            rows = normed.flatten(0, 1)  # of two dimensions product and bias are one step
+            found = [third(rows) for third in cast(nn.ModuleList, self.folded[name])]
+            query, key, value = (
+                part.view(-1, length, self.num_heads, self.head_width).transpose(1, 2) for part in found
+            )
+            return query, key, value
+        joined = self.query_key_value(normed, spans)
         query, key, value = joined.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         return query, key, value
 

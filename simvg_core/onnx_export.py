@@ -11,6 +11,7 @@ import io
 import json
 import sys
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from simvg_core import asking, standing
 from simvg_core.attention import Part
 from simvg_core.configuration import SimVGConfig
 from simvg_core.edge.graphs import (
+    ASKED,
     CARD,
     FOLDER,
     FRAME,
@@ -29,27 +31,24 @@ from simvg_core.edge.graphs import (
     QUERY,
     QUERY_OUTPUTS,
     TEXT,
+    TEXT_LAYERS,
     of_layers,
 )
 from simvg_core.errors import ConfigurationError
 from simvg_core.fingerprint import fingerprint_of_folder
+from simvg_core.folding import folding, in_rows
 from simvg_core.gate import highest
 from simvg_core.gate_head import GateHead
-from simvg_core.glimpse import in_one
 from simvg_core.model import SimVGForGrounding
 from simvg_core.patches import from_levels
 
 OPSET = 20
 """The first with a general GridSample."""
-OF_TEXTS = ("queries", "said", "pooled", "text_found", "text_mass")
-"""What the text pass gives, layers apart: (N, Q, E), (N, Q, V), (N, E), (N, h, K, d), (N, h, K)."""
-
 Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
 
 class FramePass(nn.Module):
-    """(B, S, S, 3) uint8 BGR → keys and values (B, h, P, d) of the second layer on, and what else is looked at
-    (`_of_frames`). Export it within `levels`."""
+    """(B, S, S, 3) uint8 BGR → what is looked at (`_of_frames`). Export it within `levels`."""
 
     mean: Tensor
 
@@ -64,7 +63,7 @@ class FramePass(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         seen = asking.see(self.model, self.pixels(frames))
-        return (*_keys_values(seen.stream), *_of_frames(seen).values())
+        return tuple(_arrays(_of_frames(seen)).values())
 
     def pixels(self, frames: Tensor) -> Tensor:
         """(B, S, S, 3) uint8 BGR → BGR grey levels less their mean (B, 3, S, S)."""
@@ -72,20 +71,14 @@ class FramePass(nn.Module):
 
 
 class TextPass(nn.Module):
-    """Ids and mask (N, T) → text keys and values (N, h, T, d) of the second layer on, and OF_TEXTS; with a fitted gate,
-    also what it keeps (N, W)."""
+    """Ids and mask (N, T) → what is kept of texts (`_of_texts`)."""
 
     def __init__(self, model: SimVGForGrounding) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        text, stream = standing.encode_text(self.model.encoder, input_ids, attention_mask)
-        queries, pooled = self.model.query_generator(text, attention_mask)
-        gate = self.model.gate if self.model.bounded else None
-        said = self.model.token_branch.ask(queries)
-        asked = () if gate is None else (gate.ask(queries, pooled),)
-        return (*_keys_values(stream), queries, said, pooled, *stream.first, *asked)
+        return tuple(_arrays(_of_texts(self.model, input_ids, attention_mask)).values())
 
 
 class QueryPass(nn.Module):
@@ -97,31 +90,32 @@ class QueryPass(nn.Module):
 
     def forward(
         self,
-        pointed: Tensor,
+        pointed: tuple[Tensor, ...],
         keys: tuple[Tensor, ...],
         values: tuple[Tensor, ...],
         text_keys: tuple[Tensor, ...],
         text_values: tuple[Tensor, ...],
         attention_mask: Tensor,
-        queries: Tensor,
-        said: Tensor,
+        said: tuple[Tensor, ...],
         pooled: Tensor,
         text_found: Tensor,
         text_mass: Tensor,
         found: Tensor,
         mass: Tensor,
+        queries: Tensor | None = None,
         heat: Tensor | None = None,
         fine: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        frames, count = pointed.shape[0], queries.shape[0]
         image = _stream(found, mass, keys, values)
         text = _stream(text_found, text_mass, text_keys, text_values).map(lambda part: part.unsqueeze(0))
-        mask = attention_mask.unsqueeze(0)
+        frames, count, mask = pointed[0].shape[0], pooled.shape[0], attention_mask.unsqueeze(0)
         objects = standing.encode_objects(self.model.encoder, frames, count, image, text, mask)
         auxiliary = self.model.auxiliary
         warm = None if auxiliary is None or heat is None else auxiliary.heat_map(pooled, heat)
-        queries, said = (part.expand(frames, -1, -1, -1) for part in (queries, said))
-        answers, _ = self.model.token_branch(objects, queries, pointed, None, warm, fine, said)
+        # the features are no output, so what the texts give to them is no input
+        asked = (torch.zeros(1), *(part.unsqueeze(0) for part in said)) if said else ()
+        asking = None if queries is None else queries.unsqueeze(0)
+        answers, _ = self.model.token_branch(objects, asking, pointed, None, warm, fine, asked)
         return answers.logits, answers.boxes_cxcywh
 
 
@@ -156,58 +150,80 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     frames, texts, tokens = (torch.export.Dim(name, min=1, max=most) for name, most in _LIMITS)
     example = torch.zeros(2, model.config.image_size, model.config.image_size, 3, dtype=torch.uint8)
     ids, mask = torch.full((3, 5), 4), torch.ones(3, 5, dtype=torch.long)
-    frame_pass, text_pass, query_pass = FramePass(model), TextPass(model), QueryPass(model)
+    frame_pass = FramePass(model)
     with torch.no_grad():
-        seen, known = asking.see(model, torch.zeros(2, 3, *example.shape[1:3])), text_pass(ids, mask)
-    layers = len(seen.stream.layers)
-    of_frames = _of_frames(seen)
-    names = (*of_layers("keys", layers), *of_layers("values", layers), *of_frames)
-    with frame_pass.levels():
-        write_graph(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, names, {"frames": {0: frames}})
+        seen = _of_frames(asking.see(model, torch.zeros(2, 3, *example.shape[1:3])))
+        known = _of_texts(model, ids, mask)
+    with frame_pass.levels(), folding(model), in_rows(model):
+        write_graph(frame_pass, out / f"{FRAME}.onnx", {"frames": example}, _arrays(seen), {"frames": {0: frames}})
     free = {0: texts, 1: tokens}
-    text_names = (*of_layers("text_keys", layers), *of_layers("text_values", layers), *OF_TEXTS)
-    if model.bounded:
-        text_names += ("asked",)
-    write_graph(
-        text_pass,
-        out / f"{TEXT}.onnx",
-        {"input_ids": ids, "attention_mask": mask},
-        text_names,
-        {"input_ids": free, "attention_mask": free},
-    )
-    keys_values = _keys_values(seen.stream)
-    inputs: dict[str, Any] = {"keys": keys_values[:layers], "values": keys_values[layers:]}
-    inputs |= {"text_keys": known[:layers], "text_values": known[layers : 2 * layers]}
-    inputs |= {"attention_mask": mask, **dict(zip(OF_TEXTS, known[2 * layers :], strict=False))}
-    inputs |= {name: part for name, part in of_frames.items() if name != GATE}
-    shapes: Shapes = {name: ({0: frames},) * layers for name in ("keys", "values")}
-    shapes |= {name: ({0: texts, 2: tokens},) * layers for name in ("text_keys", "text_values")}
-    shapes |= {"attention_mask": free, **{name: {0: texts} for name in OF_TEXTS}}
-    shapes |= {name: {0: frames} for name in of_frames}
+    read = {"input_ids": ids, "attention_mask": mask}
+    write_graph(TextPass(model), out / f"{TEXT}.onnx", read, _arrays(known), dict.fromkeys(read, free))
+    looked_at, kept = seen.pop(GATE, None), known.pop(ASKED, None)
+    inputs: _Named = {**seen, **known, "attention_mask": mask}
+    shapes: Shapes = {name: _each(part, {0: frames}) for name, part in seen.items()}
+    shapes |= {name: _each(part, {0: texts}) for name, part in known.items()}
+    shapes |= {name: _each(known[name], {0: texts, 2: tokens}) for name in TEXT_LAYERS}
+    shapes["attention_mask"] = free
     (out / f"{GATE}.onnx").unlink(missing_ok=True)
-    if model.gate is not None and model.bounded:
-        given = {GATE: of_frames[GATE], "asked": known[-1]}
-        free_gate: Shapes = {GATE: {0: frames}, "asked": {0: texts}}
+    if model.gate is not None and looked_at is not None and kept is not None:
+        given: _Named = {GATE: looked_at, ASKED: kept}
+        free_gate: Shapes = {GATE: {0: frames}, ASKED: {0: texts}}
         write_graph(GatePass(model.gate, model.config), out / f"{GATE}.onnx", given, GATE_OUTPUTS, free_gate)
-    with in_one(model):
-        write_graph(query_pass, out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, {name: shapes[name] for name in inputs})
+    with folding(model):
+        write_graph(QueryPass(model), out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, shapes)
     card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return out
 
 
 _LIMITS = (("frames", 256), ("texts", 65_536), ("tokens", 512))
+_Named = dict[str, Tensor | tuple[Tensor, ...]]
 
 
-def _of_frames(seen: asking.SeenFrames) -> dict[str, Tensor]:
-    """By the graphs' names, what first layer, heads and gate look at; what a model does not have is left out."""
-    of_heads = {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine, GATE: seen.gate}
-    found = {**seen.stream.first._asdict(), **of_heads}
+def _arrays(named: Mapping[str, Tensor | tuple[Tensor, ...]]) -> dict[str, Tensor]:
+    """A name for each array: a tuple is that many."""
+    found: dict[str, Tensor] = {}
+    for name, part in named.items():
+        found |= {name: part} if isinstance(part, Tensor) else dict(zip(of_layers(name, len(part)), part, strict=True))
+    return found
+
+
+def _each(part: Tensor | tuple[Tensor, ...], sizes: dict[int, Any]) -> dict[int, Any] | tuple[dict[int, Any], ...]:
+    """The same free sizes for each of its arrays."""
+    return sizes if isinstance(part, Tensor) else (sizes,) * len(part)
+
+
+def _of_frames(seen: asking.SeenFrames) -> _Named:
+    """By the graphs' names: keys and values (B, h, P, d) of the second layer on, and what first layer, heads and gate
+    look at; what a model does not have is left out."""
+    layers, of_heads = seen.stream.layers, {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine}
+    keys_values = {name: tuple(getattr(layer, name) for layer in layers) for name in ("keys", "values")}
+    found = {**keys_values, **seen.stream.first._asdict(), **of_heads, GATE: seen.gate}
     return {name: part for name, part in found.items() if part is not None}
 
 
-def _keys_values(stream: standing.Stream) -> tuple[Tensor, ...]:
-    return (*(layer.keys for layer in stream.layers), *(layer.values for layer in stream.layers))
+def _of_texts(model: SimVGForGrounding, input_ids: Tensor, attention_mask: Tensor) -> _Named:
+    """Likewise: keys and values (N, h, T, d), what the head prepared (N, Q, E) each, the pooled texts (N, E), what they
+    find in the first layer (N, h, K, d) and (N, h, K), and what the gate keeps (N, W); queries (N, Q, E) of a model
+    that needs them once there is a frame."""
+    text, stream = standing.encode_text(model.encoder, input_ids, attention_mask)
+    queries, pooled = model.query_generator(text, attention_mask)
+    branch, (text_found, text_mass) = model.token_branch, stream.first
+    said = branch.ask(queries).unbind(dim=1)[1:]
+    found: _Named = {
+        "text_keys": tuple(layer.keys for layer in stream.layers),
+        "text_values": tuple(layer.values for layer in stream.layers),
+        "said": said,
+        "pooled": pooled,
+        "text_found": text_found,
+        "text_mass": text_mass,
+    }
+    if not said or branch.text_bias is not None:
+        found["queries"] = queries
+    if model.gate is not None and model.bounded:
+        found[ASKED] = model.gate.ask(queries, pooled)
+    return found
 
 
 def _stream(found: Tensor, mass: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> standing.Stream:
@@ -229,14 +245,9 @@ def _forget_sources(model: Any) -> None:
 
 
 def write_graph(
-    module: nn.Module, path: Path, inputs: dict[str, Any], outputs: tuple[str, ...], shapes: Shapes
+    module: nn.Module, path: Path, inputs: Mapping[str, Any], outputs: Iterable[str], shapes: Shapes
 ) -> None:
     """One graph; an input that is a tuple of arrays becomes that many inputs."""
-    names = [
-        name
-        for key, value in inputs.items()
-        for name in (of_layers(key, len(value)) if type(value) is tuple else (key,))
-    ]
     told = io.StringIO()
     try:
         # The exporter tries one way after another, and prints pages about each that fails, also when one succeeds.
@@ -244,8 +255,8 @@ def write_graph(
             warnings.simplefilter("ignore")  # of the exporter about its own deprecated parts
             program = torch.onnx.export(
                 module,
-                kwargs=inputs,
-                input_names=names,
+                kwargs=dict(inputs),
+                input_names=list(_arrays(inputs)),
                 output_names=list(outputs),
                 dynamic_shapes=shapes,
                 dynamo=True,

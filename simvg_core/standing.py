@@ -198,6 +198,8 @@ def _beside_scores(query: Tensor, text: KeysValues, key: Tensor, hidden: Tensor)
     Only scores are joined: to join the keys, many times larger, would copy every text for every frame.
     """
     of_text = (query @ text.keys.transpose(-1, -2)).masked_fill(hidden, float("-inf"))
+    if key.shape[-2] == 1:  # a product of one column
+        return torch.cat([of_text, (query * key).sum(dim=-1, keepdim=True)], dim=-1)
     return torch.cat([of_text, query @ key.transpose(-1, -2)], dim=-1)
 
 
@@ -225,7 +227,7 @@ class Kept(NamedTuple):
     queries: Tensor  # (N, Q, E)
     pooled: Tensor  # (N, E)
     asked: Tensor  # (N, W), for the fitted gate; W = 0 without one
-    said: Tensor  # (N, Q, V), for the token branch (`TokenBranch.ask`)
+    said: Tensor  # (N, V, Q, E), for the token branch (`TokenBranch.ask`)
     found: Tensor  # (N, h, K, d) and …
     mass: Tensor  # (N, h, K), `Stream.first`
 

@@ -25,6 +25,8 @@ PRECISION, INT8 = "precision", "int8"
 """On the card of graphs whose weights are not floats."""
 FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
+ASKED = "asked"
+"""Output of the text graph that is the gate's alone."""
 TEXT_LAYERS = ("text_keys", "text_values")
 """Outputs of the text graph that there are of every layer."""
 QUERY_OUTPUTS = ("logits", "boxes")
@@ -76,8 +78,9 @@ class OnnxRuntimeGraph:
         # Waiting threads that spin take the cores from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.set_denormal_as_zero", "1")  # in threads of its own
+        providers, slow = ["CPUExecutionProvider"], ["SkipLayerNormFusion"]  # twice as slow as sum and norm apart
         with flushed():  # the first session of a process leaves it so in the thread that makes it
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(path), options, providers, disabled_optimizers=slow)
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._outputs = [entry.name for entry in self._session.get_outputs()]
 

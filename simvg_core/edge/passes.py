@@ -115,9 +115,9 @@ class Passes:
     def _of_warm(self, seen: Arrays, texts: EdgeTexts, kept: NDArray[np.intp], most: Floats) -> tuple[Floats, Floats]:
         """The texts at some places asked of one frame: (M, Q) and (M, Q, 4)."""
         if not len(kept):
-            answers = texts.heads["queries"].shape[1]
+            answers = self.config.num_queries
             return np.zeros((0, answers), np.float32), np.zeros((0, answers, 4), np.float32)
-        scores, boxes = self.objects(seen, texts.select(kept), most[None, kept])
+        scores, boxes = self.objects(seen, texts.select(kept, gate=False), most[None, kept])
         return scores[0], boxes[0]
 
 

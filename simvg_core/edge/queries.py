@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simvg_core.edge.graphs import TEXT_LAYERS, Arrays
+from simvg_core.edge.graphs import ASKED, TEXT_LAYERS, Arrays
 
 Floats = NDArray[np.float32]
 
@@ -23,7 +23,7 @@ class EdgeTexts:
     """Everything about N texts that no frame can change. Names are those of the graphs' inputs."""
 
     attention_mask: NDArray[np.int64]  # (N, T), 1 = real token
-    heads: Arrays  # queries (N, Q, E), said (N, Q, V), pooled (N, E) and, of models with a fitted gate, asked (N, W)
+    heads: Arrays  # pooled (N, E), what heads prepared, (N, Q, E) each, and, of models with a fitted gate, asked (N, W)
     layers: Arrays  # keys and values of every layer, (N, h, T, d) each
 
     @classmethod
@@ -49,13 +49,14 @@ class EdgeTexts:
         heads, layers = ({name: part[:count] for name, part in own.items()} for own in (self.heads, self.layers))
         return EdgeTexts(self.attention_mask[:count], heads, layers)
 
-    def select(self, kept: Sequence[int] | NDArray[np.intp]) -> EdgeTexts:
-        """The texts at these places, in this order, padded to the longest of them."""
+    def select(self, kept: Sequence[int] | NDArray[np.intp], *, gate: bool = True) -> EdgeTexts:
+        """The texts at these places, in this order, padded to the longest of them; with or without the gate's part."""
         places = np.asarray(kept, np.intp)
         mask = self.attention_mask[places]
         length = int(mask.sum(axis=1).max(initial=1))
+        heads = {name: part[places] for name, part in self.heads.items() if gate or name != ASKED}
         layers = {name: part[places, :, :length] for name, part in self.layers.items()}
-        return EdgeTexts(mask[:, :length], {name: part[places] for name, part in self.heads.items()}, layers)
+        return EdgeTexts(mask[:, :length], heads, layers)
 
     def joined(self, other: EdgeTexts) -> EdgeTexts:
         """These texts, then the others; the shorter set is padded to the length of the longer one."""

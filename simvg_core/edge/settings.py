@@ -16,6 +16,7 @@ class EdgeConfig:
     """The settings of a model that matter outside its graphs, by their names in `SimVGConfig`."""
 
     image_size: int
+    num_queries: int
     resize: str
     max_text_tokens: int
     text_overflow: str

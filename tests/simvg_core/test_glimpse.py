@@ -5,7 +5,8 @@ import torch
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
-from simvg_core.glimpse import LEAST_SPAN, MARGIN, Glimpse, in_one
+from simvg_core.folding import folding
+from simvg_core.glimpse import HOPE, LEAST_HOPE, LEAST_SPAN, MARGIN, Glimpse, hope
 from simvg_core.model import SimVGForGrounding
 
 SETTINGS = {
@@ -32,9 +33,69 @@ def test_an_untrained_glimpse_changes_nothing():
     model = SimVGForGrounding(_config()).eval()
     glimpse = model.token_branch.head.glimpse
     boxes = torch.rand(2, 4, 3, 4) * 0.5 + 0.2
-    logits, second = glimpse(torch.randn(2, 4, 3, 32), boxes, torch.randn(2, 2, 24, 24))
-    assert torch.equal(logits, torch.zeros(2, 4, 3, 2))
+    first = torch.randn(2, 4, 3, 2)
+    logits, second = glimpse(torch.randn(2, 4, 3, 32), first, boxes, torch.randn(2, 2, 24, 24))
+    assert torch.equal(logits, first)
     torch.testing.assert_close(second, boxes)
+
+
+def _sure_of(*chances):
+    """Logits (1, 1, Q, 2) that say "object" with these probabilities."""
+    half = torch.tensor(chances).logit() / 2
+    return torch.stack([half, -half], dim=-1)[None, None]
+
+
+def _disturbed():
+    """A glimpse that changes every logit and box."""
+    torch.manual_seed(0)
+    glimpse = Glimpse(_config()).eval()
+    for name in ("classify", "locate"):
+        torch.nn.init.normal_(getattr(glimpse, name).weight)
+    return glimpse
+
+
+def test_an_answer_without_hope_is_left_as_it_is():
+    """Beside a better one, a second look counts nothing below the lower bound, all above the upper one, and in part
+    between."""
+    glimpse, middle = _disturbed(), (LEAST_HOPE * HOPE) ** 0.5
+    logits = _sure_of(0.9, LEAST_HOPE / 2, middle, HOPE * 2, LEAST_HOPE * 0.999)
+    hidden, boxes = torch.randn(1, 1, 1, 32).expand(-1, -1, 5, -1), torch.full((1, 1, 5, 4), 0.4)
+    second, places = glimpse(hidden, logits, boxes, torch.randn(1, 2, 24, 24))
+    change, moved = (second - logits)[0, 0], (places - boxes)[0, 0]
+    assert not change[[1, 4]].any()
+    assert not moved[[1, 4]].any()
+    assert change[0].abs().min() > 1e-3
+    torch.testing.assert_close(change[3], change[0])
+    torch.testing.assert_close(moved[3], moved[0])
+    share = (change[2] / change[0]).mean().item()
+    assert 0.4 < share < 0.6
+    torch.testing.assert_close(moved[2], share * moved[0])
+
+
+def test_the_best_answer_of_a_text_is_always_looked_at():
+    """However little hope there is: it is the box that a text's score stands for."""
+    share = hope(torch.cat([_sure_of(0.001, 0.0011, 0.0005), _sure_of(0.9, 0.001, 0.8)], dim=1))
+    assert share.tolist() == [[[0, 1, 0], [1, 0, 1]]]
+
+
+@pytest.mark.parametrize("hopeful", [(0, 0), (1, 7), (12, 3)])
+def test_those_computed_are_what_all_would_be(hopeful):
+    """On a CPU only some answers are computed, as many in each image: few or all of them."""
+    glimpse = _disturbed()
+    chances = torch.full((2, 12), LEAST_HOPE / 3)
+    for image, count in enumerate(hopeful):
+        chances[image, torch.randperm(12)[:count]] = 0.5
+    half = (chances.logit().view(2, 4, 3) - torch.arange(3) * 0.01) / 2  # the first of equals is the best
+    logits, hidden = torch.stack([half, -half], dim=-1), torch.randn(2, 4, 3, 32)
+    boxes, fine = torch.rand(2, 4, 3, 4) * 0.5 + 0.2, torch.randn(2, 2, 24, 24)
+    second, places = glimpse(hidden, logits, boxes, fine)
+    every, everywhere = glimpse.train()(hidden, logits, boxes, fine)
+    left = (hope(logits) == 0).unsqueeze(-1)
+    hopeless = (chances < LEAST_HOPE).view(2, 4, 3)
+    assert left.sum() == hopeless.sum() - hopeless.all(dim=-1).sum(), "of each such text the best is looked at"
+    torch.testing.assert_close(second, torch.where(left, logits, every))
+    torch.testing.assert_close(places, torch.where(left, boxes, everywhere))
+    assert (every != logits).any(dim=-1).all(), "in training all answers learn"
 
 
 def test_samples_come_from_around_the_box():
@@ -43,7 +104,7 @@ def test_samples_come_from_around_the_box():
     axis = (torch.arange(64) + 0.5) / 64
     fine = torch.stack([axis.expand(64, 64), axis[:, None].expand(64, 64)])[None]
     centre, size = torch.tensor([0.5, 0.4]), torch.tensor([0.3, 0.15])
-    read = glimpse.samples(centre.expand(1, 1, 1, 2), (size * MARGIN).expand(1, 1, 1, 2), fine)
+    read = glimpse.samples(centre.expand(1, 1, 2), (size * MARGIN).expand(1, 1, 2), fine)
     x, y = read.reshape(2, 3, 3)
     steps = torch.tensor([-1.0, 0.0, 1.0]) * MARGIN / 3
     torch.testing.assert_close(x, (0.5 + steps * 0.3).expand(3, 3), atol=1e-4, rtol=0)
@@ -55,7 +116,7 @@ def test_a_first_box_without_size_is_still_looked_at():
     glimpse = Glimpse(_config())
     torch.nn.init.constant_(glimpse.locate.bias, 1.0)
     fine = torch.randn(1, 2, 24, 24)
-    _, second = glimpse(torch.zeros(1, 1, 1, 32), torch.tensor([[[[0.5, 0.5, 0.0, 0.0]]]]), fine)
+    _, second = glimpse(torch.zeros(1, 1, 1, 32), _sure_of(0.5), torch.tensor([[[[0.5, 0.5, 0.0, 0.0]]]]), fine)
     assert (second[..., 2:] > 0).all()
     assert ((second[..., :2] - 0.5).abs() <= LEAST_SPAN).all()
 
@@ -66,10 +127,11 @@ def test_two_layers_in_a_row_are_one_for_a_graph():
     model = SimVGForGrounding(_config()).eval()
     glimpse = model.token_branch.head.glimpse
     torch.nn.init.normal_(glimpse.locate.weight)
-    given = torch.randn(2, 4, 3, 32), torch.rand(2, 4, 3, 4) * 0.5 + 0.2, torch.randn(2, 2, 24, 24)
+    boxes = torch.rand(2, 4, 3, 4) * 0.5 + 0.2
+    given = torch.randn(2, 4, 3, 32), torch.randn(2, 4, 3, 2), boxes, torch.randn(2, 2, 24, 24)
     names, (_, plain) = set(model.state_dict()), glimpse(*given)
-    with in_one(model):
-        assert glimpse.both is not None
+    with folding(model):
+        assert glimpse.folded is not None
         _, together = glimpse(*given)
     torch.testing.assert_close(together, plain, atol=1e-6, rtol=0)
     assert set(model.state_dict()) == names

@@ -108,7 +108,7 @@ class Case:
             "tqg_out": queries - pooled[:, None] - model.query_generator.queries.weight,
             "query_embed": queries,
             "token_in": queries + branch.project(encoded.objects),
-            "token_feat": branch.features(encoded.objects, queries),
+            "token_feat": branch.mlp(queries + branch.project(encoded.objects)),
             "decoder_hidden": torch.stack(hidden),
         }
 
