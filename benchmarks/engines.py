@@ -43,6 +43,9 @@ def engines(model: Path, threads: int) -> dict[str, Callable[[], Face]]:
         "torch, float32": lambda: Grounder.from_pretrained(model, device="cpu", check_quality=False),
     }
     if has_bfloat16(torch.device("cpu")):
+        found["OpenVINO, bfloat16"] = lambda: EdgeGrounder(
+            model, runtime="openvino", precision="bfloat16", threads=threads, check_quality=False
+        )
         found["torch, bfloat16"] = lambda: Grounder.from_pretrained(
             model, device="cpu", dtype="bfloat16", check_quality=False
         )

@@ -1,7 +1,7 @@
 """The model behind a worker. The only file of this room that imports the model's package.
 
-On a CPU the exported graphs run in ONNX Runtime, without torch; on a GPU, or where nothing was exported, torch runs
-the model itself. Both give the same answers.
+On a CPU the exported graphs run in ONNX Runtime or OpenVINO, without torch; on a GPU, or where nothing was exported,
+torch runs the model itself. In float32 all give the same answers.
 """
 
 from __future__ import annotations
@@ -247,45 +247,53 @@ def load_engine(
 ) -> GrounderEngine:
     """Reads a model folder. Raises SettingsError naming the folder, device or engine and the remedy.
 
-    "auto": ONNX Runtime where the model was exported and no GPU is asked for or found, else torch.
+    "auto": where the model was exported and no GPU is asked for or found, ONNX Runtime, and in bfloat16 OpenVINO if it
+    is installed; else torch.
     """
     few_heaps()
     keep_memory()
     sys.setswitchinterval(GIVE_WAY_S)
     if engine == "auto":
         engine = _choose(model, device, precision)
-    elif engine != "torch" and (device.startswith("cuda") or precision != "float32"):
-        raise SettingsError(
-            f"engine {engine!r} runs on the CPU in float32, not on {device!r} in {precision}; choose --engine torch"
-        )
+    elif engine != "torch" and device.startswith("cuda"):
+        raise SettingsError(f"engine {engine!r} runs on the CPU, not on {device!r}; choose --engine torch")
+    elif engine == "onnxruntime" and precision != "float32":
+        raise SettingsError(f"engine {engine!r} runs in float32, not in {precision}; choose --engine openvino or torch")
     try:
         if engine == "torch":
             return GrounderEngine(_with_torch(model, device, precision, batch_size, threads))
         assert engine in get_args(Runtime), "the settings allow no other engine"
-        edge = EdgeGrounder(model, runtime=engine, threads=threads, max_batch=batch_size, check_quality=False)
+        edge = EdgeGrounder(
+            model, runtime=engine, precision=precision, threads=threads, max_batch=batch_size, check_quality=False
+        )
     except SimVGError as error:
         raise SettingsError(f"model {model} cannot be loaded: {error}") from error
     return GrounderEngine(edge, at_once=2 if edge.side_by_side else 1)
 
 
-def _choose(model: Path, device: str, precision: str) -> Literal["torch", "onnxruntime"]:
+def _choose(model: Path, device: str, precision: str) -> Literal["torch", "onnxruntime", "openvino"]:
     exported = (model / FOLDER).is_dir()
-    has_torch = importlib.util.find_spec("torch") is not None
-    if not has_torch:
-        if device.startswith("cuda"):
-            raise SettingsError(f"device {device!r} needs torch, which is not installed here; choose --device cpu")
-        return "onnxruntime"
-    if not exported:
+    has_torch, has_openvino = (importlib.util.find_spec(name) is not None for name in ("torch", "openvino"))
+    if not has_torch and device.startswith("cuda"):
+        raise SettingsError(f"device {device!r} needs torch, which is not installed here; choose --device cpu")
+    if has_torch and not exported:
         logger.info("model runs in torch: it has no exported graphs", extra={"model": str(model)})
         return "torch"
-    if precision != "float32" or device.startswith("cuda"):
+    if device.startswith("cuda"):
         return "torch"
-    if device == "auto":
+    if device == "auto" and has_torch:
         import torch
 
         if torch.cuda.is_available():
             return "torch"
-    return "onnxruntime"
+    if precision == "float32":
+        return "onnxruntime"
+    if not has_torch and not has_openvino:
+        raise SettingsError(
+            f"precision {precision!r} needs OpenVINO or torch, and neither is installed here; pip install "
+            "'simvg-line[openvino]', or choose --precision float32"
+        )
+    return "openvino" if has_openvino else "torch"
 
 
 def _with_torch(model: Path, device: str, precision: str, batch_size: int, threads: int | None) -> AnyGrounder:

@@ -37,11 +37,12 @@ class WorkerSettings(RoleSettings):
     )
     engine: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
         default="auto",
-        description="what runs the model; auto: ONNX Runtime on a CPU where the model was exported, else torch",
+        description="what runs the model; auto: where it was exported, on a CPU ONNX Runtime, in bfloat16 OpenVINO if "
+        "it is installed; else torch",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="numbers of the model's matrix products"
+        default="float32", description="numbers of the model's matrix products; ONNX Runtime has float32 only"
     )
     torch_threads: int | None = Field(default=None, ge=1, le=256, description="CPU threads of the model; default: all")
 

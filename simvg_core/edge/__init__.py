@@ -1,1 +1,1 @@
-"""The exported model without torch: ONNX graphs run by ONNX Runtime or OpenVINO."""
+"""The exported model without torch: ONNX graphs run by ONNX Runtime, the frame pass perhaps by OpenVINO."""

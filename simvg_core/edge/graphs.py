@@ -34,6 +34,8 @@ GATE_OUTPUTS = ("warmth", "highest")
 
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -91,15 +93,20 @@ class OnnxRuntimeGraph:
 
 
 class OpenVinoGraph:
-    """A graph in OpenVINO on the CPU."""
+    """A graph in OpenVINO on the CPU. So many runs at once have so many threads each."""
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, precision: Precision = "float32", at_once: int = 1) -> None:
         import openvino
 
         core = openvino.Core()
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ConfigurationError(
+                "this processor has no instructions for bfloat16, which would make the model slower; use float32."
+            )
+        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": at_once}
         if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+            settings["INFERENCE_NUM_THREADS"] = threads * at_once
         self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
         self._inputs = {entry.get_any_name() for entry in self._model.inputs}
         self._outputs = [(entry, entry.get_any_name()) for entry in self._model.outputs]
@@ -110,21 +117,40 @@ class OpenVinoGraph:
         return {name: np.asarray(found[entry]) for entry, name in self._outputs}
 
 
-def load_graph(folder: Path, name: str, runtime: Runtime, threads: int | None) -> Graph:
+def load_graph(
+    folder: Path,
+    name: str,
+    runtime: Runtime,
+    threads: int | None,
+    precision: Precision = "float32",
+    at_once: int = 1,
+) -> Graph:
     """Graph `name` of an exported model folder.
+
+    Args:
+        threads: of a run; None = the runtime's own choice.
+        precision: of its matrix products and convolutions; ONNX Runtime has "float32" alone.
+        at_once: runs that are to go on side by side. In ONNX Runtime any number can.
 
     Raises:
         CheckpointError: there is no such file, or the runtime cannot read it.
-        ConfigurationError: the runtime is unknown or not installed.
+        ConfigurationError: the runtime is unknown or not installed, or it or the processor cannot do that precision.
     """
+    if precision not in PRECISIONS:
+        raise ConfigurationError(f"precision={precision!r} is not offered; use one of {', '.join(PRECISIONS)}.")
+    if runtime == "onnxruntime" and precision != "float32":
+        raise ConfigurationError(f"onnxruntime runs graphs in float32, not in {precision}; use openvino.")
     if runtime not in RUNTIMES:
         raise ConfigurationError(f"runtime={runtime!r} is not offered; use one of {', '.join(RUNTIMES)}.")
     path = folder / FOLDER / f"{name}.onnx"
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; write it with `simvg export {folder}` where torch is installed.")
-    make = OnnxRuntimeGraph if runtime == "onnxruntime" else OpenVinoGraph
     try:
-        return make(path, threads)
+        if runtime == "onnxruntime":
+            return OnnxRuntimeGraph(path, threads)
+        return OpenVinoGraph(path, threads, precision, at_once)
+    except ConfigurationError:
+        raise
     except ImportError as error:
         raise ConfigurationError(f"{runtime} is not installed here; pip install {runtime}.") from error
     except Exception as error:  # each runtime has errors of its own for a broken file

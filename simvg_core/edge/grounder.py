@@ -25,6 +25,7 @@ from simvg_core.edge.graphs import (
     TEXT,
     Arrays,
     Graph,
+    Precision,
     Runtime,
     load_graph,
 )
@@ -88,7 +89,9 @@ class EdgeGrounder:
 
     Args:
         folder: a model folder that `simvg export` has written graphs into.
-        runtime: "onnxruntime" or "openvino".
+        runtime: what runs the frame pass, "onnxruntime" or "openvino".
+        precision: of the frame pass, "float32" or, in OpenVINO, "bfloat16": near half the time on a processor that
+            multiplies matrices of bfloat16; the rest stays in float32.
         threads: of the runtime; None = its own choice.
         max_batch: frames per pass.
         check_quality: say "unknown" of frames that cannot be judged (`quality.frame_problem`).
@@ -100,6 +103,7 @@ class EdgeGrounder:
         folder: str | Path,
         *,
         runtime: Runtime = "onnxruntime",
+        precision: Precision = "float32",
         threads: int | None = None,
         max_batch: int = 8,
         check_quality: bool = True,
@@ -111,16 +115,15 @@ class EdgeGrounder:
         self.config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), self.config.max_text_tokens, self.config.text_overflow)
         self._asked_words = AskedWords(self.words, self.config.composed_answers)
-        self._text: Graph = load_graph(folder, TEXT, runtime, threads)
+        self._text: Graph = load_graph(folder, TEXT, "onnxruntime", threads)
         self._gated = gate and len(self.config.gate_floors) > 0
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._together = Passes.load(folder, self.config, runtime, threads)
+        self._together = Passes.load(folder, self.config, runtime, threads, precision)
         # A pass of one frame on one thread fits a core's cache and waits for no other: as many of them side by side as
         # there are threads answer more frames per second than all threads on one pass do, or one on a pass of several.
-        self._alone: Passes | None = None
-        if runtime == "onnxruntime":
-            one = self._threads == 1
-            self._alone = self._together if one else Passes.load(folder, self.config, runtime, 1)
+        self._alone = self._together
+        if self._threads > 1:
+            self._alone = Passes.load(folder, self.config, runtime, 1, precision, at_once=self._threads)
         self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
         self.model_fingerprint = _fingerprint(folder)
@@ -129,7 +132,7 @@ class EdgeGrounder:
     def side_by_side(self) -> bool:
         """Whether frames go through passes of one thread each: two calls of :meth:`ground` at once then leave none
         idle."""
-        return self._alone is not None and self._threads > 1
+        return self._threads > 1
 
     @property
     def gate_texts(self) -> int | None:
@@ -196,13 +199,11 @@ class EdgeGrounder:
         return self._together.encode(list(frames_bgr))
 
     def _run(self, frames: list[Frame], questions: list[Question]) -> list[list[Grounding]]:
-        parts: list[Answered] = []
-        if self._alone is not None:
-            alone, apart = self._alone, len(frames) - len(frames) % self._threads
-            pairs = zip(frames[:apart], questions[:apart], strict=True)
-            # not in another thread where there is but one: it may run on another core, whose caches know nothing
-            run = map if self._threads == 1 else self._crew.map
-            parts += run(lambda pair: alone.answers([pair[0]], [pair[1]])[0], pairs)
+        apart = len(frames) - len(frames) % self._threads
+        pairs = zip(frames[:apart], questions[:apart], strict=True)
+        # not in another thread where there is but one: it may run on another core, whose caches know nothing
+        run = map if self._threads == 1 else self._crew.map
+        parts: list[Answered] = list(run(lambda pair: self._alone.answers([pair[0]], [pair[1]])[0], pairs))
         if len(parts) < len(frames):
             parts += self._together.answers(frames[len(parts) :], questions[len(parts) :])
         found: dict[int, list[Grounding]] = {}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.composing import Plan
-from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, Runtime, load_graph
+from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, Precision, Runtime, load_graph
 from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
 from simvg_core.images import Frame, resize
@@ -36,10 +36,21 @@ class Passes:
     gate: Graph | None  # of a model whose scores it bounds
 
     @classmethod
-    def load(cls, folder: Path, config: EdgeConfig, runtime: Runtime, threads: int | None) -> Passes:
-        """Graphs whose every run takes so many threads. Raises CheckpointError, ConfigurationError."""
-        frame, query = (load_graph(folder, name, runtime, threads) for name in (FRAME, QUERY))
-        gate = load_graph(folder, GATE, runtime, threads) if config.gate_floors else None
+    def load(
+        cls,
+        folder: Path,
+        config: EdgeConfig,
+        runtime: Runtime,
+        threads: int | None,
+        precision: Precision = "float32",
+        at_once: int = 1,
+    ) -> Passes:
+        """Graphs whose every run takes so many threads. `runtime`, `precision` and `at_once` (as of `load_graph`) are
+        those of the frame pass; the others, small and of sizes that vary, ONNX Runtime runs in half the time that
+        OpenVINO takes. Raises CheckpointError, ConfigurationError."""
+        frame = load_graph(folder, FRAME, runtime, threads, precision, at_once)
+        query = load_graph(folder, QUERY, "onnxruntime", threads)
+        gate = load_graph(folder, GATE, "onnxruntime", threads) if config.gate_floors else None
         return cls(config, frame, query, gate)
 
     def encode(self, frames_bgr: list[Frame]) -> Arrays:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,8 +16,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from consumers.grounding import engine as engine_module
 from consumers.grounding.decode import decode
-from consumers.grounding.engine import GrounderEngine, load_engine
+from consumers.grounding.engine import EngineName, GrounderEngine, load_engine
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
 from infra.contracts import Delay, State
@@ -28,6 +31,7 @@ from simvg_core.processing import SimVGProcessor
 from simvg_core.words import FastPieces
 from tests.consumers.grounding.conftest import Line
 
+SHIPPED = Path(__file__).parents[3] / "models" / "line-small"
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue"]
 
 
@@ -258,6 +262,48 @@ def test_missing_model_is_a_clear_error(tmp_path: Path) -> None:
     """A folder without a model is named in the error."""
     with pytest.raises(SettingsError, match=r"model .*nowhere cannot be loaded"):
         load_engine(tmp_path / "nowhere", device="cpu", precision="float32", batch_size=1, threads=None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "missing", "chosen"),
+    [
+        pytest.param("float32", (), "onnxruntime", id="float32"),
+        pytest.param("float32", ("torch", "openvino"), "onnxruntime", id="float32 on an edge box"),
+        pytest.param("bfloat16", (), "openvino", id="bfloat16"),
+        pytest.param("bfloat16", ("torch",), "openvino", id="bfloat16 without torch"),
+        pytest.param("bfloat16", ("openvino",), "torch", id="bfloat16 without OpenVINO"),
+    ],
+)
+def test_an_exported_model_is_run_by_what_is_fastest_there(
+    precision: str, missing: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, of what is installed: docs/benchmarks/engines.md."""
+    _hide(monkeypatch, missing)
+    assert engine_module._choose(SHIPPED, "cpu", precision) == chosen
+
+
+def _hide(monkeypatch: pytest.MonkeyPatch, missing: Sequence[str]) -> None:
+    """Meanwhile these libraries are not found."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else real(name))
+
+
+def test_what_cannot_run_so_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that has not the numbers or the device asked for, and numbers that nothing installed has: never others
+    in their place."""
+
+    def load(engine: EngineName, device: str, precision: Literal["float32", "bfloat16"]) -> GrounderEngine:
+        return load_engine(SHIPPED, engine=engine, device=device, precision=precision, batch_size=1, threads=1)
+
+    with pytest.raises(SettingsError, match="'onnxruntime' runs in float32, not in bfloat16; choose --engine openvino"):
+        load("onnxruntime", "cpu", "bfloat16")
+    with pytest.raises(SettingsError, match="'openvino' runs on the CPU, not on 'cuda'; choose --engine torch"):
+        load("openvino", "cuda", "bfloat16")
+    _hide(monkeypatch, ("torch", "openvino"))
+    with pytest.raises(SettingsError, match=r"bfloat16.* needs OpenVINO or torch, and neither is installed"):
+        load("auto", "cpu", "bfloat16")
+    with pytest.raises(SettingsError, match="'cuda' needs torch, which is not installed"):
+        load("auto", "cuda", "float32")
 
 
 def test_real_model_runs_on_the_line(line: Line, until: Callable[..., None]) -> None:

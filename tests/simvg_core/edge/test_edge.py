@@ -21,6 +21,7 @@ from simvg_core.configuration import SimVGConfig
 from simvg_core.edge.graphs import RUNTIMES
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, QueryIndexError, TextError
+from simvg_core.execution import has_bfloat16
 from simvg_core.export_cli import export as export_command
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
@@ -101,14 +102,30 @@ def assert_same(first: list, second: list) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_answers_are_those_of_torch(folder: Path, runtime: str, threads: int) -> None:
-    """Any number of frames of any size and of texts of any length, in either runtime; on several threads some frames
-    go side by side and some together."""
+    """Any number of frames of any size and of texts of any length, the frame pass in either runtime; on several threads
+    some frames go side by side and some together."""
     own = Grounder.from_pretrained(folder, check_quality=False)
     edge = EdgeGrounder(folder, runtime=runtime, threads=threads, max_batch=2 * threads, check_quality=False)
-    assert edge.side_by_side == (threads > 1 and runtime == "onnxruntime")
+    assert edge.side_by_side == (threads > 1)
     assert edge.model_fingerprint == own.model_fingerprint
     for count, texts in [(1, TEXTS[:1]), (3, TEXTS), (2, TEXTS[1:]), (7, TEXTS)]:
         assert_same(edge.ground(frames(count), texts, 0.02), own.ground(frames(count), texts, 0.02))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_frame_pass_in_bfloat16_gives_nearly_the_same_answers(folder: Path, threads: int) -> None:
+    """Other numbers, but near; a processor without instructions for them is told, not slowed down."""
+    if not has_bfloat16(torch.device("cpu")):
+        with pytest.raises(ConfigurationError, match="no instructions for bfloat16"):
+            EdgeGrounder(folder, runtime="openvino", precision="bfloat16", threads=threads)
+        return
+    exact = EdgeGrounder(folder, threads=threads, check_quality=False).ground(frames(3), TEXTS, 0.02)
+    edge = EdgeGrounder(folder, runtime="openvino", precision="bfloat16", threads=threads, check_quality=False)
+    scores, others = (
+        np.array([[one.score for one in row] for row in found])
+        for found in (edge.ground(frames(3), TEXTS, 0.02), exact)
+    )
+    assert 0 < np.abs(scores - others).max() < 0.02
 
 
 def test_a_gate_gives_the_same_answers_as_in_torch(folder: Path, tmp_path: Path) -> None:
@@ -261,6 +278,10 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         EdgeGrounder(other)
     with pytest.raises(ConfigurationError, match="runtime='tensorrt'"):
         EdgeGrounder(folder, runtime="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="precision='float16'"):
+        EdgeGrounder(folder, precision="float16")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="onnxruntime runs graphs in float32, not in bfloat16"):
+        EdgeGrounder(folder, precision="bfloat16")
     with pytest.raises(CheckpointError, match="is not a model folder"):
         export_command(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
