@@ -134,8 +134,11 @@ class Plan:
         if not len(full):
             return full
         parts, wholes = self._wholes
-        found: Places = np.setdiff1d(wholes[np.isin(parts, full)], rows)
-        return found
+        doubted, wanted = np.zeros((2, len(self.rows)), bool)  # sets as masks: numpy's take ten times as long
+        doubted[full] = True
+        wanted[wholes[doubted[parts]]] = True
+        wanted[rows] = False
+        return np.flatnonzero(wanted)
 
     @cached_property
     def _uses(self) -> tuple[Places, Places, Floats]:
