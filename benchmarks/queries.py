@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import TEXTS, Case, command, interleaved, machine, ratio, write
+from measure import Case, command, interleaved, machine, ratio, write
 from torch import Tensor
 
 from simvg_core.configuration import SimVGConfig
@@ -32,11 +32,13 @@ from simvg_core.edge.graphs import OnnxRuntimeGraph
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.edge.passes import Passes
 from simvg_core.execution import Execution
+from simvg_core.folding import folding, in_rows
 from simvg_core.grouping import Grouping
-from simvg_core.images import Frame, read_frame
+from simvg_core.images import Frame, read_frame, resize
 from simvg_core.lineworld.diverse import diverse
 from simvg_core.model import SimVGForGrounding
 from simvg_core.onnx_export import FramePass, write_graph
+from simvg_core.processing import SimVGProcessor
 
 COUNTS = (1, 4, 16, 64, 256)
 TURN_SECONDS = 0.4
@@ -47,7 +49,7 @@ PICTURES = 16
 FLOOR = 0.4
 SHIPPED = "as shipped,"
 WORDS = (3, 8)
-"""Tokens of a text, begin and end included: "red cap" has 4, "missing bolt at the left edge" 8."""
+"""Tokens of a text for random weights, begin and end included: "red cap" has 4, "missing bolt at the left edge" 8."""
 
 
 def build(name: str, attention: str) -> SimVGForGrounding:
@@ -62,19 +64,32 @@ def build(name: str, attention: str) -> SimVGForGrounding:
     return model.eval()
 
 
-def texts(model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(count, T) random ids of line-query lengths, and their mask."""
+def texts(name: str, model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(count, T) ids of texts of the line, and their mask; for random weights random ones of such lengths."""
+    if name != "base/32":
+        batch = SimVGProcessor.from_pretrained(f"models/{name}").texts([ask.text for ask in diverse(count, 1)])
+        return batch.input_ids, batch.attention_mask
     generator = torch.Generator().manual_seed(1)
     lengths = torch.randint(WORDS[0], WORDS[1] + 1, (count,), generator=generator)
     ids = torch.randint(4, model.config.vocab_size, (count, WORDS[1]), generator=generator)
     return ids, (torch.arange(WORDS[1]) < lengths[:, None]).long()
 
 
-def jointly(model: SimVGForGrounding, count: int) -> Case:
+def levels(side: int, count: int) -> Frame:
+    """(count, side, side, 3) BGR: pictures of the line in a model's size, for what is there takes a second look."""
+    return np.stack([resize(frame, side, "area") for frame in pictures_of_the_line()[:count]])
+
+
+def pixel_values(model: SimVGForGrounding, count: int) -> torch.Tensor:
+    """The same as a model takes them, (count, 3, side, side)."""
+    mean, std = (torch.tensor(own).view(3, 1, 1) for own in (model.config.image_mean, model.config.image_std))
+    return (torch.from_numpy(levels(model.config.image_size, count)).flip(-1).permute(0, 3, 1, 2) - mean) / std
+
+
+def jointly(name: str, model: SimVGForGrounding, count: int) -> Case:
     """So many queries on one frame in joint attention."""
-    side = model.config.image_size
-    ids, mask = texts(model, count)
-    pixels, index = torch.randn(1, 3, side, side), torch.zeros(count, dtype=torch.long)
+    ids, mask = texts(name, model, count)
+    pixels, index = pixel_values(model, 1), torch.zeros(count, dtype=torch.long)
     return lambda: model(pixels, ids, mask, image_index=index, branches=("token",))
 
 
@@ -84,19 +99,20 @@ def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[
     standing, joint = build(name, "standing"), build(name, "joint")
     for model in (standing, joint):
         execution.prepare(model, cpu)
-    side = standing.config.image_size
 
     def with_queries(count: int, frames: int) -> Case:
-        compiled = standing.compile_queries(*texts(standing, max(1, count)))
+        compiled = standing.compile_queries(*texts(name, standing, max(1, count)))
         if count == 0:
             compiled.remove(0)
-        pixels = torch.randn(frames, 3, side, side)
+        pixels = pixel_values(standing, frames)
         return lambda: standing.ground_frames(pixels, compiled)
 
     with torch.inference_mode(), execution.precision(cpu), flushed():
         cases = {f"{count} x {frames}": with_queries(count, frames) for frames in sizes for count in (0, *COUNTS)}
         seconds = interleaved(
-            {**cases, **{f"joint {count}": jointly(joint, count) for count in joint_sizes}}, rounds, turn_s=TURN_SECONDS
+            {**cases, **{f"joint {count}": jointly(name, joint, count) for count in joint_sizes}},
+            rounds,
+            turn_s=TURN_SECONDS,
         )
     per_pair = {f"at {count}": [second / count for second in seconds[f"joint {count}"]] for count in joint_sizes}
     return [f"## {name}, {dtype}", "", *tables(seconds, sizes, per_pair)]
@@ -123,14 +139,12 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
     model = build(name, "joint")
     side = model.config.image_size
 
-    def pictures(count: int) -> list[Frame]:
-        return list(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
-
     def with_queries(count: int, frames: int) -> Case:
-        given = pictures(frames)
+        given = list(levels(side, frames))
         if count == 0:
             return lambda: passes.encode(given)
-        ready = grounder.question([f"{TEXTS[number % len(TEXTS)]} {number}" for number in range(count)]).ready
+        ready = grounder.compile_rows([ask.text for ask in diverse(count, 1)])
+        assert ready is not None
         return lambda: passes.objects(passes.encode(given), ready)
 
     def as_shipped(count: int, frames: int) -> Case:
@@ -145,10 +159,10 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
         return lambda: passes.answers(next(looked), [question] * frames)
 
     def in_a_graph(count: int, path: Path) -> Case:
-        ids, mask = texts(model, count)
-        given = {"frames": torch.from_numpy(np.stack(pictures(1))), "input_ids": ids, "attention_mask": mask}
+        ids, mask = texts(name, model, count)
+        given = {"frames": torch.from_numpy(levels(side, 1)), "input_ids": ids, "attention_mask": mask}
         joint = JointPass(model)
-        with joint.levels():
+        with joint.levels(), folding(model), in_rows(model):
             write_graph(joint, path, given, ("logits", "boxes"), {key: {} for key in given})
         graph, arrays = OnnxRuntimeGraph(path, threads), {key: value.numpy() for key, value in given.items()}
         return lambda: graph(arrays)
@@ -160,7 +174,7 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
         for count in joint_sizes:
             cases[f"in ONNX Runtime at {count}"] = in_a_graph(count, Path(drawer) / f"joint-{count}.onnx")
     Execution().prepare(model, torch.device("cpu"))
-    cases |= {f"in torch at {count}": jointly(model, count) for count in joint_sizes}
+    cases |= {f"in torch at {count}": jointly(name, model, count) for count in joint_sizes}
     with torch.inference_mode(), flushed():
         seconds = interleaved(cases, rounds, turn_s=TURN_SECONDS)
     per_pair = {
@@ -248,8 +262,8 @@ def main() -> None:
         "Linear layers packed and memory kept, as `Grounder` does (`simvg_core/execution.py`); line-small without its "
         "gate but where it says so. "
         "Joint attention is measured at a few queries at once, which share the stem, and scaled by their number: its "
-        "columns are extrapolated beyond that. Texts of 3 to 8 tokens. base/32 at 640×640 has random weights; time "
-        "does not depend on them.",
+        "columns are extrapolated beyond that. line-small is asked texts of the line about its pictures; base/32 "
+        "at 640×640 has random weights, and is asked texts of 3 to 8 tokens: time does not depend on them.",
         "",
         f"`{command()}`",
         "",

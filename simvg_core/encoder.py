@@ -89,24 +89,24 @@ class MultiwayLayer(GradientCheckpointingLayer):
         self.output = Experts(names, lambda: nn.Linear(width, width))
         self.feed_forward_norm = Experts(names, lambda: nn.LayerNorm(width))
         self.feed_forward = Experts(names, lambda: FeedForward(config))
-        self.folded: Experts | None = None  # `fold`
+        self.folded: nn.ModuleList | None = None  # `fold`
 
     def fold(self) -> None:
         """Takes apart what gives queries, keys and values: a graph copies each of them out of the product of all."""
-        self.folded = Experts(tuple(self.query_key_value), nn.Identity)
+        names, width = tuple(self.query_key_value), self.num_heads * self.head_width
+        self.folded = nn.ModuleList(Experts(names, nn.Identity) for _ in range(3))
         for name, layer in self.query_key_value.items():
-            self.folded[name] = nn.ModuleList(products(partial(_thirds, layer), self.num_heads * self.head_width))
+            for part, third in zip(self.folded, products(partial(_thirds, layer), width), strict=True):
+                cast(Experts, part)[name] = third
 
     def heads(self, x: Tensor, spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) → queries, keys, values, each (B, h, L, d)."""
         normed = self.attention_norm(x, spans)
         if self.folded is not None:
-            ((name, length),) = spans
-            rows = normed.flatten(0, 1)  # of two dimensions product and bias are one step
-            found = [third(rows) for third in cast(nn.ModuleList, self.folded[name])]
-            query, key, value = (
-                part.view(-1, length, self.num_heads, self.head_width).transpose(1, 2) for part in found
-            )
+            # of two dimensions product and bias are one step
+            rows = normed.flatten(0, 1) if len(spans) == 1 else normed
+            found = (part(rows, spans).view(-1, x.shape[1], self.num_heads, self.head_width) for part in self.folded)
+            query, key, value = (part.transpose(1, 2) for part in found)
             return query, key, value
         joined = self.query_key_value(normed, spans)
         query, key, value = joined.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)

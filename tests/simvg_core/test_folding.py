@@ -26,11 +26,14 @@ def model() -> SimVGForGrounding:
         "glimpse_channels": 2,
         "loss_weights": {"token": 1.0, "first": 1.0},
     }
-    model = SimVGForGrounding(SimVGConfig.tiny(**settings)).eval()
+    return _disturbed(SimVGForGrounding(SimVGConfig.tiny(**settings)))
+
+
+def _disturbed(model: SimVGForGrounding) -> SimVGForGrounding:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-    return model
+    return model.eval()
 
 
 def test_products_are_the_layers_they_stand_for():
@@ -54,13 +57,26 @@ def test_a_folded_model_answers_alike_and_is_itself_again(model):
     with folding(model):
         folded = [name for name, module in model.named_modules() if getattr(module, "folded", None) is not None]
         inside = answer()
-    layers = {str(number) for number in range(model.config.num_hidden_layers)}
+    layers = {str(number) for number in range(model.config.num_hidden_layers)}  # of the encoder
     assert {name.rpartition(".")[2] for name in folded} == {*layers, "token_branch", "head", "glimpse"}
     torch.testing.assert_close(inside.logits, plain.logits, atol=1e-5, rtol=0)
     torch.testing.assert_close(inside.boxes, plain.boxes, atol=1e-5, rtol=0)
     assert not torch.equal(inside.logits, plain.logits), "the folded layers were not used"
     assert list(model.state_dict()) == names
     assert torch.equal(answer().logits, plain.logits)
+
+
+def test_a_folded_layer_takes_several_kinds_of_token():
+    """As joint attention has them: each span goes through its own expert."""
+    torch.manual_seed(0)
+    model = _disturbed(SimVGForGrounding(SimVGConfig.tiny()))
+    pixels, ids = torch.randn(2, 3, *[model.config.image_size] * 2), torch.randint(4, 200, (2, 5))
+    with torch.no_grad():
+        plain = model(pixels, ids).token_logits
+        with folding(model):
+            inside = model(pixels, ids).token_logits
+    torch.testing.assert_close(inside, plain, atol=1e-5, rtol=0)
+    assert not torch.equal(inside, plain), "the folded layers were not used"
 
 
 def test_linear_layers_take_sequences_as_rows(model):
