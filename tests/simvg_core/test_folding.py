@@ -7,25 +7,14 @@ from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
 from simvg_core.folding import folding, in_rows, products
 from simvg_core.model import SimVGForGrounding
+from tests.simvg_core.test_glimpse import SETTINGS
 
 
 @pytest.fixture
 def model() -> SimVGForGrounding:
     """A small standing model with every part that can be folded, its weights disturbed."""
     torch.manual_seed(0)
-    settings = {
-        "attention": "standing",
-        "num_queries": 3,
-        "num_decoder_layers": 0,
-        "num_token_mlp_layers": 1,
-        "box_head": "pointer",
-        "patch_embedding": "convolutional",
-        "patch_size": 16,
-        "stem_widths": (8, 8, 8, 8),
-        "glimpse_side": 3,
-        "glimpse_channels": 2,
-        "loss_weights": {"token": 1.0, "first": 1.0},
-    }
+    settings = {**SETTINGS, "num_token_mlp_layers": 1}
     return _disturbed(SimVGForGrounding(SimVGConfig.tiny(**settings)))
 
 
