@@ -76,7 +76,7 @@ class Bench:
     def __init__(self, model: Path, split: Path, pictures: int, threads: int, floors: list[float] | None) -> None:
         self.grounder = EdgeGrounder(model, threads=threads, check_quality=False)
         self.full = EdgeGrounder(model, threads=threads, check_quality=False, gate=False)
-        self.passes = Passes.load(model, self.full.config, "onnxruntime", threads)
+        self.passes = Passes.load(model, self.full.config, threads)
         self.floors = floors or [self.full.config.score_threshold, DEFAULT_FLOOR]
         self.split, self.document = split, read_document(split)
         step = max(1, len(self.document.images) // pictures)

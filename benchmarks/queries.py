@@ -135,7 +135,7 @@ def measure_graphs(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Se
     """The tables of an exported model in ONNX Runtime. Frames lie in the model's size, so none is resized."""
     folder = Path(f"models/{name}")
     grounder = EdgeGrounder(folder, threads=threads)
-    passes = Passes.load(folder, grounder.config, "onnxruntime", threads)
+    passes = Passes.load(folder, grounder.config, threads)
     model = build(name, "joint")
     side = model.config.image_size
 

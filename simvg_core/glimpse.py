@@ -66,11 +66,12 @@ class Glimpse(nn.Module):
         In training every answer is looked at again; else those only that `hope` leaves, which on a CPU alone are
         computed, as many in each image of a batch as in the one that has most.
         """
-        slots, share = logits.shape[1:3], hope(logits).flatten(1, 2).unsqueeze(-1)
+        slots, first = logits.shape[1:3], logits
         hidden, logits, boxes = (part.flatten(1, 2) for part in (hidden, logits, boxes_cxcywh))
         if self.training:
             more, second = self._again(hidden, boxes, fine)
             return (logits + more).unflatten(1, slots), second.unflatten(1, slots)
+        share = hope(first).flatten(1, 2).unsqueeze(-1)
         if logits.device.type == "cpu":
             rows = _most_hopeful(share.squeeze(-1)).unsqueeze(-1)
             own = [part.gather(1, rows.expand(-1, -1, part.shape[-1])) for part in (hidden, boxes, share)]
@@ -79,8 +80,8 @@ class Glimpse(nn.Module):
         more, second = self._again(own[0], own[1], fine)
         changes = own[2] * more, own[2] * (second - own[1])
         found = (
-            first + change if rows is None else first.scatter_add(1, rows.expand(-1, -1, first.shape[-1]), change)
-            for first, change in zip((logits, boxes), changes, strict=True)
+            part + change if rows is None else part.scatter_add(1, rows.expand(-1, -1, part.shape[-1]), change)
+            for part, change in zip((logits, boxes), changes, strict=True)
         )
         second_logits, second_boxes = (part.unflatten(1, slots) for part in found)
         return second_logits, second_boxes

@@ -44,6 +44,7 @@ from simvg_core.patches import from_levels
 
 OPSET = 20
 """The first with a general GridSample."""
+
 Shapes = dict[str, dict[int, Any] | tuple[dict[int, Any], ...]]
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from simvg_core.composing import Plan, changed
 from simvg_core.edge.graphs import (
     CARD,
     FOLDER,
+    FRAME,
     INT8,
     PRECISION,
     TEXT,
@@ -118,12 +119,13 @@ class EdgeGrounder:
         self._text: Graph = load_graph(folder, TEXT, "onnxruntime", threads)
         self._gated = gate and len(self.config.gate_floors) > 0
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._together = Passes.load(folder, self.config, runtime, threads, precision)
+        frame_graph = partial(load_graph, folder, FRAME, runtime, precision=precision)
+        self._together = Passes.load(folder, self.config, threads, frame_graph(threads))
         # A pass of one frame on one thread fits a core's cache and waits for no other: as many of them side by side as
         # there are threads answer more frames per second than all threads on one pass do, or one on a pass of several.
         self._alone = self._together
         if self._threads > 1:
-            self._alone = Passes.load(folder, self.config, runtime, 1, precision, at_once=self._threads)
+            self._alone = Passes.load(folder, self.config, 1, frame_graph(1, at_once=self._threads))
         self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
         self.model_fingerprint = _fingerprint(folder)

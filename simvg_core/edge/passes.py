@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.composing import Plan
-from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, Precision, Runtime, load_graph
+from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, load_graph
 from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
 from simvg_core.images import Frame, resize
@@ -40,18 +40,16 @@ class Passes:
         cls,
         folder: Path,
         config: EdgeConfig,
-        runtime: Runtime,
         threads: int | None,
-        precision: Precision = "float32",
-        at_once: int = 1,
+        frame: Graph | None = None,
     ) -> Passes:
-        """Graphs whose every run takes so many threads. `runtime`, `precision` and `at_once` (as of `load_graph`) are
-        those of the frame pass; the others, small and of sizes that vary, ONNX Runtime runs in half the time that
-        OpenVINO takes. Raises CheckpointError, ConfigurationError."""
-        frame = load_graph(folder, FRAME, runtime, threads, precision, at_once)
+        """Graphs whose every run takes so many threads in ONNX Runtime. It runs those that are small and of sizes that
+        vary faster than others; the frame graph may come from another runtime. Raises CheckpointError,
+        ConfigurationError."""
+        of_frames = frame or load_graph(folder, FRAME, "onnxruntime", threads)
         query = load_graph(folder, QUERY, "onnxruntime", threads)
         gate = load_graph(folder, GATE, "onnxruntime", threads) if config.gate_floors else None
-        return cls(config, frame, query, gate)
+        return cls(config, of_frames, query, gate)
 
     def encode(self, frames_bgr: list[Frame]) -> Arrays:
         """The frame pass alone: outputs of the frame graph by name."""
