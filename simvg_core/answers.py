@@ -36,7 +36,8 @@ class Grounding(NamedTuple):
 
     `state` is "present" (a box reaches the threshold), "absent", or "unknown" (the frame cannot be judged; `reason`
     says why, `score` is None). `boxes_xyxy_px` are corners in pixels of the frame, best first, with `scores`.
-    `asked` is False where the gate answered: the score is then what such texts have on average.
+    `asked` is False where the gate answered, or where a part that the text needs was found too seldom to matter: the
+    score is then what texts have on average that the gate keeps out.
     """
 
     state: str
@@ -47,10 +48,8 @@ class Grounding(NamedTuple):
     asked: bool = True
 
     @classmethod
-    def of(cls, answer: Answer, *, asked: bool = True) -> Grounding:
+    def of(cls, answer: Answer) -> Grounding:
         """Present where an answer has boxes, unknown where it is no number."""
-        if not asked:
-            return cls(ABSENT, answer.score, asked=False)
         if not len(answer.boxes_xyxy_px):
             return cls(UNKNOWN, None, reason=NO_NUMBER) if math.isnan(answer.score) else cls(ABSENT, answer.score)
         boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes_xyxy_px.tolist())
@@ -123,12 +122,17 @@ def best_first(
     return boxes, order, kept
 
 
-def groundings(answers: Sequence[Sequence[Answer]], warm: NDArray[np.bool_] | None) -> list[list[Grounding]]:
-    """What is said of each text in each frame; ``warm`` (B, S): False where the gate answered, None: nowhere."""
-    if warm is None:
+def groundings(
+    answers: Sequence[Sequence[Answer]], asked: NDArray[np.bool_] | None, gate_score: float
+) -> list[list[Grounding]]:
+    """What is said of each text in each frame; ``asked`` (B, S): False where `Grounding.asked` is, None: nowhere."""
+    if asked is None:
         return [[Grounding.of(answer) for answer in row] for row in answers]
-    pairs = zip(answers, warm.tolist(), strict=True)
-    return [[Grounding.of(one, asked=was) for one, was in zip(row, asked, strict=True)] for row, asked in pairs]
+    gated = Grounding(ABSENT, gate_score, asked=False)
+    return [
+        [Grounding.of(one) if was else gated for one, was in zip(row, own, strict=True)]
+        for row, own in zip(answers, asked.tolist(), strict=True)
+    ]
 
 
 def overlaps(boxes_xyxy: Floats, others: Floats | None = None) -> Floats:

@@ -111,12 +111,11 @@ class Plan:
         return found
 
     def asked(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Of parts that a gate lets pass, (..., F): the texts that may score what matters, (..., N), for both the part
-        and what it is related to are among them."""
-        table, anchors = self._tables
-        found = warm[..., table.part]
-        related = table.anchor >= 0
-        found[..., related] &= warm[..., anchors.part[table.anchor[related]]]
+        """Of parts that may score what matters, (..., F): the texts that may, (..., N), for both the part and what it
+        is related to are among them."""
+        part, beside = self._needs
+        with_none = np.concatenate([warm, np.ones((*warm.shape[:-1], 1), bool)], axis=-1)
+        found: NDArray[np.bool_] = with_none[..., part] & with_none[..., beside]
         return found
 
     def needed(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -140,6 +139,15 @@ class Plan:
         wanted[rows] = False
         return np.flatnonzero(wanted)
 
+    def matter(self, scores: Floats, rows: Places, least: Floats) -> NDArray[np.bool_]:
+        """Of one frame's answers (M, Q) to the rows (M,): the texts that may score what matters, (N,), for all their
+        parts score at least what `floors` gave, or are there so often that the whole decides."""
+        parts = rows < self.first
+        own, answers = rows[parts], scores[parts]
+        found = np.zeros(self.first, bool)
+        found[own] = ~(answers.max(axis=-1) < least[own]) | (answers.min(axis=-1) >= FULL)  # NaN is not low
+        return self.asked(found)
+
     @cached_property
     def _uses(self) -> tuple[Places, Places, Floats]:
         """Each text with each of its parts, and to which power of the text's floor that matters."""
@@ -147,6 +155,15 @@ class Plan:
         rows = [own[:count] for own, count in zip(self.places, counts, strict=True)]
         powers = [power for one in self.readings for power in _powers(one)]
         return np.repeat(np.arange(len(counts)), counts), np.concatenate(rows), np.array(powers, np.float32)
+
+    @cached_property
+    def _needs(self) -> tuple[Places, Places]:
+        """Of each text its part, and the part that it is related to; F where there is none."""
+        table, anchors = self._tables
+        related = np.flatnonzero(table.anchor >= 0)
+        beside = np.full(len(table.part), self.first, np.intp)
+        beside[related] = anchors.part[table.anchor[related]]
+        return table.part, beside
 
     @cached_property
     def _wholes(self) -> tuple[Places, Places]:

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from simvg_core import asking
 from simvg_core.answers import Grounding, groundings
 from simvg_core.asked_words import AskedWords
+from simvg_core.calibration import calibrated
 from simvg_core.composing import changed
 from simvg_core.configuration import SimVGConfig
 from simvg_core.denormals import flushed
@@ -249,21 +252,19 @@ class Grounder:
             standing = isinstance(questions[0].ready, StandingQueries)
             seen = asking.see(self.model, pixels) if standing else None
             for question, rows in together(questions):
-                warm = None
+                matter = None
                 if seen is None:
                     outputs = self._run_joint(pixels[rows], *question.ready)
                 else:
                     asked = self._ask(seen if len(rows) == len(frames) else seen.rows(rows), question)
                     outputs = SimVGOutput(token_logits=asked.logits, token_boxes=asked.boxes)
-                    warm = None if asked.warm is None else asked.warm.cpu().numpy()
-                    if warm is not None and question.plan is not None:
-                        warm = question.plan.asked(warm)
+                    matter = self._matter(asked, question)
                 sizes = [frames[place].shape[:2] for place in rows]
                 # One frame that the model cannot put into numbers must not take the others with it.
                 answers = self.processor.post_process_grounding(
                     outputs, sizes, question.thresholds, most=question.most, plan=question.plan, check=False
                 )
-                found |= dict(zip(rows, groundings(answers, warm), strict=True))
+                found |= dict(zip(rows, groundings(answers, matter, self.config.gate_score), strict=True))
         return [found[place] for place in range(len(frames))]
 
     def _ask(self, seen: asking.SeenFrames, question: Question) -> asking.Asked:
@@ -272,6 +273,15 @@ class Grounder:
         if question.plan is not None:
             return asking.ask_plan(self.model, texts, seen, question.plan, least)
         return asking.ask(self.model, texts, seen) if least is None else asking.ask_warm(self.model, texts, seen, least)
+
+    def _matter(self, asked: asking.Asked, question: Question) -> NDArray[np.bool_] | None:
+        """Which texts may score what matters in each frame, (B, N); None: there was no gate."""
+        plan, least = question.plan, question.least
+        if asked.warm is None or plan is None or least is None:
+            return None if asked.warm is None else asked.warm.cpu().numpy()
+        scores = calibrated(asked.logits, self.config).float().cpu().numpy()
+        places = (row.nonzero()[0] for row in asked.warm.cpu().numpy())
+        return np.stack([plan.matter(own[kept], kept, least) for own, kept in zip(scores, places, strict=True)])
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

@@ -49,6 +49,7 @@ class Question:
     most: NDArray[np.intp] | None = None  # (N,) boxes of a text at most; None: no text says how many
     doubts: tuple[str | None, ...] = ()  # why a text cannot be answered, whatever the frame shows; (): none
     plan: Plan | None = None  # how texts are put together from R rows; None: each is a row
+    least: Floats | None = None  # (F,) with plan and gate: score of a part below which no text of it matters
 
     @classmethod
     def of(
@@ -74,9 +75,9 @@ class Question:
         found = per_text(config.score_threshold if thresholds is None else thresholds, len(texts), "thresholds")
         lowest = found if floors is None else per_text(floors, len(texts), "floors")
         many = gated and len(texts) >= config.gate_queries and len(config.gate_floors) > 0
-        plan = Plan.of(texts, config.composed_answers)
+        plan, least = Plan.of(texts, config.composed_answers), None
         if many and plan is not None:
-            lowest = plan.floors(lowest)
+            least = lowest = plan.floors(lowest)
         doubts = tuple(map(complaint, texts))
         return cls(
             texts,
@@ -86,6 +87,7 @@ class Question:
             limits(texts) if config.counted_answers else None,
             doubts if any(doubts) else (),
             plan,
+            least,
         )
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from consumers.grounding.alarm_state import AlarmState as AlarmState
 from consumers.grounding.alarm_state import Step as Step
-from consumers.grounding.alarm_state import differs
+from consumers.grounding.alarm_state import differs, moved_on
 from consumers.grounding.alarm_state import with_alerts as with_alerts
 from consumers.grounding.episode import (
     Episode,
@@ -78,18 +78,19 @@ def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
 def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Sequence[OperatorAction]) -> Step:
     """As :func:`step`, for a sighting that is known to be new and of the same episode."""
     if not actions and _rests(query, state, seen):
-        return Step(_at(state, seen))
+        return Step(moved_on(state, seen.frame, seen.captured_ns))
     at = seen.frame.captured_at
     acted = pass_time(query, state, actions, at=at)
     before = acted.state
     if _is_off_duty(query, at):
-        return Step(_at(before, seen), acted.alerts, acted.changed)
+        return Step(moved_on(before, seen.frame, seen.captured_ns), acted.alerts, acted.changed)
     now = Moment(query, state.camera, seen.epoch, seen.frame, seen.captured_ns, before.shelf)
     scene = Scene(before.episodes, before.tracks, before.flow, before.next_number)
     by_object = query.episodes == "object" and query.expect == "absent"
     scene, glances = glance_at_all(now, scene, seen) if by_object else _glance_at_one(now, scene, seen)
     after, alerts = _settled(before, scene, [advance(now, e, glances[e.number]) for e in scene.episodes], at)
-    return Step(_at(after, seen), acted.alerts + alerts, differs(state, after))
+    moved = moved_on(after, seen.frame, seen.captured_ns)
+    return Step(moved, acted.alerts + alerts, differs(state, after))
 
 
 def _rests(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
@@ -205,7 +206,3 @@ def _fresh(query: StandingQuery, seen: Sighting, camera: str) -> AlarmState:
         frame=seen.frame,
         captured_ns=seen.captured_ns,
     )
-
-
-def _at(state: AlarmState, seen: Sighting) -> AlarmState:
-    return state.model_copy(update={"frame": seen.frame, "captured_ns": seen.captured_ns})

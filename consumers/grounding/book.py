@@ -22,10 +22,15 @@ class AlarmBook:
         with self._lock:
             return self._states.get((camera, query_id))
 
-    def keep(self, state: AlarmState) -> None:
-        """Replaces the alarm's state."""
+    def states(self, camera: str, query_ids: Iterable[str]) -> list[AlarmState | None]:
+        """As `state`, of several of a camera's alarms."""
         with self._lock:
-            self._states[state.camera, state.query_id] = state
+            return [self._states.get((camera, query_id)) for query_id in query_ids]
+
+    def keep(self, *states: AlarmState) -> None:
+        """Replaces the states of alarms."""
+        with self._lock:
+            self._states.update({(state.camera, state.query_id): state for state in states})
 
     def forget(self, state: AlarmState) -> None:
         """Drops an alarm whose query is gone."""

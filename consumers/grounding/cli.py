@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -119,6 +120,9 @@ def run_worker(settings: WorkerSettings, stop: Event) -> None:
     )
     log.info("model loaded", model=str(settings.model), fingerprint=loaded.fingerprint)
     worker = Worker(settings, loaded)
+    # What is there now stays: to look through it again for garbage would hold up all threads for as long as a frame.
+    gc.collect()
+    gc.freeze()
     vitals.attach(worker)
     try:
         worker.run(stop)

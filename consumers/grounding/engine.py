@@ -224,9 +224,17 @@ def _quality_limits(limits: PictureLimits) -> QualityLimits:
 
 
 def _finding(grounding: Grounding, view: Pixels) -> Finding:
+    if not grounding.asked and grounding.score is not None:
+        return _gated(grounding.score)
     height, width = view.shape[:2]
     boxes = tuple(_normalised(box, width, height) for box in grounding.boxes_xyxy_px)
-    return Finding(State(grounding.state), grounding.score, boxes, grounding.scores, grounding.reason, grounding.asked)
+    return Finding(State(grounding.state), grounding.score, boxes, grounding.scores, grounding.reason)
+
+
+@lru_cache(maxsize=4)
+def _gated(score: float) -> Finding:
+    """Of most of a thousand texts, and of all the same."""
+    return Finding(State.ABSENT, score, asked=False)
 
 
 def _normalised(box_xyxy_px: tuple[float, float, float, float], width: int, height: int) -> Box:

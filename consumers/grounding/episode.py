@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -82,8 +83,7 @@ class Episode(Contract):
     shelf: Shelf | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """What the model said of one query on one frame. `boxes` are xyxy, normalised to the full frame, best first.
 
     `box_scores` belong to the boxes; without them, every box has the frame's score.

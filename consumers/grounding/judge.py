@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
@@ -39,6 +38,7 @@ from infra.contracts import (
     OperatorAction,
     QueryResult,
     SkippedFrames,
+    StandingQuery,
     State,
     utc_from_ns,
 )
@@ -58,6 +58,9 @@ SILENT_S = 60.0
 
 MAX_FAILURES = 5
 """Frames in a row that cannot be judged before the fault is taken to be the program's, not the frames'."""
+
+GATED = 8192
+"""Queries of which it is remembered what is told of them when a gate keeps them out."""
 
 DEFAULT_LIMITS = CameraLimits()
 
@@ -134,8 +137,7 @@ class Judge:
             return error
         self._failures = 0
         header, place = picture.frame.header, picture.frame.place
-        for done in taken:
-            self._book.keep(done.state)
+        self._book.keep(*(done.state for done in taken))
         count(header.camera, results)
         detections = Detections(
             camera=header.camera,
@@ -162,33 +164,21 @@ class Judge:
         self, picture: Picture, looks: tuple[Look, ...], findings: Mapping[str, Finding]
     ) -> tuple[list[Step], list[QueryResult]]:
         """What the frame does to each alarm, and what was found; changes nothing."""
-        header = picture.frame.header
+        header, place = picture.frame.header, picture.frame.place
         results, steps = [], []
-        for look in looks:
-            found = findings[look.query.id]
+        for look, before in zip(looks, self._book.states(header.camera, [one.query.id for one in looks]), strict=True):
+            query, found = look.query, findings[look.query.id]
             score = None if found.score is None else round(min(max(found.score, 0.0), 1.0), 4)
-            results.append(
-                QueryResult(
-                    query_id=look.query.id,
-                    revision=look.query.revision,
-                    state=found.state,
-                    score=score,
-                    boxes=found.boxes,
-                    reason=found.reason,
-                )
-            )
-            seen = Sighting(
-                picture.frame.place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores
-            )
-            before = self._book.state(header.camera, look.query.id)
-            actions = self._about(look.query.id, header.camera, before)
-            steps.append(step(look.query, before, seen, camera=header.camera, actions=actions))
+            results.append(_result(query, found, score))
+            seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores)
+            actions = self._about(query.id, header.camera, before)
+            steps.append(step(query, before, seen, camera=header.camera, actions=actions))
         steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
         return [self._told(one, picture) if one.alerts else one for one in steps], results
 
     def _told(self, taken: Step, picture: Picture) -> Step:
         alerts = tuple(self._late(alert, picture) for alert in taken.alerts)
-        return replace(taken, state=with_alerts(taken.state, alerts), alerts=alerts)
+        return taken._replace(state=with_alerts(taken.state, alerts), alerts=alerts)
 
     def heard(self, camera: str) -> None:
         """A frame of this camera came in order and was not scored, by intent."""
@@ -362,6 +352,25 @@ class Judge:
             for part, jpeg in pictures.items()
             if jpeg is not None
         ]
+
+
+def _result(query: StandingQuery, found: Finding, score: float | None) -> QueryResult:
+    if not found.asked and score is not None:  # as of most of a thousand, and to check them all takes milliseconds
+        return _gated(query.id, query.revision, score)
+    return QueryResult(
+        query_id=query.id,
+        revision=query.revision,
+        state=found.state,
+        score=score,
+        boxes=found.boxes,
+        reason=found.reason,
+    )
+
+
+@lru_cache(GATED)
+def _gated(query_id: str, revision: int, score: float) -> QueryResult:
+    """What a gate says that keeps a text out; of a query always the same."""
+    return QueryResult(query_id=query_id, revision=revision, state=State.ABSENT, score=score)
 
 
 def _what_happened(alert: Alert) -> str:

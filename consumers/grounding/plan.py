@@ -30,13 +30,13 @@ class Look:
 
 @lru_cache(maxsize=1024)
 def views_asked(looks: tuple[Look, ...]) -> Mapping[Box, Mapping[str, float]]:
-    """What looks ask of the views of a frame: by view its texts, each with the lowest score that matters."""
+    """What looks ask of the views of a frame: by view its texts, sorted, each with the lowest score that matters."""
     asked: dict[Box, dict[str, float]] = {}
     for look in looks:
         for view in look.views:
             words = asked.setdefault(view, {})
             words |= {text: min(words.get(text, 1.0), floor) for text, floor in look.asked.items()}
-    return asked
+    return {view: dict(sorted(words.items())) for view, words in asked.items()}
 
 
 @dataclass(frozen=True, slots=True)

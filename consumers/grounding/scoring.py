@@ -11,7 +11,7 @@ from consumers.grounding.decode import in_full
 from consumers.grounding.findings import Engine, Finding, PictureLimits
 from consumers.grounding.frames import Picture, Pixels
 from consumers.grounding.plan import Look, views_asked
-from consumers.grounding.views import WHOLE, crop, large_enough, merge, merge_parts
+from consumers.grounding.views import WHOLE, crop, merge, merge_parts, too_small
 from infra.contracts import Box, State
 from infra.metrics import counter
 
@@ -27,14 +27,23 @@ NO_NUMBER = "the model gave no number (NaN or infinity)"
 def in_numbers(finding: Finding) -> Finding:
     """The finding; unknown where its score or boxes are no numbers, whatever engine they came from."""
     # One number that is none makes the sum none.
-    if math.isfinite(sum(finding.box_scores) + sum(map(sum, finding.boxes)) + (finding.score or 0.0)):
+    numbers = finding.score or 0.0
+    if finding.boxes:
+        numbers += sum(finding.box_scores) + sum(map(sum, finding.boxes))
+    if math.isfinite(numbers):
         return finding
     return Finding(State.UNKNOWN, None, reason=NO_NUMBER)
 
 
+def _sound(part: Pixels, row: Mapping[str, Finding]) -> Mapping[str, Finding]:
+    """The findings of a view by text; unknown where it shows nothing, or where one is in no numbers."""
+    nothing = too_small(part)
+    return {text: in_numbers(finding) if nothing is None else nothing for text, finding in row.items()}
+
+
 _PAIRS = counter(
     "simvg_worker_pairs_total",
-    "pairs of text and view; gated: the model's gate answered that the text is not there",
+    "pairs of text and view; gated: the model's gate, or a part that was not found, said that the text is not there",
     ("outcome",),
 )
 
@@ -111,7 +120,7 @@ class Scorer:
         scores.views += len(pixels)
         answered = self._engine.ground(pixels, texts) if pixels else []
         self._count(answered, scores)
-        found = [{text: in_numbers(finding) for text, finding in row.items()} for row in answered]
+        found = [_sound(part, row) for part, row in zip(pixels, answered, strict=True)]
         answers: list[dict[str, Finding] | Exception] = []
         for number, question in enumerate(batch):
             if problems[number] is not None:
@@ -120,15 +129,12 @@ class Scorer:
                 continue
             answer = {}
             for look in question.looks:
-                spots = [places[number, view] for view in look.views]
-                seen = {
-                    text: [(box, large_enough(pixels[at], found[at][text])) for at, box in spots] for text in look.asked
-                }
-                answer[look.query.id] = (
-                    merge_parts(look.query, seen, look.asked, self._engine.compose)
-                    if look.in_parts
-                    else merge(look.query, seen[look.query.text])
-                )
+                query, spots = look.query, [places[number, view] for view in look.views]
+                if look.in_parts:
+                    seen = {text: [(box, found[at][text]) for at, box in spots] for text in look.asked}
+                    answer[query.id] = merge_parts(query, seen, look.asked, self._engine.compose)
+                else:
+                    answer[query.id] = merge(query, [(box, found[at][query.text]) for at, box in spots])
             answers.append(answer)
         scores.answers += answers
 

@@ -51,11 +51,11 @@ def crop(pixels: Pixels, view: Box) -> tuple[Pixels, Box]:
     return pixels[top:bottom, left:right], (left / width, top / height, right / width, bottom / height)
 
 
-def large_enough(part: Pixels, finding: Finding) -> Finding:
-    """The finding; unknown where the part of the frame that it is about is too small to show anything."""
+def too_small(part: Pixels) -> Finding | None:
+    """What is found in a part of the frame that is too small to show anything; None of a larger one."""
     height, width = part.shape[:2]
     if min(height, width) >= MIN_SIDE_PX:
-        return finding
+        return None
     reason = f"view of {width}×{height} pixels is too small (shorter side below {MIN_SIDE_PX})"
     return Finding(State.UNKNOWN, None, reason=f"{reason}; give the query a larger region or fewer tiles")
 
@@ -68,9 +68,9 @@ def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
     not the query's. Unknown in any view is unknown altogether, unless another view has seen the object.
     """
     if len(seen) == 1 and (query.region is None or is_box(query.region)):  # as of most queries on most frames
-        score = seen[0][1].score
-        if score is not None and score < query.raise_threshold:
-            return Finding(State.ABSENT, score)  # nothing is cut, and no box is shown
+        only = seen[0][1]
+        if only.score is not None and only.score < query.raise_threshold:  # nothing is cut, and no box is shown
+            return only if only.state is State.ABSENT and not only.box_scores else Finding(State.ABSENT, only.score)
     scores, found = _whole(seen)
     # First the scores: a box that is not shown must not swell one that is.
     boxes = _joined([spot for spot in found if spot.score >= query.clears_below])

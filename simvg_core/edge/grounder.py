@@ -218,7 +218,7 @@ class EdgeGrounder:
                 if question.plan is not None:
                     scores, boxes = question.plan.compose(scores, boxes, self.config.nms_iou)
                 answers = assemble(scores, boxes, sizes, floor, self.config.nms_iou, question.most)
-                found |= dict(zip(rows, groundings(answers, None), strict=True))
+                found |= dict(zip(rows, groundings(answers, None, 0.0), strict=True))
             else:
                 found |= {place: self._warm(parts[place], question, frames[place].shape[:2]) for place in rows}
         return [found[place] for place in range(len(frames))]
@@ -228,7 +228,7 @@ class EdgeGrounder:
         assert part.asked is not None, "or all were asked"
         scores, boxes, asked = part.scores[None], part.boxes[None], part.asked
         if question.plan is not None:
-            scores, boxes, asked = self._composed(part, question.plan)
+            scores, boxes, asked = self._composed(part, question.plan, question.least)
         floor = question.thresholds[asked][None, :, None]
         most = None if question.most is None else question.most[asked]
         answers = assemble(scores, boxes, [size], floor, self.config.nms_iou, most)[0]
@@ -237,15 +237,14 @@ class EdgeGrounder:
             row[place] = Grounding.of(answer)
         return row
 
-    def _composed(self, part: Answered, plan: Plan) -> tuple[Floats, Floats, NDArray[np.intp]]:
-        """Of the texts that may score what matters: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,). A row that
-        was not asked has no box."""
+    def _composed(self, part: Answered, plan: Plan, least: Floats | None) -> tuple[Floats, Floats, NDArray[np.intp]]:
+        """Of the texts that may score what matters: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,)."""
+        assert part.asked is not None and least is not None, "or all were asked"
         count, answers = len(plan.rows), part.scores.shape[1]
-        scores = np.full((1, count, answers), self.config.gate_score, np.float32)
-        boxes, asked_rows = np.zeros((1, count, answers, 4), np.float32), np.zeros(count, bool)
-        scores[0, part.asked], boxes[0, part.asked], asked_rows[part.asked] = part.scores, part.boxes, True
-        asked = np.flatnonzero(plan.asked(asked_rows[: plan.first]))
-        return *plan.compose(scores, boxes, self.config.nms_iou, asked), asked
+        scores, boxes = np.zeros((1, count, answers), np.float32), np.zeros((1, count, answers, 4), np.float32)
+        scores[0, part.asked], boxes[0, part.asked] = part.scores, part.boxes
+        texts = np.flatnonzero(plan.matter(part.scores, part.asked, least))
+        return *plan.compose(scores, boxes, self.config.nms_iou, texts), texts
 
     def _changed(self, ready: EdgeTexts | None, before: Sequence[str], after: Sequence[str]) -> EdgeTexts | None:
         """What was compiled for the texts before, for those after: only rows that are new are compiled."""

@@ -226,6 +226,35 @@ def test_texts_do_not_meddle_with_each_other(scores: np.ndarray, boxes: np.ndarr
         assert (found[:, column].max(axis=-1) <= allowed + 1e-6).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=arrays(np.float32, (7, 2), elements=unit),
+    boxes=arrays(np.float32, (7, 2, 4), elements=unit),
+    floors=arrays(np.float32, (6,), elements=unit),
+)
+def test_what_does_not_matter_scores_less_than_its_floor(
+    scores: np.ndarray, boxes: np.ndarray, floors: np.ndarray
+) -> None:
+    """So its answers need not be put together: one part of it is too improbable, and no whole is asked in its place."""
+    plan = Plan.of(TEXTS, True)
+    assert plan is not None
+    matter = plan.matter(scores, np.arange(len(scores)), plan.floors(floors))
+    best = plan.compose(scores[None], boxes[None], 0.3)[0][0].max(axis=-1)
+    assert (best[~matter] < floors[~matter] * (1 + 1e-6)).all()
+    assert plan.matter(np.full_like(scores, np.nan), np.arange(len(scores)), plan.floors(floors)).all()
+
+
+def test_a_part_that_is_there_too_often_matters_for_its_whole() -> None:
+    """Though no single answer to it reaches the floor: the whole's may."""
+    plan = Plan.of(["leftmost cap"], True)
+    assert plan is not None
+    least = plan.floors(np.float32([0.7]))
+    assert plan.matter(np.float32([[0.6, 0.5]]), np.array([0]), least).tolist() == [True]
+    assert plan.matter(np.float32([[0.6, 0.4]]), np.array([0]), least).tolist() == [False]
+    assert plan.matter(np.float32([[0.7, 0.4], [0.9, 0.9]]), np.array([0, 1]), least).tolist() == [True]
+    assert plan.matter(np.zeros((0, 2), np.float32), np.zeros(0, np.intp), least).tolist() == [False]
+
+
 @pytest.fixture(scope="module")
 def faces() -> tuple[Grounder, EdgeGrounder]:
     """The shipped model, with torch and without."""

@@ -8,9 +8,11 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from consumers.grounding import alarm
 from consumers.grounding.alarm import AlarmState, Phase, Sighting, Step, close, step
+from consumers.grounding.alarm_state import moved_on
 from infra.contracts import Alert, AlertState, Delay, FrameReference, StandingQuery, State, alert_id, utc_from_ns
 
 START_NS = 1_764_000_000_000_000_000
@@ -45,6 +47,23 @@ def sighting(
     state = State.UNKNOWN if score is None else State.PRESENT if score >= 0.8 else State.ABSENT
     boxes = ((0.1, 0.1, 0.2, 0.2),) if state is State.PRESENT else ()
     return Sighting(place, epoch, captured, state, score, boxes)
+
+
+def test_a_state_moves_on_as_a_copy_does() -> None:
+    """In all that pydantic keeps of a model: equal, written alike, and the one before is left as it was."""
+    _, state = play("-+++")
+    assert state is not None
+    assert state.episodes
+    seen = sighting(9, "-")
+    moved = moved_on(state, seen.frame, seen.captured_ns)
+    copied = state.model_copy(update={"frame": seen.frame, "captured_ns": seen.captured_ns})
+    assert moved == copied
+    assert moved != state
+    assert moved.model_dump_json(exclude_unset=True) == copied.model_dump_json(exclude_unset=True)
+    assert moved.model_copy(update={"next_number": 7}).next_number == 7
+    assert state.frame == sighting(3, "+").frame
+    with pytest.raises(ValidationError, match="frozen"):
+        moved.epoch = "e2"  # type: ignore[misc]
 
 
 def play(

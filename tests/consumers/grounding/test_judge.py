@@ -14,7 +14,7 @@ from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Frame, Picture
-from consumers.grounding.judge import SILENT_S, Judge
+from consumers.grounding.judge import SILENT_S, Judge, _result
 from consumers.grounding.plan import Plan
 from consumers.grounding.vision import sample
 from consumers.grounding.work import Work
@@ -100,6 +100,15 @@ def make_query(**changes: object) -> StandingQuery:
     made = utc_from_ns(START_NS)
     facts: dict[str, object] = {"on_delay": Delay(value=1), "off_delay": Delay(value=1), "raise_threshold": 0.8}
     return StandingQuery(id="q", text="missing bolt", created=made, changed=made, **(facts | changes))
+
+
+def test_what_a_gate_kept_out_is_told_as_any_other_answer() -> None:
+    """Though it is remembered: of each revision of a query, with the score that the gate gave."""
+    query = make_query()
+    for revision, score in ((1, 0.0285), (1, 0.03), (2, 0.03), (2, 0.0285)):
+        edited = query.model_copy(update={"revision": revision})
+        gated, asked = (Finding(State.ABSENT, score, asked=was) for was in (False, True))
+        assert _result(edited, gated, score) == _result(edited, asked, score)
 
 
 @pytest.mark.parametrize(("blind_s", "limit"), [(5.0, 5), (None, int(SILENT_S))], ids=["limit", "no limit"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.grounding.findings import Finding
-from consumers.grounding.views import WHOLE, crop, large_enough, merge, views_of
+from consumers.grounding.views import WHOLE, crop, merge, too_small, views_of
 from infra.contracts import StandingQuery, State
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -157,9 +157,9 @@ def test_box_without_area_is_not_shown() -> None:
 
 def test_view_of_a_few_pixels_cannot_be_judged() -> None:
     """One pixel short, whatever the model says."""
-    finding = seen(0.9, (0.1, 0.1, 0.2, 0.2))
-    assert large_enough(np.zeros((16, 200, 3), np.uint8), finding) == finding
-    small = large_enough(np.zeros((15, 200, 3), np.uint8), finding)
+    assert too_small(np.zeros((16, 200, 3), np.uint8)) is None
+    small = too_small(np.zeros((15, 200, 3), np.uint8))
+    assert small is not None
     assert (small.state, small.score, small.boxes) == (State.UNKNOWN, None, ())
     assert small.reason == (
         "view of 200×15 pixels is too small (shorter side below 16); give the query a larger region or fewer tiles"
