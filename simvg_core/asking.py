@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from simvg_core import standing
@@ -132,17 +133,18 @@ def ask_warm(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames,
 
 
 def ask_plan(
-    model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, plan: Plan, gate: Tensor | None
+    model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames, plan: Plan, gate: NDArray[np.float32] | None
 ) -> Asked:
-    """The rows of a plan: its parts, or with a `gate`, (F,), those that a text needs whose others are warm as well; and
-    wholes where a frame has so many of a part that they count. `Asked.warm` is (B, F). Errors as of `ask_warm`.
+    """The rows of a plan: its parts, or with a `gate`, bounds of (2, N) texts, those that a text needs whose others are
+    warm as well; and wholes where a frame has so many of a part that they count. `Asked.warm` is (B, F). Errors as of
+    `ask_warm`.
     """
     parts = texts.parts(plan.first)[0]
     if gate is None:
         found = ask(model, parts, frames)
     else:
         warmths = warmth(model, parts, frames)
-        needed = plan.needed((~(warmths < gate)).cpu().numpy())
+        needed = plan.needed(warmths.float().cpu().numpy(), gate)
         found = _ask_where(model, parts, frames, torch.from_numpy(needed).to(warmths.device), warmths)
     if len(texts) == plan.first:
         return found

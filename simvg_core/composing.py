@@ -23,6 +23,7 @@ Places = NDArray[np.intp]
 
 PLANS = 64
 """Sets of texts whose plans are remembered."""
+_ANCHOR_POWER = 2  # what a thing is related to counts by its root (`geometry.related`)
 FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
 
@@ -104,27 +105,26 @@ class Plan:
         return [np.arange(start, end) for start, end in pairwise(counts)]
 
     def floors(self, floors: Floats) -> Floats:
-        """Lowest score of a part that can make a difference, (F,), of those of texts (N,)."""
-        texts, rows, powers = self._uses
-        found = np.ones(self.first, np.float32)
-        np.minimum.at(found, rows, floors[texts] ** powers)
-        return found
+        """From which scores on the texts matter, (N,) → from which on its part makes a difference to each, and from
+        which on what that is related to, (2, N)."""
+        return np.stack([floors, floors**_ANCHOR_POWER])
 
-    def asked(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Of parts that may score what matters, (..., F): the texts that may, (..., N), for both the part and what it
-        is related to are among them."""
+    def reaching(self, parts: Floats, bounds: Floats) -> NDArray[np.bool_]:
+        """Of what is said of the parts, (..., F): the texts for which neither their part nor what it is related to lies
+        below its bound, (2, N); (..., N)."""
         part, beside = self._needs
-        with_none = np.concatenate([warm, np.ones((*warm.shape[:-1], 1), bool)], axis=-1)
-        found: NDArray[np.bool_] = with_none[..., part] & with_none[..., beside]
+        with_none = np.concatenate([parts, np.full_like(parts[..., :1], np.inf)], axis=-1)
+        # NaN is not low: it must not pass for cold
+        found: NDArray[np.bool_] = ~((with_none[..., part] < bounds[0]) | (with_none[..., beside] < bounds[1]))
         return found
 
-    def needed(self, warm: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Of parts that a gate lets pass, (..., F), those of texts that may score what matters, (..., F)."""
-        texts, rows, _ = self._uses
-        *frames, uses = self.asked(warm)[..., texts].nonzero()
-        found = np.zeros_like(warm)
-        found[(*frames, rows[uses])] = True
-        return found & warm
+    def needed(self, parts: Floats, bounds: Floats) -> NDArray[np.bool_]:
+        """The parts of those texts, (..., F)."""
+        *frames, texts = self.reaching(parts, bounds).nonzero()
+        found = np.zeros((*parts.shape[:-1], self.first + 1), bool)
+        for rows in self._needs:
+            found[(*frames, rows[texts])] = True
+        return found[..., : self.first]
 
     def doubted(self, scores: Floats, rows: Places) -> Places:
         """Of one frame's answers (M, Q) to the rows (M,) of parts: the wholes to ask as well, for these parts may be
@@ -139,22 +139,13 @@ class Plan:
         wanted[rows] = False
         return np.flatnonzero(wanted)
 
-    def matter(self, scores: Floats, rows: Places, least: Floats) -> NDArray[np.bool_]:
-        """Of one frame's answers (M, Q) to the rows (M,): the texts that may score what matters, (N,), for all their
-        parts score at least what `floors` gave, or are there so often that the whole decides."""
+    def matter(self, scores: Floats, rows: Places, floors: Floats) -> NDArray[np.bool_]:
+        """Of one frame's answers (M, Q) to the rows (M,): the texts that may score what matters, (N,), by `floors` of
+        theirs, (2, N). Of a part that is there so often that the whole decides any text may."""
         parts = rows < self.first
-        own, answers = rows[parts], scores[parts]
-        found = np.zeros(self.first, bool)
-        found[own] = ~(answers.max(axis=-1) < least[own]) | (answers.min(axis=-1) >= FULL)  # NaN is not low
-        return self.asked(found)
-
-    @cached_property
-    def _uses(self) -> tuple[Places, Places, Floats]:
-        """Each text with each of its parts, and to which power of the text's floor that matters."""
-        counts = [len(one.parts) for one in self.readings]
-        rows = [own[:count] for own, count in zip(self.places, counts, strict=True)]
-        powers = [power for one in self.readings for power in _powers(one)]
-        return np.repeat(np.arange(len(counts)), counts), np.concatenate(rows), np.array(powers, np.float32)
+        answers, best = scores[parts], np.full(self.first, -np.inf, np.float32)
+        best[rows[parts]] = np.where(answers.min(axis=-1) >= FULL, np.inf, answers.max(axis=-1))
+        return self.reaching(best, floors)
 
     @cached_property
     def _needs(self) -> tuple[Places, Places]:
@@ -327,5 +318,5 @@ def changed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], lis
 
 
 def _powers(text: Reading) -> list[int]:
-    """Of each of a text's parts; what it is related to counts by its root."""
-    return [1] * len(text.parts) if text.anchor is None else [1] + [2] * len(text.anchor.parts)
+    """Of each of a text's parts, to which power of the text's floor it matters."""
+    return [1] if text.anchor is None else [1] + [_ANCHOR_POWER] * len(text.anchor.parts)

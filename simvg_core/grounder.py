@@ -269,19 +269,20 @@ class Grounder:
 
     def _ask(self, seen: asking.SeenFrames, question: Question) -> asking.Asked:
         texts: CompiledTexts = question.ready.texts
-        least = None if question.gate is None else torch.tensor(question.gate, device=self.device)
         if question.plan is not None:
-            return asking.ask_plan(self.model, texts, seen, question.plan, least)
-        return asking.ask(self.model, texts, seen) if least is None else asking.ask_warm(self.model, texts, seen, least)
+            return asking.ask_plan(self.model, texts, seen, question.plan, question.gate)
+        if question.gate is None:
+            return asking.ask(self.model, texts, seen)
+        return asking.ask_warm(self.model, texts, seen, torch.tensor(question.gate, device=self.device))
 
     def _matter(self, asked: asking.Asked, question: Question) -> NDArray[np.bool_] | None:
         """Which texts may score what matters in each frame, (B, N); None: there was no gate."""
-        plan, least = question.plan, question.least
-        if asked.warm is None or plan is None or least is None:
+        plan, floors = question.plan, question.floors
+        if asked.warm is None or plan is None or floors is None:
             return None if asked.warm is None else asked.warm.cpu().numpy()
         scores = calibrated(asked.logits, self.config).float().cpu().numpy()
         places = (row.nonzero()[0] for row in asked.warm.cpu().numpy())
-        return np.stack([plan.matter(own[kept], kept, least) for own, kept in zip(scores, places, strict=True)])
+        return np.stack([plan.matter(own[kept], kept, floors) for own, kept in zip(scores, places, strict=True)])
 
     def _run_joint(self, pixels: Tensor, input_ids: Tensor, attention_mask: Tensor) -> SimVGOutput:
         frames, count = len(pixels), len(input_ids)

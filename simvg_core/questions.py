@@ -45,11 +45,11 @@ class Question:
     texts: tuple[str, ...]
     ready: Any  # what an engine has compiled; None: nothing is asked
     thresholds: Floats  # (N,) lowest score of a box
-    gate: Floats | None  # (N,), or (F,) of a plan: logit below which the gate answers; None: all are asked
+    gate: Floats | None  # (N,), or (2, N) as of `Plan.floors`: logit below which the gate answers; None: all are asked
     most: NDArray[np.intp] | None = None  # (N,) boxes of a text at most; None: no text says how many
     doubts: tuple[str | None, ...] = ()  # why a text cannot be answered, whatever the frame shows; (): none
     plan: Plan | None = None  # how texts are put together from R rows; None: each is a row
-    least: Floats | None = None  # (F,) with plan and gate: score of a part below which no text of it matters
+    floors: Floats | None = None  # (2, N), `Plan.floors`; None: without plan or gate
 
     @classmethod
     def of(
@@ -75,9 +75,9 @@ class Question:
         found = per_text(config.score_threshold if thresholds is None else thresholds, len(texts), "thresholds")
         lowest = found if floors is None else per_text(floors, len(texts), "floors")
         many = gated and len(texts) >= config.gate_queries and len(config.gate_floors) > 0
-        plan, least = Plan.of(texts, config.composed_answers), None
+        plan, of_parts = Plan.of(texts, config.composed_answers), None
         if many and plan is not None:
-            least = lowest = plan.floors(lowest)
+            of_parts = lowest = plan.floors(lowest)
         doubts = tuple(map(complaint, texts))
         return cls(
             texts,
@@ -87,13 +87,13 @@ class Question:
             limits(texts) if config.counted_answers else None,
             doubts if any(doubts) else (),
             plan,
-            least,
+            of_parts,
         )
 
 
 def gate_logits(floors: Floats, config: AnswerSettings) -> Floats:
-    """For texts of which only scores from ``floors`` on make a difference, (N,), what the gate must give them to be
-    asked, (N,): it keeps what the full pass would give such a score. -inf below the lowest score that it was measured
+    """For texts of which only scores from ``floors`` on make a difference, (...), what the gate must give them to be
+    asked, (...): it keeps what the full pass would give such a score. -inf below the lowest score that it was measured
     at: such a text is always asked."""
     place = np.searchsorted(np.asarray(config.gate_floors, np.float32), floors, side="right") - 1
     thresholds = np.array([-np.inf, *config.gate_thresholds], np.float32)

@@ -228,7 +228,7 @@ class EdgeGrounder:
         assert part.asked is not None, "or all were asked"
         scores, boxes, asked = part.scores[None], part.boxes[None], part.asked
         if question.plan is not None:
-            scores, boxes, asked = self._composed(part, question.plan, question.least)
+            scores, boxes, asked = self._composed(part, question.plan, question.floors)
         floor = question.thresholds[asked][None, :, None]
         most = None if question.most is None else question.most[asked]
         answers = assemble(scores, boxes, [size], floor, self.config.nms_iou, most)[0]
@@ -237,13 +237,13 @@ class EdgeGrounder:
             row[place] = Grounding.of(answer)
         return row
 
-    def _composed(self, part: Answered, plan: Plan, least: Floats | None) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    def _composed(self, part: Answered, plan: Plan, floors: Floats | None) -> tuple[Floats, Floats, NDArray[np.intp]]:
         """Of the texts that may score what matters: scores (1, M, Q), boxes (1, M, Q, 4) and places (M,)."""
-        assert part.asked is not None and least is not None, "or all were asked"
+        assert part.asked is not None and floors is not None, "or all were asked"
         count, answers = len(plan.rows), part.scores.shape[1]
         scores, boxes = np.zeros((1, count, answers), np.float32), np.zeros((1, count, answers, 4), np.float32)
         scores[0, part.asked], boxes[0, part.asked] = part.scores, part.boxes
-        texts = np.flatnonzero(plan.matter(part.scores, part.asked, least))
+        texts = np.flatnonzero(plan.matter(part.scores, part.asked, floors))
         return *plan.compose(scores, boxes, self.config.nms_iou, texts), texts
 
     def _changed(self, ready: EdgeTexts | None, before: Sequence[str], after: Sequence[str]) -> EdgeTexts | None:

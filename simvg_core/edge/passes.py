@@ -106,12 +106,12 @@ class Passes:
 
     def _ask_warm(self, seen: Arrays, texts: EdgeTexts, least: Floats, plan: Plan | None) -> list[Answered]:
         """The same, frame by frame and each with the texts that are warm in it: for which the gate gives ``least``,
-        (N,). Of a plan's parts those that a text needs whose others are warm as well."""
+        (N,). Of a plan's parts, with (2, N), those that a text needs whose others are warm as well."""
         first = texts if plan is None else texts.head(plan.first)
         warmth, most = self.warmth(seen, first)
-        warm = ~(warmth < least)  # NaN is asked: it must not pass for cold
-        found = []
-        for frame, needed in enumerate(warm if plan is None else plan.needed(warm)):
+        # NaN is asked: it must not pass for cold
+        found, warm = [], ~(warmth < least) if plan is None else plan.needed(warmth, least)
+        for frame, needed in enumerate(warm):
             own, kept = _row(seen, frame), np.flatnonzero(needed)
             answers = [self._of_warm(own, first, kept, most[frame])]
             if plan is not None and len(more := plan.doubted(answers[0][0], kept)):

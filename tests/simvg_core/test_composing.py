@@ -166,13 +166,15 @@ def test_rows_and_floors_of_several_texts() -> None:
     assert plan.rows == ["missing bolt", "cap", "red cap", "gear", "leftmost cap", "cap at the top"]
     assert plan.first == 4
     assert [rows.tolist() for rows in plan.places] == [[0], [1, 4], [2, 3], [1, 5]]
-    np.testing.assert_allclose(plan.floors(np.float32([0.5, 0.8, 0.7, 0.6])), [0.5, 0.6, 0.7, 0.49])
-    warm = np.array([False, True, True, False])
-    assert plan.asked(warm).tolist() == [False, True, False, True]  # no gear
-    assert plan.needed(warm).tolist() == [False, True, False, False]
-    warm = np.stack([warm, np.array([False, False, True, True])])
-    assert plan.asked(warm).tolist() == [[False, True, False, True], [False, False, True, False]]
-    assert plan.needed(warm)[1].tolist() == [False, False, True, True]
+    floors = plan.floors(np.float32([0.5, 0.8, 0.7, 0.6]))
+    np.testing.assert_allclose(floors, [[0.5, 0.8, 0.7, 0.6], [0.25, 0.64, 0.49, 0.36]])
+    warm = np.float32([0.1, 0.7, 0.9, 0.4])  # a cap that is warm enough for one of two texts; no gear
+    assert plan.reaching(warm, floors).tolist() == [False, False, False, True]
+    assert plan.needed(warm, floors).tolist() == [False, True, False, False]
+    warm = np.stack([warm, np.float32([0.1, 0.5, 0.7, 0.49])])
+    assert plan.reaching(warm, floors)[1].tolist() == [False, False, True, False]
+    assert plan.needed(warm, floors).tolist() == [[False, True, False, False], [False, False, True, True]]
+    assert plan.reaching(np.full(4, np.nan, np.float32), floors).all()
     apart = Plan.of(TEXTS[:4], True, shared=False)
     assert apart is not None
     assert [rows.tolist() for rows in apart.places] == [[0], [1, 2], [3, 4], [5, 6]]
