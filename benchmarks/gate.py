@@ -91,12 +91,12 @@ class Bench:
         assert pixels is not None, "the benchmark's pictures are in the repository"
         return pixels.astype(np.uint8, copy=False)
 
-    def thousand(self, image: LineImage, seed: int) -> tuple[list[int], list[int]]:
-        """Places in the pool of texts that are false of a picture, and of texts that are true."""
+    def thousand(self, image: LineImage, seed: int, count: int = THOUSAND) -> tuple[list[int], list[int]]:
+        """Places in the pool of texts that are false of a picture, and of texts that are true; so many together."""
         rng, scene = np.random.default_rng(seed), scene_of(self.document, image)
         verdicts = [(place, self.pool[place].judge(scene)) for place in rng.permutation(POOL).tolist()]
         true = [place for place, verdict in verdicts if verdict is True][:TRUE]
-        return [place for place, verdict in verdicts if verdict is False][: THOUSAND - len(true)], true
+        return [place for place, verdict in verdicts if verdict is False][: count - len(true)], true
 
     def judged(self, image: LineImage, texts: EdgeTexts) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What the object tokens alone and the gate give; (texts,) each."""

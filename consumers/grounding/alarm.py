@@ -68,6 +68,12 @@ def step(
     return Step(begun.state, ended.alerts + begun.alerts, True)
 
 
+def idles(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
+    """Whether a sighting that is new changes nothing of an alarm but its place, without an action: as of most alarms on
+    most frames."""
+    return state.revision == query.revision and state.epoch == seen.epoch and _rests(query, state, seen)
+
+
 def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
     """Ends the alarm from outside: each open alert is closed for `reason` without having cleared."""
     ended = state.model_copy(update={"episodes": (), "tracks": ()})
@@ -94,8 +100,7 @@ def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Se
 
 
 def _rests(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
-    """Whether nothing goes on and nothing is seen, so that the way through all that might be changes nothing: as of
-    most alarms on most frames."""
+    """Whether nothing goes on and nothing is seen, so that the way through all that might be changes nothing."""
     if state.episodes or state.tracks or state.shelf is not None or state.next_number or query.schedule is not None:
         return False
     if seen.state is State.UNKNOWN or seen.score is None:

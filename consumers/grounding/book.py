@@ -3,51 +3,76 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from consumers.grounding.alarm import AlarmState
+from consumers.grounding.alarm_state import moved_on
 from consumers.grounding.plan import Plan
-from infra.contracts import Alert
+from infra.contracts import Alert, FrameReference
+
+
+class Place(NamedTuple):
+    """The last frame that an alarm has taken in."""
+
+    frame: FrameReference
+    captured_ns: int
 
 
 class AlarmBook:
-    """States by camera and query id."""
+    """States by camera and query id.
+
+    An alarm at rest moves on with every frame, and nothing else of it changes. Then its place alone is noted: a
+    thousand states made anew would take a good part of the time that the model takes for the frame.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._states: dict[tuple[str, str], AlarmState] = {}
+        self._places: dict[tuple[str, str], Place] = {}  # of those that have moved on since
 
     def state(self, camera: str, query_id: str) -> AlarmState | None:
         """The alarm's state, None if it has never been looked at."""
         with self._lock:
-            return self._states.get((camera, query_id))
+            key = camera, query_id
+            return self._now(key) if key in self._states else None
 
-    def states(self, camera: str, query_ids: Iterable[str]) -> list[AlarmState | None]:
-        """As `state`, of several of a camera's alarms."""
+    def noted(self, camera: str, query_ids: Iterable[str]) -> list[tuple[AlarmState | None, Place | None]]:
+        """Of several of a camera's alarms the state, as it was kept, and the place, if it has moved on since."""
         with self._lock:
-            return [self._states.get((camera, query_id)) for query_id in query_ids]
+            keys = [(camera, query_id) for query_id in query_ids]
+            return [(self._states.get(key), self._places.get(key)) for key in keys]
 
     def keep(self, *states: AlarmState) -> None:
         """Replaces the states of alarms."""
         with self._lock:
-            self._states.update({(state.camera, state.query_id): state for state in states})
+            self._keep(states)
+
+    def move_on(self, camera: str, query_ids: Iterable[str], place: Place) -> None:
+        """Alarms of a camera, each with a state, have taken in a frame that changed nothing else of them."""
+        with self._lock:
+            self._places.update(dict.fromkeys([(camera, query_id) for query_id in query_ids], place))
 
     def forget(self, state: AlarmState) -> None:
         """Drops an alarm whose query is gone."""
         with self._lock:
             self._states.pop((state.camera, state.query_id), None)
+            self._places.pop((state.camera, state.query_id), None)
 
     def adopt(self, states: Iterable[AlarmState], partitions: Collection[int]) -> int:
         """Takes over the states of newly assigned partitions, as the last worker left them. Returns how many."""
         with self._lock:
             mine = [state for state in states if state.frame.partition in partitions]
-            self._states.update({(state.camera, state.query_id): state for state in mine})
+            self._keep(mine)
             return len(mine)
 
     def drop(self, partitions: Collection[int]) -> None:
         """Forgets the states of partitions that were taken away; the changelog has them."""
         with self._lock:
-            self._states = {k: s for k, s in self._states.items() if s.frame.partition not in partitions}
+            gone = [key for key in self._states if self._now(key).frame.partition in partitions]
+            for key in gone:
+                del self._states[key]
+                self._places.pop(key, None)
 
     def open_alerts(self) -> list[Alert]:
         """All open alerts of live alarms."""
@@ -58,7 +83,7 @@ class AlarmBook:
     def of_query(self, query_id: str) -> list[AlarmState]:
         """States of this query's alarms at all cameras."""
         with self._lock:
-            return [state for (_, query), state in self._states.items() if query == query_id]
+            return [self._now(key) for key in self._states if key[1] == query_id]
 
     def cameras(self) -> set[str]:
         """Cameras with any alarm here."""
@@ -68,14 +93,27 @@ class AlarmBook:
     def of_cameras(self, cameras: Collection[str]) -> list[AlarmState]:
         """States of all alarms at these cameras."""
         with self._lock:
-            return [state for (camera, _), state in self._states.items() if camera in cameras]
+            return [self._now(key) for key in self._states if key[0] in cameras]
 
     def over(self, plan: Plan) -> list[tuple[AlarmState, str]]:
         """Alarms that must end by this plan, each with the reason."""
         with self._lock:
-            found = ((state, plan.why_over(state)) for state in self._states.values())
+            found = ((state, plan.why_over(state)) for state in self._all())
             return [(state, reason) for state, reason in found if reason is not None]
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._states)
+
+    def _all(self) -> Iterator[AlarmState]:
+        return map(self._now, self._states)
+
+    def _now(self, key: tuple[str, str]) -> AlarmState:
+        state, place = self._states[key], self._places.get(key)
+        return state if place is None else moved_on(state, *place)
+
+    def _keep(self, states: Iterable[AlarmState]) -> None:
+        for state in states:
+            key = state.camera, state.query_id
+            self._states[key] = state
+            self._places.pop(key, None)

@@ -17,7 +17,7 @@ from typing import Protocol
 from consumers.grounding.actions import ActionBook
 from consumers.grounding.alarm import AlarmState, Sighting, Step, close, pass_time, step, with_alerts
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
-from consumers.grounding.book import AlarmBook
+from consumers.grounding.book import AlarmBook, Place
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.decode import in_full
 from consumers.grounding.episode import RAISED_AGAIN
@@ -26,6 +26,7 @@ from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
 from consumers.grounding.messages import alert_message, gone_message, state_key, state_message, with_evidence
 from consumers.grounding.plan import Look, Plan
+from consumers.grounding.resting import Resting, present
 from consumers.grounding.standing import Standing
 from consumers.grounding.unknown import count
 from consumers.grounding.work import ComposeState, Outgoing, Work
@@ -126,7 +127,7 @@ class Judge:
         when so many frames in a row could not be.
         """
         try:
-            taken, results = self._decide(picture, looks, findings)
+            taken, results, idle = self._decide(picture, looks, findings)
             live = [alert for done in taken if done.state.mode == "live" for alert in done.alerts]
             pictures = [one for alert in live for one in self._pictures(alert, picture)]
         except Exception as error:
@@ -138,6 +139,7 @@ class Judge:
         self._failures = 0
         header, place = picture.frame.header, picture.frame.place
         self._book.keep(*(done.state for done in taken))
+        self._book.move_on(header.camera, idle, Place(place, header.captured_ns))
         count(header.camera, results)
         detections = Detections(
             camera=header.camera,
@@ -162,19 +164,25 @@ class Judge:
 
     def _decide(
         self, picture: Picture, looks: tuple[Look, ...], findings: Mapping[str, Finding]
-    ) -> tuple[list[Step], list[QueryResult]]:
-        """What the frame does to each alarm, and what was found; changes nothing."""
+    ) -> tuple[list[Step], list[QueryResult], list[str]]:
+        """What the frame does to alarms, what was found, and the queries whose alarms only move on; changes nothing."""
         header, place = picture.frame.header, picture.frame.place
-        results, steps = [], []
-        for look, before in zip(looks, self._book.states(header.camera, [one.query.id for one in looks]), strict=True):
+        results, steps, idle, resting = [], [], [], Resting()
+        noted = self._book.noted(header.camera, [look.query.id for look in looks])
+        for look, (state, last) in zip(looks, noted, strict=True):
             query, found = look.query, findings[look.query.id]
-            score = None if found.score is None else round(min(max(found.score, 0.0), 1.0), 4)
-            results.append(_result(query, found, score))
-            seen = Sighting(place, header.epoch, header.captured_ns, found.state, score, found.boxes, found.box_scores)
+            results.append(result := _result(query, found))
+            seen = Sighting(
+                place, header.epoch, header.captured_ns, found.state, result.score, found.boxes, found.box_scores
+            )
+            if self._actions.empty and resting.holds(query, state, last, seen):
+                idle.append(query.id)
+                continue
+            before = present(state, last)
             actions = self._about(query.id, header.camera, before)
             steps.append(step(query, before, seen, camera=header.camera, actions=actions))
         steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
-        return [self._told(one, picture) if one.alerts else one for one in steps], results
+        return [self._told(one, picture) if one.alerts else one for one in steps], results, idle
 
     def _told(self, taken: Step, picture: Picture) -> Step:
         alerts = tuple(self._late(alert, picture) for alert in taken.alerts)
@@ -354,23 +362,27 @@ class Judge:
         ]
 
 
-def _result(query: StandingQuery, found: Finding, score: float | None) -> QueryResult:
-    if not found.asked and score is not None:  # as of most of a thousand, and to check them all takes milliseconds
-        return _gated(query.id, query.revision, score)
+def _result(query: StandingQuery, found: Finding) -> QueryResult:
+    if not found.asked and found.score is not None:  # as of most of a thousand: to check them all takes milliseconds
+        return _gated(query.id, query.revision, found.score)
     return QueryResult(
         query_id=query.id,
         revision=query.revision,
         state=found.state,
-        score=score,
+        score=None if found.score is None else _rounded(found.score),
         boxes=found.boxes,
         reason=found.reason,
     )
 
 
+def _rounded(score: float) -> float:
+    return round(min(max(score, 0.0), 1.0), 4)
+
+
 @lru_cache(GATED)
 def _gated(query_id: str, revision: int, score: float) -> QueryResult:
     """What a gate says that keeps a text out; of a query always the same."""
-    return QueryResult(query_id=query_id, revision=revision, state=State.ABSENT, score=score)
+    return QueryResult(query_id=query_id, revision=revision, state=State.ABSENT, score=_rounded(score))
 
 
 def _what_happened(alert: Alert) -> str:

@@ -72,7 +72,7 @@ def associate(tracks: Sequence[Track], boxes: Sequence[Box], at_ns: int, flow: V
     if not tracks or not boxes:
         return Match((None,) * len(boxes), flow)
     costs = [[_cost(track, box, at_ns, flow) for box in boxes] for track in tracks]
-    found = forced(costs) or cheapest(costs)
+    found = undisputed(costs) or cheapest(costs)
     return Match(tuple(found), _flow(tracks, boxes, found, at_ns, flow))
 
 
@@ -110,15 +110,17 @@ def cheapest(costs: Sequence[Sequence[float]]) -> list[int | None]:
     return [row if row >= 0 and allowed[row, column] else None for column, row in enumerate(row_of.tolist())]
 
 
-def forced(costs: Sequence[Sequence[float]]) -> list[int | None] | None:
-    """As :func:`cheapest` where no row and no column may have two, which is so on most frames; else None."""
+def undisputed(costs: Sequence[Sequence[float]]) -> list[int | None] | None:
+    """As :func:`cheapest` where no two rows find the same column cheapest, which is so on most frames; else None."""
     found: list[int | None] = [None] * len(costs[0])
     for row, line in enumerate(costs):
-        may = [column for column, cost in enumerate(line) if cost != math.inf]
-        if len(may) > 1 or (may and found[may[0]] is not None):
+        least = min(line)
+        if least == math.inf:
+            continue
+        column = line.index(least)
+        if found[column] is not None:
             return None
-        if may:
-            found[may[0]] = row
+        found[column] = row
     return found
 
 
