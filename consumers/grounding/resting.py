@@ -25,5 +25,5 @@ class Resting:
             return False
         last = id(state.frame if place is None else place.frame)
         if last not in self._new:
-            self._new[last] = not taken_in_before(moved_on(state, *place) if place else state, seen)
+            self._new[last] = not taken_in_before(state if place is None else moved_on(state, *place), seen)
         return self._new[last]

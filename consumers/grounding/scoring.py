@@ -28,7 +28,7 @@ def in_numbers(finding: Finding) -> Finding:
     """The finding; unknown where its score or boxes are no numbers, whatever engine they came from."""
     # One number that is none makes the sum none.
     numbers = finding.score or 0.0
-    if finding.boxes:
+    if finding.boxes or finding.box_scores:
         numbers += sum(finding.box_scores) + sum(map(sum, finding.boxes))
     if math.isfinite(numbers):
         return finding
