@@ -29,6 +29,7 @@ from consumers.grounding.episode import (
     transition,
 )
 from consumers.grounding.episode import Phase as Phase
+from consumers.grounding.episode import Place as Place
 from consumers.grounding.episode import Sighting as Sighting
 from consumers.grounding.objects import Scene, glance_at_all
 from consumers.grounding.operating import act as act
@@ -84,19 +85,18 @@ def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
 def take_in(query: StandingQuery, state: AlarmState, seen: Sighting, actions: Sequence[OperatorAction]) -> Step:
     """As :func:`step`, for a sighting that is known to be new and of the same episode."""
     if not actions and _rests(query, state, seen):
-        return Step(moved_on(state, seen.frame, seen.captured_ns))
+        return Step(moved_on(state, seen.place))
     at = seen.frame.captured_at
     acted = pass_time(query, state, actions, at=at)
     before = acted.state
     if _is_off_duty(query, at):
-        return Step(moved_on(before, seen.frame, seen.captured_ns), acted.alerts, acted.changed)
+        return Step(moved_on(before, seen.place), acted.alerts, acted.changed)
     now = Moment(query, state.camera, seen.epoch, seen.frame, seen.captured_ns, before.shelf)
     scene = Scene(before.episodes, before.tracks, before.flow, before.next_number)
     by_object = query.episodes == "object" and query.expect == "absent"
     scene, glances = glance_at_all(now, scene, seen) if by_object else _glance_at_one(now, scene, seen)
     after, alerts = _settled(before, scene, [advance(now, e, glances[e.number]) for e in scene.episodes], at)
-    moved = moved_on(after, seen.frame, seen.captured_ns)
-    return Step(moved, acted.alerts + alerts, differs(state, after))
+    return Step(moved_on(after, seen.place), acted.alerts + alerts, differs(state, after))
 
 
 def _rests(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
 
-from consumers.grounding.alarm import AlarmState
+from consumers.grounding.alarm import AlarmState, Place
 from consumers.grounding.alarm_state import moved_on
 from consumers.grounding.plan import Plan
-from infra.contracts import Alert, FrameReference
-
-
-class Place(NamedTuple):
-    """The last frame that an alarm has taken in."""
-
-    frame: FrameReference
-    captured_ns: int
+from infra.contracts import Alert
 
 
 class AlarmBook:
@@ -98,19 +90,15 @@ class AlarmBook:
     def over(self, plan: Plan) -> list[tuple[AlarmState, str]]:
         """Alarms that must end by this plan, each with the reason."""
         with self._lock:
-            found = ((state, plan.why_over(state)) for state in self._all())
+            found = ((state, plan.why_over(state)) for state in map(self._now, self._states))
             return [(state, reason) for state, reason in found if reason is not None]
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._states)
 
-    def _all(self) -> Iterator[AlarmState]:
-        return map(self._now, self._states)
-
     def _now(self, key: tuple[str, str]) -> AlarmState:
-        state, place = self._states[key], self._places.get(key)
-        return state if place is None else moved_on(state, *place)
+        return moved_on(self._states[key], self._places.get(key))
 
     def _keep(self, states: Iterable[AlarmState]) -> None:
         for state in states:

@@ -83,6 +83,13 @@ class Episode(Contract):
     shelf: Shelf | None = None
 
 
+class Place(NamedTuple):
+    """A frame of a camera, as the last one that an alarm has taken in."""
+
+    frame: FrameReference
+    captured_ns: int
+
+
 class Sighting(NamedTuple):
     """What the model said of one query on one frame. `boxes` are xyxy, normalised to the full frame, best first.
 
@@ -96,6 +103,11 @@ class Sighting(NamedTuple):
     score: float | None
     boxes: tuple[Box, ...] = ()
     box_scores: tuple[float, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """Where an alarm stands that has taken it in."""
+        return Place(self.frame, self.captured_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from infra.contracts import Box, State
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One text on one view. `boxes` are xyxy, normalised to the view, best first, each with its score. `asked` is False
-    where the model's gate answered, with the score that such texts have on average."""
+    where the model's gate answered, or a part was not found, with the score that such texts have on average."""
 
     state: State
     score: float | None

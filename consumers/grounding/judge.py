@@ -15,9 +15,10 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
-from consumers.grounding.alarm import AlarmState, Sighting, Step, close, pass_time, step, with_alerts
+from consumers.grounding.alarm import AlarmState, Place, Sighting, Step, close, pass_time, step, with_alerts
+from consumers.grounding.alarm_state import moved_on
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
-from consumers.grounding.book import AlarmBook, Place
+from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.decode import in_full
 from consumers.grounding.episode import RAISED_AGAIN
@@ -26,7 +27,7 @@ from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
 from consumers.grounding.messages import alert_message, gone_message, state_key, state_message, with_evidence
 from consumers.grounding.plan import Look, Plan
-from consumers.grounding.resting import Resting, present
+from consumers.grounding.resting import Resting
 from consumers.grounding.standing import Standing
 from consumers.grounding.unknown import count
 from consumers.grounding.work import ComposeState, Outgoing, Work
@@ -178,7 +179,7 @@ class Judge:
             if self._actions.empty and resting.holds(query, state, last, seen):
                 idle.append(query.id)
                 continue
-            before = present(state, last)
+            before = None if state is None else moved_on(state, last)
             actions = self._about(query.id, header.camera, before)
             steps.append(step(query, before, seen, camera=header.camera, actions=actions))
         steps += self._camera_step(picture, [findings[look.query.id] for look in looks])

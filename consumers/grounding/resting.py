@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from consumers.grounding.alarm import AlarmState, Sighting, idles, taken_in_before
+from consumers.grounding.alarm import AlarmState, Place, Sighting, idles, taken_in_before
 from consumers.grounding.alarm_state import moved_on
-from consumers.grounding.book import Place
 from infra.contracts import StandingQuery
-
-
-def present(state: AlarmState | None, place: Place | None) -> AlarmState | None:
-    """A state as it was noted (`AlarmBook.noted`), at the place that its alarm has come to since."""
-    return state if state is None or place is None else moved_on(state, *place)
 
 
 class Resting:
@@ -20,10 +14,10 @@ class Resting:
         self._new: dict[int, bool] = {}  # by the identity of the last frame, which alarms at rest have in common
 
     def holds(self, query: StandingQuery, state: AlarmState | None, place: Place | None, seen: Sighting) -> bool:
-        """Whether the alarm, of which this is noted, has nothing more to do with the sighting than to move on."""
+        """Whether the alarm, noted so (`AlarmBook.noted`), has nothing more to do with the sighting than to move on."""
         if state is None or not idles(query, state, seen):
             return False
         last = id(state.frame if place is None else place.frame)
         if last not in self._new:
-            self._new[last] = not taken_in_before(state if place is None else moved_on(state, *place), seen)
+            self._new[last] = not taken_in_before(moved_on(state, place), seen)
         return self._new[last]

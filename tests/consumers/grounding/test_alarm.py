@@ -50,12 +50,13 @@ def sighting(
 
 
 def test_a_state_moves_on_as_a_copy_does() -> None:
-    """In all that pydantic keeps of a model: equal, written alike, and the one before is left as it was."""
+    """Equal, written alike, frozen, and the one before is left as it was; without a place it is the same."""
     _, state = play("-+++")
     assert state is not None
     assert state.episodes
     seen = sighting(9, "-")
-    moved = moved_on(state, seen.frame, seen.captured_ns)
+    assert moved_on(state, None) is state
+    moved = moved_on(state, seen.place)
     copied = state.model_copy(update={"frame": seen.frame, "captured_ns": seen.captured_ns})
     assert moved == copied
     assert moved != state

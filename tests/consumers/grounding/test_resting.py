@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.grounding.alarm import AlarmState, Sighting, step
-from consumers.grounding.book import AlarmBook, Place
+from consumers.grounding.alarm import AlarmState, Place, Sighting, step
+from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Frame, Picture
