@@ -124,9 +124,9 @@ def measure(rounds: int, size: str) -> list[str]:
         f"- Encoder against plain layers of the same matrix products: {found['joint']:.3f} times (target: at most "
         f"{TARGETS['joint']}).",
         f"- Token branch: {100 * found['token']:.3f} % of the encoder (target: under {100 * TARGETS['token']:.0f} %).",
-        f"- bfloat16 in autocast, as the product runs it: {found['bf16']:.2f} times as fast (target: "
+        f"- bfloat16 in autocast, as the product runs it on a CPU: {found['bf16']:.2f} times as fast (target: "
         f"{TARGETS['bf16']:.0f} with avx512_bf16; this processor has {capability()}). With the weights in bfloat16, "
-        f"which the product does not do: {found['bf16 weights']:.2f}.",
+        f"as it runs it on a GPU: {found['bf16 weights']:.2f}.",
     ]
 
 

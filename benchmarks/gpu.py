@@ -32,6 +32,7 @@ from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # t
 from simvg_core import asking  # noqa: E402
 from simvg_core.configuration import SimVGConfig  # noqa: E402
 from simvg_core.device_frames import DeviceFrames  # noqa: E402
+from simvg_core.execution import Execution  # noqa: E402
 from simvg_core.grounder import CompiledQueries, Grounder  # noqa: E402
 from simvg_core.model import SimVGForGrounding  # noqa: E402
 from simvg_core.processing import SimVGProcessor  # noqa: E402
@@ -43,15 +44,21 @@ PICTURES = REPOSITORY / "benchmarks/line/val/images"
 WIDTH, HEIGHT = 640, 480
 
 
-def load(name: str, batch: int) -> Grounder:
+def load(name: str, batch: int, cast_weights: bool) -> Grounder:
     """The grounder on the GPU in bfloat16; every text is answered."""
+    settings: dict[str, Any] = {
+        "device": "cuda",
+        "execution": Execution(dtype="bfloat16", cast_weights=cast_weights),
+        "max_batch": batch,
+        "check_quality": False,
+    }
     if name != "base/32":
-        return Grounder.from_pretrained(name, device="cuda", dtype="bfloat16", max_batch=batch, check_quality=False)
+        return Grounder.from_pretrained(name, **settings)
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     config = SimVGConfig.base(attention="standing", tokenizer="fast", vocab_size=tokenizer.get_vocab_size())
     model, processor = SimVGForGrounding(config), SimVGProcessor(config, FastPieces(tokenizer))
-    return Grounder(model, processor, device="cuda", dtype="bfloat16", max_batch=batch, check_quality=False)
+    return Grounder(model, processor, **settings)
 
 
 def jpegs(count: int) -> list[bytes]:
@@ -155,13 +162,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 3], help="threads that take turns with the GPU")
     parser.add_argument("--decoders", type=int, default=14, help="threads that decode")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
+    parser.add_argument("--autocast", action="store_true", help="weights stay in float32, products alone in bfloat16")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device is usable here; this benchmark measures one.")
     cv2.setNumThreads(1)
     images = jpegs(200)
-    grounder = load(given.model, max(given.batches))
+    grounder = load(given.model, max(given.batches), cast_weights=not given.autocast)
     queries = grounder.compile(TEXTS)
     side = grounder.config.image_size
     with ThreadPoolExecutor(given.decoders) as pool:
@@ -177,8 +185,9 @@ def main() -> None:
         [
             "# One GPU, from JPEG bytes to boxes",
             "",
-            f"{torch.cuda.get_device_name()}, host {machine()}. {given.model} at {side}×{side}, bfloat16, "
-            f"{len(TEXTS)} queries; {WIDTH}×{HEIGHT} JPEG, {sum(map(len, images)) / len(images) / 1e3:.0f} kB each; "
+            f"{torch.cuda.get_device_name()}, host {machine()}. {given.model} at {side}×{side}, "
+            f"{'products' if given.autocast else 'weights'} in bfloat16, {len(TEXTS)} queries; "
+            f"{WIDTH}×{HEIGHT} JPEG, {sum(map(len, images)) / len(images) / 1e3:.0f} kB each; "
             f"{given.decoders} threads decode.",
             "",
             f"`{command()}`",

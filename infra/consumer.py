@@ -77,7 +77,8 @@ class Consumer:
         return {partition: offset for (_, partition), offset in self._ends.items()}
 
     def poll(self, seconds: float) -> Message | None:
-        """The next message, or None after ``seconds``. The broker being away for a while is also None.
+        """The next message, or None: after ``seconds``, or before where something else has come, as the end of a
+        partition that is followed, or word that the broker is away for a while.
 
         Raises:
             TopicMissing: a topic does not exist (any more).

@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
     def merged(self, other: Part) -> Tensor:
         """(..., L, d): attention over the keys of both parts."""
-        share = torch.sigmoid(self.mass - other.mass).unsqueeze(-1)
+        share = torch.sigmoid(self.mass - other.mass).unsqueeze(-1).to(self.found.dtype)
         return self.found * share + other.found * (1 - share)
 
 

@@ -167,7 +167,7 @@ class MultiwayEncoder(nn.Module):
     def embed_image(self, pixels: Tensor) -> Embedded:
         """Normalised RGB (B, 3, H, W) → tokens (B, P, D) with positions. Raises ImageError as `check_pixels` does."""
         check_pixels(pixels, self.image_size)
-        embedded: Embedded = self.patches(pixels)
+        embedded: Embedded = self.patches(pixels.to(self.object_tokens.dtype))
         return embedded._replace(tokens=embedded.tokens + self.image_positions.weight[FIRST_POSITION + 1 :])
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -29,7 +29,10 @@ class Execution:
     """Choices of a run.
 
     Attributes:
-        dtype: "float32", or "bfloat16": matrix products in bfloat16, sums and norms in float32.
+        dtype: "float32", or "bfloat16": matrix products in bfloat16; `cast_weights` says what else.
+        cast_weights: with bfloat16, weights are cast once, and what lies between two products is in bfloat16 as well:
+            half the memory, and no conversions. Without, weights stay as they are, every product casts its own, and
+            sums and norms are in float32 (autocast). None: on any device but the CPU.
         packed: linear layers and convolutions run on weights laid out once for oneDNN, which uses the whole width of
             the processor's vector units where the default library does not, batch norms are part of the convolution
             before them; costs the memory of these weights once more. None: on a CPU that can (bfloat16 takes AVX-512),
@@ -40,6 +43,7 @@ class Execution:
     """
 
     dtype: str = "float32"
+    cast_weights: bool | None = None
     packed: bool | None = None
     keep_memory: bool | None = None
     resize_on_device: bool | None = None
@@ -52,8 +56,11 @@ class Execution:
             raise ConfigurationError(f'dtype {self.dtype!r} is not offered; use "float32" or "bfloat16".')
 
     def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Moves a model to a device, ready for inference; returns it. Its weights and names stay as they are."""
+        """Moves a model to a device, ready for inference; returns it. Its weights, unless cast, and names stay as they
+        are."""
         model = model.eval().to(device)
+        if self.casts_weights(device):
+            cast(model, torch.bfloat16)
         if device.type != "cpu":
             return model
         if self.dtype == "bfloat16" and not has_bfloat16(device):
@@ -69,9 +76,14 @@ class Execution:
         """Whether frames are resized on the device."""
         return device.type != "cpu" if self.resize_on_device is None else self.resize_on_device
 
+    def casts_weights(self, device: torch.device) -> bool:
+        """Whether weights are cast on the device."""
+        wanted = device.type != "cpu" if self.cast_weights is None else self.cast_weights
+        return wanted and self.dtype == "bfloat16"
+
     def precision(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The context that model calls run in."""
-        if self.dtype == "float32":
+        if self.dtype == "float32" or self.casts_weights(device):
             return contextlib.nullcontext()
         # The cache would hold on to weights that training changes; packed weights make it pointless.
         return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
@@ -82,6 +94,15 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Casts a model's weights, but for those of batch norms: what they have counted needs all its digits."""
+    for module in model.modules():
+        if not isinstance(module, nn.BatchNorm2d):
+            for own in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                if own.is_floating_point():
+                    own.data = own.data.to(dtype)
 
 
 def pack(model: nn.Module, dtype: torch.dtype) -> int:
@@ -118,7 +139,7 @@ def _plainly(x: Tensor, dtype: torch.dtype) -> bool:
         torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or x.device.type != "cpu"
-        or torch.is_autocast_enabled("cpu") != (dtype == torch.bfloat16)
+        or (torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype) != dtype
         or x.numel() == 0
     )
 

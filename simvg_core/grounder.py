@@ -113,7 +113,8 @@ class Grounder:
         execution: Execution | None = None,
     ) -> None:
         """Args:
-        dtype: "float32", or "bfloat16": matrix products in bfloat16, about twice as fast where the processor has it.
+        dtype: "float32", or "bfloat16", about twice as fast where the processor has it: on a CPU matrix products alone,
+            on a GPU weights and all between them as well (`Execution.cast_weights`).
         max_batch: frames that run at once.
         check_quality: answer "unknown" for frames that `frame_problem` names.
         gate: with many queries, ask only those that the model's calibrated gate lets pass (`SimVGConfig.gate_queries`,
@@ -131,11 +132,11 @@ class Grounder:
         self.device = torch.device(device)
         on_device = self.execution.resizes_on(self.device)
         self._device_frames = DeviceFrames(processor.config, self.device) if on_device else None
+        self.model_fingerprint = fingerprint or _fingerprint_of_weights(model)
         self.model = model
         self.execution.prepare(model, self.device)
         self.dtype, self.max_batch, self.check_quality = self.execution.dtype, max_batch, check_quality
         self.gate = gate
-        self.model_fingerprint = fingerprint or _fingerprint_of_weights(model)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **settings: Any) -> Grounder:

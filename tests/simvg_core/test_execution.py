@@ -122,6 +122,23 @@ def test_bfloat16_products_run_only_where_they_were_asked_for():
         torch.testing.assert_close(stem(pixels).float(), _stem()(pixels).float(), atol=0.1, rtol=0.1)
 
 
+def test_cast_weights_need_no_context():
+    """The model itself is in bfloat16, batch norms apart; packed layers take what they are given."""
+    execution = Execution(dtype="bfloat16", cast_weights=True, packed=True)
+    model, stem = (execution.prepare(make(), torch.device("cpu")) for make in (_layers, _stem))
+    norms = {name for name, module in stem.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    kinds = {name: own.dtype for name, own in stem.named_parameters()}
+    assert {kind for name, kind in kinds.items() if name.rpartition(".")[0] in norms} == {torch.float32}
+    assert {kind for name, kind in kinds.items() if name.rpartition(".")[0] not in norms} == {torch.bfloat16}
+    x, pixels = torch.randn(5, 24), torch.randn(2, 3, 32, 32)
+    with torch.inference_mode(), execution.precision(torch.device("cpu")):
+        assert not torch.is_autocast_enabled("cpu")
+        for half, exact, given in ((model, _layers(), x), (stem, _stem(), pixels)):
+            found = half(given.bfloat16())
+            assert found.dtype == torch.bfloat16
+            torch.testing.assert_close(found.float(), exact(given).float(), atol=0.1, rtol=0.1)
+
+
 def test_bfloat16_on_a_processor_without_it_works_and_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

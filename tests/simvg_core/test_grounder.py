@@ -1,6 +1,7 @@
 """The face for users: frames and words in, boxes in pixels out."""
 
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +9,23 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
 
 from simvg_core.answers import NO_NUMBER
+from simvg_core.asking import ask_pairs, see
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, QueryIndexError, TextError
-from simvg_core.execution import Execution
+from simvg_core.execution import Execution, cast
 from simvg_core.grounder import Grounder
+from simvg_core.images import read_frame
+from simvg_core.lineworld.diverse import diverse
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.quality import frame_problem
+from simvg_core.standing import CompiledTexts, Kept
 from simvg_core.words import FastPieces
 
+SHIPPED = Path(__file__).parents[2] / "models/line-small"
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue"]
 
 
@@ -196,11 +203,51 @@ def test_bad_settings_are_named():
         grounder(max_batch=0)
 
 
-def test_bfloat16_gives_nearly_the_same_scores():
-    """Half precision moves scores by little."""
-    exact = grounder().ground([picture()], ["red cap"])[0][0]
-    fast = grounder(dtype="bfloat16").ground([picture()], ["red cap"])[0][0]
+@pytest.mark.parametrize("cast_weights", [False, True])
+@pytest.mark.parametrize("attention", ["standing", "joint"])
+def test_bfloat16_gives_nearly_the_same_scores(attention, cast_weights):
+    """Half precision moves scores by little, with weights in it or without; whatever it is, it is the same model."""
+    plain = grounder(attention)
+    half = grounder(attention, execution=Execution(dtype="bfloat16", cast_weights=cast_weights))
+    exact, fast = (one.ground([picture()], ["red cap"])[0][0] for one in (plain, half))
     assert fast.score == pytest.approx(exact.score, abs=0.05)
+    assert fast.score != exact.score
+    assert half.model_fingerprint == plain.model_fingerprint
+
+
+def test_cast_weights_take_half_the_memory_and_leave_no_product_in_float32():
+    """Every part of the shipped model is asked: stem, glimpse, gate, heads, with texts that pass the gate."""
+    exact = Grounder.from_pretrained(SHIPPED)
+    half = Grounder.from_pretrained(SHIPPED, execution=Execution(dtype="bfloat16", cast_weights=True, packed=False))
+    kinds: set[torch.dtype] = set()
+    for layer in half.model.modules():
+        if isinstance(layer, (nn.Linear, nn.LayerNorm, nn.Conv2d)):
+            layer.register_forward_hook(lambda _, given, out: kinds.update({given[0].dtype, out.dtype}))
+    frame = read_frame(min((SHIPPED.parents[1] / "benchmarks/line/val/images").glob("*.jpg")))
+    texts = [ask.text for ask in diverse(half.gate_texts or 0, 1)]
+    wanted, found = (one.ground([frame], texts, 0.4)[0] for one in (exact, half))
+    assert kinds == {torch.bfloat16}
+    assert sum(one.state == other.state for one, other in zip(wanted, found, strict=True)) >= len(texts) - 2
+    assert {one.state for one in found} == {"present", "absent"}
+    sizes = [one.compile(texts).num_bytes for one in (exact, half)]  # ids, masks and what is counted in float32 stay
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_cast_weights_meet_no_other_numbers_on_the_way_of_a_gpu():
+    """Some steps are done in another way where the device is no CPU; on "meta" they are checked without one."""
+    model = SimVGForGrounding.from_pretrained(SHIPPED).eval()
+    texts = SimVGProcessor.from_pretrained(SHIPPED).texts(["red cap", "missing bolt"])
+    with torch.inference_mode():
+        cast(model, torch.bfloat16)
+        ready = model.compile_queries(texts.input_ids, texts.attention_mask).texts
+        tensors = (ready.input_ids, ready.attention_mask, ready.keys, ready.values)
+        ready = CompiledTexts(*(part.to("meta") for part in tensors), Kept(*(part.to("meta") for part in ready.kept)))
+        pixels = torch.empty(3, 3, *[model.config.image_size] * 2, device="meta")
+        model.to("meta")
+        assert ask_pairs(model, ready, see(model, pixels)).boxes.shape[:2] == (3, 2)
+        model.float()
+        with pytest.raises(RuntimeError, match="expected scalar type"):
+            ask_pairs(model, ready, see(model, pixels))
 
 
 def test_folder_round_trip_and_fingerprint(tmp_path):
