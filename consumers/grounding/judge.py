@@ -110,6 +110,7 @@ class Judge:
         self._clock_ns = clock_ns
         self._plan = Plan(0, {})
         self._standing = Standing()
+        self._resting: dict[str, Resting] = {}  # by camera, of its last frame
         self._failures = 0
 
     def frame(
@@ -128,7 +129,7 @@ class Judge:
         when so many frames in a row could not be.
         """
         try:
-            taken, results, idle = self._decide(picture, looks, findings)
+            taken, results, resting = self._decide(picture, looks, findings)
             live = [alert for done in taken if done.state.mode == "live" for alert in done.alerts]
             pictures = [one for alert in live for one in self._pictures(alert, picture)]
         except Exception as error:
@@ -140,7 +141,8 @@ class Judge:
         self._failures = 0
         header, place = picture.frame.header, picture.frame.place
         self._book.keep(*(done.state for done in taken))
-        self._book.move_on(header.camera, idle, Place(place, header.captured_ns))
+        self._book.move_on(header.camera, resting.queries, Place(place, header.captured_ns))
+        self._resting[header.camera] = resting
         count(header.camera, results)
         detections = Detections(
             camera=header.camera,
@@ -165,25 +167,28 @@ class Judge:
 
     def _decide(
         self, picture: Picture, looks: tuple[Look, ...], findings: Mapping[str, Finding]
-    ) -> tuple[list[Step], list[QueryResult], list[str]]:
+    ) -> tuple[list[Step], list[QueryResult], Resting]:
         """What the frame does to alarms, what was found, and the queries whose alarms only move on; changes nothing."""
         header, place = picture.frame.header, picture.frame.place
-        results, steps, idle, resting = [], [], [], Resting()
+        results, steps, calm = [], [], self._actions.empty
+        resting = Resting(self._resting.get(header.camera), place, header.epoch, header.captured_ns)
         noted = self._book.noted(header.camera, [look.query.id for look in looks])
         for look, (state, last) in zip(looks, noted, strict=True):
             query, found = look.query, findings[look.query.id]
+            if calm and (same := resting.still(query, state, last, found)) is not None:
+                results.append(same)
+                continue
             results.append(result := _result(query, found))
             seen = Sighting(
                 place, header.epoch, header.captured_ns, found.state, result.score, found.boxes, found.box_scores
             )
-            if self._actions.empty and resting.holds(query, state, last, seen):
-                idle.append(query.id)
+            if calm and resting.holds(query, state, last, seen, found, result):
                 continue
             before = None if state is None else moved_on(state, last)
             actions = self._about(query.id, header.camera, before)
             steps.append(step(query, before, seen, camera=header.camera, actions=actions))
         steps += self._camera_step(picture, [findings[look.query.id] for look in looks])
-        return [self._told(one, picture) if one.alerts else one for one in steps], results, idle
+        return [self._told(one, picture) if one.alerts else one for one in steps], results, resting
 
     def _told(self, taken: Step, picture: Picture) -> Step:
         alerts = tuple(self._late(alert, picture) for alert in taken.alerts)
@@ -198,8 +203,9 @@ class Judge:
         and the clock reach the alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored.
         """
         self._forget(lease_of)
-        now_ns = self._clock_ns()
-        self._silence.tick(now_ns, self._book.cameras(), waiting)
+        now_ns, cameras = self._clock_ns(), self._book.cameras()
+        self._silence.tick(now_ns, cameras, waiting)
+        self._resting = {camera: one for camera, one in self._resting.items() if camera in cameras}
         for state in self._book.of_query(CAMERA_BLIND):
             query = blind_query(self._limits(state.camera))
             silent_ns = self._silence.silent_ns(state.camera)
@@ -207,7 +213,7 @@ class Judge:
                 continue
             actions = self._about(CAMERA_BLIND, state.camera, state)
             self._keep(silent(query, state, silent_ns=silent_ns, now_ns=now_ns, actions=actions), lease_of)
-        for state in self._book.of_cameras([camera for camera in self._book.cameras() if self._is_silent(camera)]):
+        for state in self._book.of_cameras([camera for camera in cameras if self._is_silent(camera)]):
             found = self._plan.queries.get(state.query_id)
             # Alarms that the plan has no place for are ended by it; those without an alert have nothing to wait for.
             if found is None or not state.alerts or self._plan.why_over(state) is not None:

@@ -38,7 +38,13 @@ def in_numbers(finding: Finding) -> Finding:
 def _sound(part: Pixels, row: Mapping[str, Finding]) -> Mapping[str, Finding]:
     """The findings of a view by text; unknown where it shows nothing, or where one is in no numbers."""
     nothing = too_small(part)
-    return {text: in_numbers(finding) if nothing is None else nothing for text, finding in row.items()}
+    if nothing is not None:
+        return dict.fromkeys(row, nothing)
+    # Most are the gate's, and one object: each is looked at once.
+    distinct = {id(finding): finding for finding in row.values()}
+    if all(in_numbers(finding) is finding for finding in distinct.values()):
+        return row
+    return {text: in_numbers(finding) for text, finding in row.items()}
 
 
 _PAIRS = counter(
@@ -127,16 +133,20 @@ class Scorer:
                 unknown = Finding(State.UNKNOWN, None, reason=problems[number])
                 answers.append({look.query.id: unknown for look in question.looks})
                 continue
-            answer = {}
-            for look in question.looks:
-                query, spots = look.query, [places[number, view] for view in look.views]
-                if look.in_parts:
-                    seen = {text: [(box, found[at][text]) for at, box in spots] for text in look.asked}
-                    answer[query.id] = merge_parts(query, seen, look.asked, self._engine.compose)
-                else:
-                    answer[query.id] = merge(query, [(box, found[at][query.text]) for at, box in spots])
-            answers.append(answer)
+            spots = {view: (found[at], box) for (of, view), (at, box) in places.items() if of == number}
+            answers.append({look.query.id: self._on_frame(look, spots) for look in question.looks})
         scores.answers += answers
+
+    def _on_frame(self, look: Look, spots: Mapping[Box, tuple[Mapping[str, Finding], Box]]) -> Finding:
+        """What the findings of its views, by view and each with its exact box, say of a query."""
+        query = look.query
+        if len(look.views) == 1 and (only := spots[look.views[0]][0].get(query.text)) is not None and not only.asked:
+            return only  # as of most of a thousand queries
+        shown = [spots[view] for view in look.views]
+        if look.in_parts:
+            seen = {text: [(box, found[text]) for found, box in shown] for text in look.asked}
+            return merge_parts(query, seen, look.asked, self._engine.compose)
+        return merge(query, [(box, found[query.text]) for found, box in shown])
 
     def _count(self, answered: Sequence[Mapping[str, Finding]], scores: Scores) -> None:
         """What was asked, and what a gate answered."""

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.grounding.alarm import AlarmState, Place, Sighting, step
+from consumers.grounding.alarm import AlarmState, Place, Sighting, idles, step
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.findings import Finding
@@ -18,12 +19,14 @@ from consumers.grounding.judge import Judge
 from consumers.grounding.plan import Plan
 from consumers.grounding.vision import sample
 from consumers.grounding.work import Work
-from infra.contracts import Alert, Delay, FrameHeader, FrameReference, StandingQuery, State, utc_from_ns
+from infra.contracts import Alert, Delay, Detections, FrameHeader, FrameReference, StandingQuery, State, utc_from_ns
 
 START_NS, PERIOD_NS = 1_790_000_000_000_000_000, 200_000_000
 BLACK = np.zeros((4, 4, 3), np.uint8)
 BOX = (0.1, 0.1, 0.3, 0.3)
 MARKS = {"+": 0.9, "~": 0.6, "-": 0.02, "?": None}
+GATED = {"g": Finding(State.ABSENT, 0.03, asked=False), "G": Finding(State.ABSENT, 0.04, asked=False)}
+"""One object for all that a gate keeps out, as of an engine; another model has another score."""
 LIMITS = CameraLimits(blind_s=None, frozen_s=None)
 
 
@@ -42,30 +45,35 @@ class Line:
     alerts: list[Alert] = field(default_factory=list)
     stepped: dict[str, AlarmState] = field(default_factory=dict)
     expected: list[Alert] = field(default_factory=list)
+    told: list[Detections] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.book = AlarmBook()
+        self.book, self.plans = AlarmBook(), dict[int, Plan]()
         self.now_ns = START_NS
         self.judge = Judge(
             self.book, self, model="m", quality=80, limits=lambda _: LIMITS, clock_ns=lambda: self.now_ns
         )
 
     def put(self, work: Work) -> None:
-        self.alerts += [
-            Alert.model_validate_json(one.value or b"") for one in work.messages({}) if one.topic == "alerts"
-        ]
+        for one in work.messages({}):
+            if one.topic == "alerts":
+                self.alerts.append(Alert.model_validate_json(one.value or b""))
+            elif one.topic == "detections":
+                self.told.append(Detections.model_validate_json(one.value or b""))
 
     def frame(self, offset: int, epoch: str, marks: Sequence[str], revision: int = 1) -> None:
-        """A frame of camera c1 on which each query is seen as its mark says; "g" is a gate's answer."""
+        """A frame of camera c1 on which each query is seen as its mark says; "g" and "G" are a gate's answers."""
         self.now_ns = ns = START_NS + offset * PERIOD_NS
         place = FrameReference(topic="frames", partition=0, offset=offset, sequence=offset, captured_at=utc_from_ns(ns))
         header = FrameHeader(
             id=f"c1/{epoch}/{offset}", camera="c1", sequence=offset, epoch=epoch, captured_ns=ns, published_ns=ns,
             width=4, height=4,
         )  # fmt: skip
-        asked = [one.model_copy(update={"revision": revision}) for one in self.queries]
-        plan = Plan(revision, {one.id: one for one in asked})
-        found = {one.id: finding(mark) for one, mark in zip(asked, marks, strict=True)}
+        if revision not in self.plans:
+            asked = [one.model_copy(update={"revision": revision}) for one in self.queries]
+            self.plans[revision] = Plan(revision, {one.id: one for one in asked})
+        plan = self.plans[revision]
+        found = {one: finding(mark) for one, mark in zip(plan.queries, marks, strict=True)}
         picture = Picture(Frame(header, place, b"", ns), BLACK, sample(BLACK), 0.0)
         assert self.judge.frame(picture, plan.looks("c1"), found, revision=revision, stage_ms={}) is None
         for one in plan.looks("c1"):
@@ -74,11 +82,13 @@ class Line:
             taken = step(one.query, self.stepped.get(one.query.id), seen, camera="c1")
             self.stepped[one.query.id] = taken.state
             self.expected += taken.alerts
+        results = [(one.query_id, one.revision, one.state, one.score) for one in self.told[-1].results]
+        assert results == [(one, revision, found[one].state, found[one].score) for one in plan.queries]
 
 
 def finding(mark: str) -> Finding:
-    if mark == "g":
-        return Finding(State.ABSENT, 0.03, asked=False)
+    if mark in GATED:
+        return GATED[mark]
     score = MARKS[mark]
     if score is None:
         return Finding(State.UNKNOWN, None, reason="too dark")
@@ -91,7 +101,7 @@ FRAMES = st.lists(
         st.sampled_from([1, 1, 1, 1, 2, 0, -3]),  # how far on: a frame may be lost, or delivered again
         st.sampled_from(["e1", "e1", "e1", "e2"]),
         st.sampled_from([1, 1, 1, 2]),
-        st.tuples(*[st.sampled_from("gggg--+~?")] * 4),
+        st.tuples(*[st.sampled_from("ggggG--+~?")] * 4),
     ),
     min_size=1,
     max_size=24,
@@ -109,6 +119,34 @@ def test_noted_places_make_no_difference(frames: list[tuple[int, str, int, tuple
         line.frame(offset, epoch, marks, revision)
         assert {one.id: line.book.state("c1", one.id) for one in line.queries} == line.stepped
     assert [(one.id, one.state) for one in line.alerts] == [(one.id, one.state) for one in line.expected]
+
+
+def test_what_a_gate_keeps_out_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While query, alarm and answer are the same; an edited query, another camera epoch and what is seen begin anew."""
+    looked: list[str] = []
+
+    def look(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
+        looked.append(query.id)
+        return idles(query, state, seen)
+
+    monkeypatch.setattr("consumers.grounding.resting.idles", look)
+    line = Line([query(0), query(1)])
+
+    def frame(offset: int, epoch: str, marks: str, revision: int = 1) -> list[str]:
+        looked.clear()
+        line.frame(offset, epoch, marks, revision)
+        return list(looked)
+
+    line.frame(0, "e1", "gg")  # the alarms begin
+    assert frame(1, "e1", "gg") == ["q0", "q1"]
+    assert [frame(offset, "e1", "gg") for offset in range(2, 6)] == [[]] * 4
+    assert frame(6, "e1", "Gg") == ["q0"]
+    assert frame(7, "e1", "+g") == ["q0"]
+    assert frame(7, "e1", "gg") == ["q0", "q1"], "read again: it is not new"
+    for offset, epoch, revision in ((10, "e2", 1), (20, "e2", 2)):
+        line.frame(offset, epoch, "gg", revision)
+        assert frame(offset + 1, epoch, "gg", revision) == ["q0", "q1"]
+        assert frame(offset + 2, epoch, "gg", revision) == []
 
 
 def test_the_book_tells_of_every_alarm_where_it_is_now() -> None:
