@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 import cv2
-import numpy as np
 
+from benchmarks.measure import decoded
 from consumers.grounding.engine import load_engine
 
 WARM = 24
@@ -58,7 +58,7 @@ def answer_for_ever(
     engine = load_engine(model, device="cpu", precision="float32", batch_size=batch, threads=threads)
     engine.compile(texts)
     asked = dict.fromkeys(texts, floor)
-    pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in images]
+    pixels = [decoded(image) for image in images]
     counting = threading.Lock()
 
     def answer(start: int) -> None:

@@ -23,13 +23,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
-import numpy as np
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, command, decoded, machine, write  # noqa: E402  # the repository is on the path only now
 from benchmarks.pipeline import MODEL, Bench, Plant  # noqa: E402
 
 PAGE = Path("docs/benchmarks/edge.md")
@@ -95,7 +94,7 @@ def worker_memory(bench: Bench, simvg: Path, case: Case, threads: int) -> float:
     """The highest resident memory of one worker, MB."""
     width, height, batch, freshness = case
     plant: Plant = bench.plant(2)
-    pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in bench.images]
+    pixels = [decoded(image) for image in bench.images]
     images = [bytes(cv2.imencode(".jpg", cv2.resize(frame, (width, height)))[1]) for frame in pixels]
     wanted = len(images)
     if freshness == "every":

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from measure import Case, command, interleaved, machine, ratio, write
 from torch import Tensor, nn
 
-from simvg_core.configuration import SimVGConfig
-from simvg_core.model import SimVGForGrounding
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the repository is on the path only now
+from simvg_core.configuration import SimVGConfig  # noqa: E402
+from simvg_core.model import SimVGForGrounding  # noqa: E402
 
 TEXT = 8
 """Tokens of the text, begin and end included."""
@@ -40,7 +44,8 @@ class PlainLayer(nn.Module):
         query, key, value = self.joined(self.norms[0](x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         x = x + self.output(self.norms[1](attended))
-        return x + self.contract(self.norms[3](F.gelu(self.expand(self.norms[2](x)))))
+        done: Tensor = x + self.contract(self.norms[3](F.gelu(self.expand(self.norms[2](x)))))
+        return done
 
 
 class PlainEncoder(nn.Module):

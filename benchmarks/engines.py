@@ -13,20 +13,25 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from gate import asked_of
-from measure import TEXTS, Case, command, interleaved, machine, ratio, write
 
-from simvg_core.edge.grounder import EdgeGrounder
-from simvg_core.execution import has_bfloat16
-from simvg_core.grounder import Grounder
-from simvg_core.training.sets.line import read_document
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.gate import asked_of  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, Case, command, interleaved, machine, ratio, write  # noqa: E402
+from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
+from simvg_core.execution import has_bfloat16  # noqa: E402
+from simvg_core.grounder import Grounder  # noqa: E402
+from simvg_core.training.sets.line import read_document  # noqa: E402
 
 PAGE = Path("docs/benchmarks/engines.md")
 CLIP = Path("simvg_core/lineworld/assets/demo.mp4")
@@ -104,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     faces = {name: load() for name, load in engines(given.model, given.threads).items()}
-    compiled = {name: face.compile(TEXTS) for name, face in faces.items()}
+    compiled: dict[str, Any] = {name: face.compile(TEXTS) for name, face in faces.items()}
     batches = given.batch or BATCHES
     pictures = frames(max(batches))
     height, width = pictures[0].shape[:2]

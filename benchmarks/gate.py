@@ -176,7 +176,8 @@ class Bench:
             "frame, object tokens of all, answers": partial(
                 self.full.ground_each, [frame], [self.full.question(compiled, self.floors[0])]
             ),
-        } | {
+        }
+        cases |= {
             f"frame, gate, object tokens of those that pass, answers, from {floor:.2f} on": partial(
                 self.grounder.ground_each, [frame], [asked[floor]]
             )
@@ -185,7 +186,7 @@ class Bench:
         return interleaved(cases, rounds, warm_up=2)
 
 
-def _numbers(answers: list[tuple[tuple[float, ...], float]]) -> list[float]:
+def _numbers(answers: Sequence[tuple[tuple[float, ...], float]]) -> list[float]:
     return [number for box, score in answers for number in (*box, score)]
 
 

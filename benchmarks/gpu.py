@@ -28,7 +28,7 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, command, decoded, machine, write  # noqa: E402  # the repository is on the path only now
 from simvg_core import asking  # noqa: E402
 from simvg_core.configuration import SimVGConfig  # noqa: E402
 from simvg_core.device_frames import DeviceFrames  # noqa: E402
@@ -70,10 +70,6 @@ def jpegs(count: int) -> list[bytes]:
     return [bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]) for picture in pictures]
 
 
-def decode(image: bytes) -> Any:
-    return cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-
-
 def seconds(act: Callable[[], object], rounds: int) -> float:
     """Of one run, once warm, the GPU's work included."""
     for _ in range(3):
@@ -90,12 +86,12 @@ def stages(
     grounder: Grounder, queries: CompiledQueries, batch: Sequence[bytes], pool: ThreadPoolExecutor
 ) -> dict[str, float]:
     """Seconds of a batch by stage, each alone."""
-    frames = list(pool.map(decode, batch))
+    frames = list(pool.map(decoded, batch))
     prepare = DeviceFrames(grounder.config, grounder.device)
     sizes = [(HEIGHT, WIDTH)] * len(frames)
     ready: Any = queries._state[1]
     found = {
-        "decoding JPEG, all threads": seconds(lambda: list(pool.map(decode, batch)), 10),
+        "decoding JPEG, all threads": seconds(lambda: list(pool.map(decoded, batch)), 10),
         "bytes to the GPU, resizing": seconds(lambda: prepare(frames), 20),
     }
     with torch.inference_mode(), grounder.execution.precision(grounder.device):
@@ -126,11 +122,11 @@ def rate(
 
     def turn(place: int) -> None:
         parts = [[images[(place * 7 + number * batch + i) % len(images)] for i in range(batch)] for number in range(4)]
-        ahead = [pool.submit(decode, image) for image in parts[0]]
+        ahead = [pool.submit(decoded, image) for image in parts[0]]
         with torch.cuda.stream(torch.cuda.Stream()):
             for number in range(1, 10**9):
                 frames = [one.result() for one in ahead]
-                ahead = [pool.submit(decode, image) for image in parts[number % 4]]
+                ahead = [pool.submit(decoded, image) for image in parts[number % 4]]
                 answers = grounder.ground(frames, queries, 0.0)
                 assert all(one.boxes_xyxy_px for row in answers for one in row), "every text has a box"
                 if number == 3:

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
@@ -37,7 +36,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.measure import command, interleaved, machine, ratio, write  # noqa: E402  # the path is set only now
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
-from simvg_core.images import resize  # noqa: E402
+from simvg_core.images import read_frame, resize  # noqa: E402
 from simvg_core.onnx_int8 import to_int8  # noqa: E402
 from simvg_core.training.metrics import Outcome, summary  # noqa: E402
 from simvg_core.training.sets.line import LineImage, read_document  # noqa: E402
@@ -60,7 +59,7 @@ class Frames(CalibrationDataReader):  # type: ignore[misc]  # the package is unt
     @staticmethod
     def _read(files: list[Path], size: int, how: str) -> Iterator[dict[str, Any]]:
         for file in files:
-            yield {"frames": resize(cv2.imread(str(file)), size, how)[None]}
+            yield {"frames": resize(read_frame(file), size, how)[None]}
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._inputs, None)
@@ -88,7 +87,7 @@ def outcomes(grounder: EdgeGrounder, split: Path, images: list[LineImage], asked
     """Answers to the benchmark's questions about some of its pictures."""
     found = []
     for image in images:
-        frame = cv2.imread(str(split / "images" / image.file_name))
+        frame = read_frame(split / "images" / image.file_name)
         row = grounder.ground([frame], [text for text, _ in asked[image.id]], MIN_SCORE)[0]
         for (text, truth), answer in zip(asked[image.id], row, strict=True):
             found.append(
@@ -131,7 +130,7 @@ def main() -> None:
     scored = images[: min(given.pictures, len(images) - given.calibration)]
     pictures = [given.split / "images" / image.file_name for image in images[len(images) - given.calibration :]]
     texts = list(dict.fromkeys(text for image in scored for text, _ in asked[image.id]))[:QUERIES]
-    frame = cv2.imread(str(pictures[0]))
+    frame = read_frame(pictures[0])
     rows, cases, passes = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for number, variant in enumerate(VARIANTS):

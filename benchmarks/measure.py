@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Case = Callable[[], object]
 
@@ -49,6 +52,11 @@ def interleaved(
 def ratio(over: list[float], under: list[float]) -> float:
     """Median of the ratios within each round: load that lasts longer than a round cancels out."""
     return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def decoded(jpeg: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) BGR."""
+    return np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
 def machine() -> str:

@@ -6,11 +6,16 @@ python benchmarks/memory.py                  # writes docs/benchmarks/memory.md
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from measure import command, machine, write
-from queries import build, texts
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.queries import build, texts  # noqa: E402
 
 COUNTS = (1, 16, 64, 256, 1000, 5000)
 
@@ -25,7 +30,7 @@ def measure(name: str, dtype: str) -> list[str]:
     ):
         for count in COUNTS:
             # Repeats weigh what the first does, and need no further text passes.
-            compiled = model.compile_queries(*texts(model, min(count, 64)))
+            compiled = model.compile_queries(*texts(name, model, min(count, 64)))
             while len(compiled) < count:
                 more = compiled.copy()
                 left = count - len(compiled)
@@ -44,8 +49,8 @@ def main() -> None:
     lines = [
         "# What compiled queries weigh",
         "",
-        f"{machine()}. Texts of 3 to 8 tokens; a set is padded to its longest text, so the weight of a query grows "
-        "with the longest text of the set it is in.",
+        f"{machine()}. line-small has texts of the line, 3 to 12 tokens, base/32 such of 3 to 8; a set is padded to "
+        "its longest text, so the weight of a query grows with the longest text of the set it is in.",
         "",
         f"`{command()}`",
         "",

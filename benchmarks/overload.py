@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,8 +31,9 @@ from prometheus_client import REGISTRY
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import command, decoded, machine, write  # noqa: E402  # the repository is on the path only now
 from consumers.grounding.budget import calibrate  # noqa: E402
+from consumers.grounding.cameras import CameraLimits  # noqa: E402
 from consumers.grounding.engine import load_engine  # noqa: E402
 from consumers.grounding.findings import Engine, Finding  # noqa: E402
 from consumers.grounding.frames import Pixels  # noqa: E402
@@ -113,7 +115,7 @@ class Case:
             "created": now,
             "changed": now,
         }
-        facts = {"id": "critical", "text": self.critical, "severity": "critical"}
+        facts: dict[str, Any] = {"id": "critical", "text": self.critical, "severity": "critical"}
         found = [StandingQuery.model_validate(facts | common)]
         for place, severity in enumerate(OTHERS):
             region = (place / 4, 0.0, (place + 1) / 4, 1.0)
@@ -149,7 +151,8 @@ def shipped() -> Case:
 
     engine, text = load(), "missing bolt"
     engine.compile([text])
-    video, scored = cv2.VideoCapture(str(REPOSITORY / CLIP)), []
+    video = cv2.VideoCapture(str(REPOSITORY / CLIP))
+    scored: list[tuple[float, int, Pixels]] = []
     while (grabbed := video.read())[0]:
         frame = np.asarray(grabbed[1], np.uint8)
         scored.append((engine.ground([frame], [{text: 0.0}])[0][text].score or 0.0, len(scored), frame))
@@ -234,7 +237,7 @@ class Run:
                 worker_id="w0",
                 time_budget=self.budget,
                 batch_size=BATCH,
-                camera_limits=[{"frozen_s": None, "blind_s": None}],  # type: ignore[list-item] # made from plain values
+                camera_limits=(CameraLimits(frozen_s=None, blind_s=None),),
             )
             worker, stop = Worker(settings, self.case.engine()), threading.Event()
             thread = threading.Thread(target=worker.run, args=(stop,))
@@ -259,7 +262,7 @@ class Run:
 
     def _publish(self, publisher: Publisher, seconds: float, *, count: bool) -> None:
         pictures, cameras = self.case.pictures, self.case.cameras
-        height, width = cv2.imdecode(np.frombuffer(pictures[True], np.uint8), cv2.IMREAD_COLOR).shape[:2]
+        height, width = decoded(pictures[True]).shape[:2]
         topic = topic_name(self.kafka.prefix, "frames")
         started = time.time()
         for number in range(int(seconds * FPS)):

@@ -15,17 +15,25 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from measure import Case, command, interleaved, machine, ratio, write
-from queries import build, texts
 from torch import Tensor
 
-from simvg_core.execution import Execution
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.queries import build, texts  # noqa: E402
+from simvg_core.execution import Execution  # noqa: E402
+
+# not all that they take is in their signatures
+SWIN: Any = transformers.SwinConfig
+OMDET: Any = transformers.OmDetTurboConfig
 
 COUNTS = (1, 16, 64)
 TOKENS = 6
@@ -40,7 +48,7 @@ def ours() -> Callable[[int], Case]:
     pixels = torch.randn(1, 3, 640, 640)
 
     def case(count: int) -> Case:
-        compiled = model.compile_queries(*texts(model, count))
+        compiled = model.compile_queries(*texts("base/32", model, count))
         return lambda: model.ground_frames(pixels, compiled)
 
     return case
@@ -53,9 +61,7 @@ def packed(model: Any) -> Any:
 
 def grounding_dino(modified: bool) -> Callable[[int], Case]:
     """Grounding DINO tiny, or MM-Grounding DINO tiny: Swin tiny and BERT base."""
-    swin = transformers.SwinConfig(
-        window_size=7, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], out_indices=[2, 3, 4]
-    )
+    swin = SWIN(window_size=7, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], out_indices=[2, 3, 4])
     name = "MMGroundingDino" if modified else "GroundingDino"
     config: Any = getattr(transformers, f"{name}Config")(backbone_config=swin)
     model: Any = packed(getattr(transformers, f"{name}ForObjectDetection")(config))
@@ -103,7 +109,7 @@ def owl(size: int, *, second: bool = False) -> Callable[[int], Case]:
 
 def omdet() -> Callable[[int], Case]:
     """OmDet-Turbo tiny: Swin tiny by config; its own cache holds the texts after the first call."""
-    swin = transformers.SwinConfig(
+    swin = SWIN(
         window_size=7,
         embed_dim=96,
         depths=[2, 2, 6, 2],
@@ -112,7 +118,7 @@ def omdet() -> Callable[[int], Case]:
         image_size=640,
     )
     text = transformers.CLIPTextConfig(hidden_size=512, intermediate_size=2048, num_attention_heads=8)
-    config = transformers.OmDetTurboConfig(
+    config = OMDET(
         backbone_config=swin, text_config=text, use_timm_backbone=False, apply_layernorm_after_vision_backbone=False
     )
     model = packed(transformers.OmDetTurboForObjectDetection(config))

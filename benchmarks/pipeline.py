@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.bare import WARM, bare_model  # noqa: E402  # the repository is on the path only now
-from benchmarks.measure import TEXTS, command, machine, write  # noqa: E402
+from benchmarks.measure import TEXTS, command, decoded, machine, write  # noqa: E402
 from benchmarks.turns import turns  # noqa: E402
 from consumers.reading import read_to_end  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
@@ -85,14 +85,19 @@ class Plant:
     """Topics of one measurement, with its queries and frames."""
 
     def __init__(self, broker: LocalBroker, redis: LocalRedis, number: int, partitions: int, threshold: float) -> None:
-        prefix = f"b{number}"
+        prefix, self.partitions = f"b{number}", partitions
         self.kafka = KafkaSettings(bootstrap=broker.settings.bootstrap, prefix=prefix, partitions=partitions)
         self.redis = RedisSettings(url=redis.url, prefix=prefix)
         create_topics(self.kafka)
         registry, now = QueryRegistry(self.redis), datetime.now(UTC)
+        clears = threshold if threshold == QUIET else None
         for place, text in enumerate(TEXTS):
-            bounds = {"raise_threshold": threshold, "clear_threshold": threshold if threshold == QUIET else None}
-            registry.add(StandingQuery(id=f"q-{place}", text=text, created=now, changed=now, **bounds))
+            registry.add(
+                StandingQuery(
+                    id=f"q-{place}", text=text, created=now, changed=now,
+                    raise_threshold=threshold, clear_threshold=clears,
+                )
+            )  # fmt: skip
         registry.close()
 
     def cameras(self, count: int) -> list[str]:
@@ -100,12 +105,12 @@ class Plant:
         names: dict[int, list[str]] = {}
         for number in range(100 * count):
             name = f"line-{number}"
-            names.setdefault(zlib.crc32(name.encode()) % self.kafka.partitions, []).append(name)
-        return [names[place % self.kafka.partitions][place // self.kafka.partitions] for place in range(count)]
+            names.setdefault(zlib.crc32(name.encode()) % self.partitions, []).append(name)
+        return [names[place % self.partitions][place // self.partitions] for place in range(count)]
 
     def publish(self, images: list[bytes], cameras: int, *, fps: float | None) -> None:
         """Frame after frame, each camera in turn; with ``fps`` at that rate per camera, else all at once."""
-        height, width = cv2.imdecode(np.frombuffer(images[0], np.uint8), cv2.IMREAD_COLOR).shape[:2]
+        height, width = decoded(images[0]).shape[:2]
         started, names = time.time(), self.cameras(cameras)
         with Publisher(self.kafka, client_id="cameras") as publisher:
             for number, image in enumerate(images):
@@ -190,7 +195,7 @@ class Bench:
         delete_topics(plant.kafka)
         if len(found) < len(self.images):
             raise SystemExit(f"only {len(found)} of {len(self.images)} frames were scored within 300 s")
-        if (held := len({message.partition() for message, _ in found})) < min(cameras, plant.kafka.partitions):
+        if (held := len({message.partition() for message, _ in found})) < min(cameras, plant.partitions):
             raise SystemExit(
                 f"the frames of {cameras} cameras lie in {held} partitions only; not every worker had some"
             )
@@ -286,7 +291,8 @@ def note(text: str) -> None:
 
 def clip_images(frames: int) -> list[bytes]:
     """The first frames of the demo clip as JPEG, from the beginning again when it is too short."""
-    video, images = cv2.VideoCapture(str(REPOSITORY / CLIP)), []
+    video = cv2.VideoCapture(str(REPOSITORY / CLIP))
+    images: list[bytes] = []
     while len(images) < frames:
         read, pixels = video.read()
         if not read:

@@ -17,28 +17,32 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure import Case, command, interleaved, machine, ratio, write
 from torch import Tensor
 
-from simvg_core.configuration import SimVGConfig
-from simvg_core.denormals import flushed
-from simvg_core.edge.graphs import OnnxRuntimeGraph
-from simvg_core.edge.grounder import EdgeGrounder
-from simvg_core.edge.passes import Passes
-from simvg_core.execution import Execution
-from simvg_core.folding import folding, in_rows
-from simvg_core.grouping import Grouping
-from simvg_core.images import Frame, read_frame, resize
-from simvg_core.lineworld.diverse import diverse
-from simvg_core.model import SimVGForGrounding
-from simvg_core.onnx_export import FramePass, write_graph
-from simvg_core.processing import SimVGProcessor
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the repository is on the path only now
+from simvg_core.configuration import SimVGConfig  # noqa: E402
+from simvg_core.denormals import flushed  # noqa: E402
+from simvg_core.edge.graphs import OnnxRuntimeGraph  # noqa: E402
+from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
+from simvg_core.edge.passes import Passes  # noqa: E402
+from simvg_core.execution import Execution  # noqa: E402
+from simvg_core.folding import folding, in_rows  # noqa: E402
+from simvg_core.grouping import Grouping  # noqa: E402
+from simvg_core.images import Frame, read_frame, resize  # noqa: E402
+from simvg_core.lineworld.diverse import diverse  # noqa: E402
+from simvg_core.model import SimVGForGrounding  # noqa: E402
+from simvg_core.onnx_export import FramePass, write_graph  # noqa: E402
+from simvg_core.processing import SimVGProcessor  # noqa: E402
 
 COUNTS = (1, 4, 16, 64, 256)
 TURN_SECONDS = 0.4
@@ -57,11 +61,12 @@ def build(name: str, attention: str) -> SimVGForGrounding:
     weights' shapes."""
     torch.manual_seed(0)
     if name == "base/32":
-        return SimVGForGrounding(SimVGConfig.base(attention=attention)).eval()
-    folder = f"models/{name}"
-    model: SimVGForGrounding = SimVGForGrounding.from_pretrained(folder, attention=attention)
-    model.config.gate_floors, model.config.gate_thresholds = [], []
-    return model.eval()
+        model = SimVGForGrounding(SimVGConfig.base(attention=attention))
+    else:
+        model = SimVGForGrounding.from_pretrained(f"models/{name}", attention=attention)
+        model.config.gate_floors, model.config.gate_thresholds = [], []
+    model.eval()
+    return model
 
 
 def texts(name: str, model: SimVGForGrounding, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,7 +126,7 @@ def measure(name: str, rounds: int, sizes: Sequence[int], joint_sizes: Sequence[
 class JointPass(FramePass):
     """Joint attention as one graph: one frame (1, S, S, 3) uint8 BGR, ids and mask (N, T) → logits and boxes."""
 
-    def forward(self, frames: Tensor, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, frames: Tensor, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override] # with texts
         """(N, Q, 2) and (N, Q, 4)."""
         index = torch.zeros(len(input_ids), dtype=torch.long)
         encoded = self.model.encoder(self.pixels(frames), input_ids, attention_mask, index)

@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -75,7 +76,7 @@ def covered(share: float) -> Spoil:
     def spoil(frame: Pixels, rng: np.random.Generator) -> Pixels:
         width = frame.shape[1]
         cover = np.clip((np.arange(width) - share * width) / (0.05 * width) + 0.5, 0, 1)[None, :, None]
-        return (frame * cover + 35.0 * (1 - cover)).astype(np.uint8)
+        return np.asarray(frame * cover + 35.0 * (1 - cover), np.uint8)
 
     return spoil
 
@@ -163,7 +164,7 @@ def quality_table(frames: list[Pixels], limits: QualityLimits) -> Iterator[str]:
 FPS, SECONDS = 5, 12
 
 
-def still(frame: Pixels, sigma: float, quality: int, rng: np.random.Generator) -> Iterator[Pixels]:
+def still(frame: Pixels, rng: np.random.Generator, sigma: float, quality: int) -> Iterator[Pixels]:
     """A living camera on a scene at rest."""
     for _ in range(FPS * SECONDS):
         yield coded(quality)(noisy(sigma, scaled(1.0))(frame, rng), rng)
@@ -183,14 +184,14 @@ def frozen_table(frames: list[Pixels], limits: VisionLimits) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     rows: list[tuple[str, bool | None, Callable[[Pixels, np.random.Generator], Iterator[Pixels]]]] = [
         (f"scene at rest, noise {sigma:g}, JPEG {quality}", sigma >= 0.5 or None,
-         lambda frame, rng, sigma=sigma, quality=quality: still(frame, sigma, quality, rng))
+         partial(still, sigma=sigma, quality=quality))
         for sigma in (2.0, 1.0, 0.5, 0.25) for quality in (95, 80, 60)
     ]  # fmt: skip
     rows += [
         ("frozen, the same bytes", False, lambda frame, rng: frozen(frame, 90, None, rng)),
         ("frozen, key frame every 2 s", False, lambda frame, rng: frozen(frame, 90, 2 * FPS, rng)),
         ("frozen, key frame every second", False, lambda frame, rng: frozen(frame, 90, FPS, rng)),
-        ("frozen, noise 1 added later", None, lambda frame, rng: still(frame, 1.0, 90, rng)),
+        ("frozen, noise 1 added later", None, lambda frame, rng: still(frame, rng, 1.0, 90)),
     ]
     should = {True: "living", None: "either", False: "frozen"}
     for name, living, play in rows:

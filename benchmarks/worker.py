@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.gate import TRUE, Bench  # noqa: E402  # the path is set only now
-from benchmarks.measure import command, interleaved, machine, write  # noqa: E402
+from benchmarks.measure import Case, command, interleaved, machine, write  # noqa: E402
 from consumers.grounding.book import AlarmBook  # noqa: E402
 from consumers.grounding.engine import GrounderEngine  # noqa: E402
 from consumers.grounding.findings import Finding  # noqa: E402
@@ -110,7 +110,7 @@ def times(bench: Bench, count: int, pictures: int, rounds: int) -> tuple[dict[st
         desk = Desk(GrounderEngine(bench.grounder), queries, bench.frame(image))
         for _ in range(SETTLED):
             desk.frame()
-        cases = {
+        cases: dict[str, Case] = {
             "frame pass": partial(bench.full.encode_frames, [desk.pixels]),
             "engine": desk.ground,
             "findings": desk.score,
