@@ -44,6 +44,7 @@ def engines(model: Path, threads: int) -> dict[str, Callable[[], Face]]:
     """What loads each engine, the choice of `auto` first."""
     found: dict[str, Callable[[], Face]] = {
         "ONNX Runtime": lambda: EdgeGrounder(model, threads=threads, check_quality=False),
+        "ONNX Runtime, int8": lambda: EdgeGrounder(model, precision="int8", threads=threads, check_quality=False),
         "OpenVINO": lambda: EdgeGrounder(model, runtime="openvino", threads=threads, check_quality=False),
         "torch, float32": lambda: Grounder.from_pretrained(model, device="cpu", check_quality=False),
     }

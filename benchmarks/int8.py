@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/int8.py
 
-Integers: the weights of matrix products (`simvg export --int8`), what flows through them scaled anew for every product.
-Convolutions too: in the frame pass everything is scaled as it was on `--calibration` pictures of the split that are not
-scored. Writes docs/benchmarks/int8.md.
+Integers: the weights of matrix products (`simvg work --precision int8`), what flows through them scaled anew for every
+product. Convolutions too: in the frame pass everything is scaled as it was on `--calibration` pictures of the split
+that are not scored. Writes docs/benchmarks/int8.md.
 """
 
 from __future__ import annotations
@@ -35,16 +35,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.measure import command, interleaved, machine, ratio, write  # noqa: E402  # the path is set only now
+from simvg_core.edge.graphs import FOLDER, FRAME, INT8, Precision, graph_file  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
 from simvg_core.images import read_frame, resize  # noqa: E402
-from simvg_core.onnx_int8 import to_int8  # noqa: E402
 from simvg_core.training.metrics import Outcome, summary  # noqa: E402
 from simvg_core.training.sets.line import LineImage, read_document  # noqa: E402
 
 PAGE = Path("docs/benchmarks/int8.md")
-FLOATS, DYNAMIC, STATIC = "floats", "integers (`simvg export --int8`)", "integers, convolutions too"
+FLOATS, DYNAMIC, STATIC = "floats", "integers (`simvg work --precision int8`)", "integers, convolutions too"
 VARIANTS = (FLOATS, DYNAMIC, STATIC)
-QUANTISED = ("frame", "query")
 MIN_SCORE = 0.02
 QUERIES = 16
 Asked = dict[Any, list[tuple[str, NDArray[np.float32]]]]
@@ -66,21 +65,23 @@ class Frames(CalibrationDataReader):  # type: ignore[misc]  # the package is unt
 
 
 def quantised(folder: Path, to: Path, variant: str, pictures: list[Path], threads: int) -> EdgeGrounder:
-    """A copy of an exported model with graphs of a variant, loaded."""
-    shutil.copytree(folder, to)
-    if variant != FLOATS:
-        to_int8(to / "onnx")
+    """An exported model, or a copy with a frame graph of a variant, loaded."""
     if variant == STATIC:
-        plain = EdgeGrounder(folder)
-        path, ready = to / "onnx" / "frame.onnx", to / "frame.ready.onnx"
-        quant_pre_process(str(folder / "onnx" / "frame.onnx"), str(ready), skip_symbolic_shape=True)
+        shutil.copytree(folder, to)
+        plain, folder = EdgeGrounder(folder), to
+        path, ready = to / FOLDER / graph_file(FRAME, INT8), to / "frame.ready.onnx"
+        quant_pre_process(str(to / FOLDER / graph_file(FRAME, "float32")), str(ready), skip_symbolic_shape=True)
         quantize_static(
             str(ready), str(path), Frames(pictures, plain.config.image_size, plain.config.resize),
             quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv", "MatMul", "Gemm"], per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile, extra_options={"CalibPercentile": 99.99},
         )  # fmt: skip
-    return EdgeGrounder(to, threads=threads, check_quality=False)
+    return EdgeGrounder(folder, precision=precision_of(variant), threads=threads, check_quality=False)
+
+
+def precision_of(variant: str) -> Precision:
+    return "float32" if variant == FLOATS else INT8
 
 
 def outcomes(grounder: EdgeGrounder, split: Path, images: list[LineImage], asked: Asked) -> list[Outcome]:
@@ -134,8 +135,10 @@ def main() -> None:
     rows, cases, passes = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for number, variant in enumerate(VARIANTS):
-            grounder = quantised(given.model, Path(scratch) / str(number), variant, pictures, given.threads)
-            size = sum((Path(scratch) / str(number) / "onnx" / f"{name}.onnx").stat().st_size for name in QUANTISED)
+            copy = Path(scratch) / str(number)
+            grounder = quantised(given.model, copy, variant, pictures, given.threads)
+            graphs, kind = (copy if variant == STATIC else given.model) / FOLDER, precision_of(variant)
+            size = (graphs / graph_file(FRAME, kind)).stat().st_size
             rows[variant] = (
                 size,
                 summary(outcomes(grounder, given.split, scored, asked), grounder.config.score_threshold),

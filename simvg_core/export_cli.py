@@ -13,17 +13,12 @@ from simvg_core.errors import ConfigurationError
 
 def export(
     model: Annotated[Path, typer.Argument(help="Model folder; its graphs are written into its folder onnx.")],
-    int8: Annotated[
-        bool,
-        typer.Option(
-            "--int8", help="Weights of matrix products in 8-bit integers: smaller and faster, scores differ a little."
-        ),
-    ] = False,
 ) -> None:
     """Write a standing model as ONNX graphs (frame, text and query pass), which run without torch.
 
-    A worker on a CPU then runs them in ONNX Runtime by itself. A model of other weights needs a new export; a worker
-    refuses graphs of other weights than those beside them.
+    A worker on a CPU then runs them in ONNX Runtime by itself. With --precision int8 it runs a frame pass whose
+    weights are 8-bit integers, which is written as well: smaller and faster, with scores that differ a little. A model
+    of other weights needs a new export; a worker refuses graphs of other weights than those beside them.
 
     Example: simvg export models/line-small
     """
@@ -37,7 +32,6 @@ def export(
         ) from error
     started = time.monotonic()
     folder = write(Grounder.from_pretrained(model).model, model)
-    if int8:
-        to_int8(folder)
+    to_int8(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     typer.echo(f"graphs written to {folder} ({size / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s")

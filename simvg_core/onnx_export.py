@@ -28,10 +28,12 @@ from simvg_core.edge.graphs import (
     FRAME,
     GATE,
     GATE_OUTPUTS,
+    INT8,
     QUERY,
     QUERY_OUTPUTS,
     TEXT,
     TEXT_LAYERS,
+    graph_file,
     of_layers,
 )
 from simvg_core.errors import ConfigurationError
@@ -146,6 +148,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
         )
     out = folder / FOLDER
     out.mkdir(parents=True, exist_ok=True)
+    (out / graph_file(FRAME, INT8)).unlink(missing_ok=True)  # of the weights before
     nn.Module.to(model, "cpu", torch.float32)  # the method of transformers is untyped
     model.train(False)
     frames, texts, tokens = (torch.export.Dim(name, min=1, max=most) for name, most in _LIMITS)

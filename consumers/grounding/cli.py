@@ -29,7 +29,7 @@ def work(
         str | None, typer.Option("--engine", help="auto (default), torch, onnxruntime or openvino.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda or cuda:N.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="float32 (default) or bfloat16.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="float32 (default), bfloat16 or int8.")] = None,
     torch_threads: Annotated[int | None, typer.Option("--torch-threads", help="CPU threads of the model.")] = None,
     group: Annotated[
         str | None, typer.Option("--group", help="Consumer group; workers of one group share the cameras.")

@@ -25,7 +25,7 @@ from infra.contracts import Box, State
 from infra.errors import SettingsError
 from simvg_core.answers import Grounding
 from simvg_core.composing import parts_of, together
-from simvg_core.edge.graphs import FOLDER, Runtime
+from simvg_core.edge.graphs import FOLDER, Precision, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
 from simvg_core.images import halved
@@ -249,14 +249,14 @@ def load_engine(
     *,
     engine: EngineName = "auto",
     device: str,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     batch_size: int,
     threads: int | None,
 ) -> GrounderEngine:
     """Reads a model folder. Raises SettingsError naming the folder, device or engine and the remedy.
 
     "auto": where the model was exported and no GPU is asked for or found, ONNX Runtime, and in bfloat16 OpenVINO if it
-    is installed; else torch.
+    is installed; else torch. In int8 ONNX Runtime alone.
     """
     few_heaps()
     keep_memory()
@@ -265,8 +265,12 @@ def load_engine(
         engine = _choose(model, device, precision)
     elif engine != "torch" and device.startswith("cuda"):
         raise SettingsError(f"engine {engine!r} runs on the CPU, not on {device!r}; choose --engine torch")
-    elif engine == "onnxruntime" and precision != "float32":
-        raise SettingsError(f"engine {engine!r} runs in float32, not in {precision}; choose --engine openvino or torch")
+    elif engine == "onnxruntime" and precision == "bfloat16":
+        raise SettingsError(
+            f"engine {engine!r} runs in float32 or int8, not in {precision}; choose --engine openvino or torch"
+        )
+    if engine != "onnxruntime" and precision == "int8":
+        raise SettingsError(f"engine {engine!r} does not run in int8; choose --engine onnxruntime, on a CPU")
     try:
         if engine == "torch":
             return GrounderEngine(_with_torch(model, device, precision, batch_size, threads))
@@ -279,7 +283,9 @@ def load_engine(
     return GrounderEngine(edge, at_once=2 if edge.side_by_side else 1)
 
 
-def _choose(model: Path, device: str, precision: str) -> Literal["torch", "onnxruntime", "openvino"]:
+def _choose(model: Path, device: str, precision: Precision) -> Literal["torch", "onnxruntime", "openvino"]:
+    if precision == "int8" and not device.startswith("cuda"):
+        return "onnxruntime"
     exported = (model / FOLDER).is_dir()
     has_torch, has_openvino = (importlib.util.find_spec(name) is not None for name in ("torch", "openvino"))
     if not has_torch and device.startswith("cuda"):
@@ -304,7 +310,7 @@ def _choose(model: Path, device: str, precision: str) -> Literal["torch", "onnxr
     return "openvino" if has_openvino else "torch"
 
 
-def _with_torch(model: Path, device: str, precision: str, batch_size: int, threads: int | None) -> AnyGrounder:
+def _with_torch(model: Path, device: str, precision: Precision, batch_size: int, threads: int | None) -> AnyGrounder:
     try:
         import torch
 

@@ -41,8 +41,10 @@ class WorkerSettings(RoleSettings):
         "it is installed; else torch",
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="numbers of the model's matrix products; ONNX Runtime has float32 only"
+    precision: Literal["float32", "bfloat16", "int8"] = Field(
+        default="float32",
+        description="numbers of the model's matrix products: bfloat16 in OpenVINO and torch, int8 in ONNX Runtime; "
+        "with both scores differ a little",
     )
     torch_threads: int | None = Field(default=None, ge=1, le=256, description="CPU threads of the model; default: all")
 

@@ -1,7 +1,8 @@
 """ONNX graphs of an exported model, and the runtimes that run them.
 
 An exported model folder holds `onnx/frame.onnx`, `onnx/text.onnx`, `onnx/query.onnx` and, of models with a heat map,
-`onnx/gate.onnx`; the names of their inputs and outputs are the field names used here and in `simvg_core.onnx_export`.
+`onnx/gate.onnx`; the frame graph in 8-bit integers as well, `onnx/frame.int8.onnx`. The names of their inputs and
+outputs are the field names used here and in `simvg_core.onnx_export`.
 Keys and values are one array per layer (`keys_0` …): stacked in one they would have to be copied to be cut apart.
 """
 
@@ -21,8 +22,6 @@ from simvg_core.errors import CheckpointError, ConfigurationError
 FOLDER = "onnx"
 CARD = "export.json"
 """Beside the graphs: what they were made from."""
-PRECISION, INT8 = "precision", "int8"
-"""On the card of graphs whose weights are not floats."""
 FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
 ASKED = "asked"
@@ -34,9 +33,16 @@ GATE_OUTPUTS = ("warmth", "highest")
 
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+Precision = Literal["float32", "bfloat16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+INT8: Precision = "int8"
 Arrays = dict[str, NDArray[Any]]
+
+
+def graph_file(name: str, precision: Precision) -> str:
+    """Name of a graph's file in an exported model's folder. In integers there is the frame graph alone: what flows
+    through a product is scaled together, and a query's score would depend on those that are asked with it."""
+    return f"{name}.{INT8}.onnx" if precision == INT8 and name == FRAME else f"{name}.onnx"
 
 
 def of_layers(name: str, layers: int) -> tuple[str, ...]:
@@ -129,7 +135,8 @@ def load_graph(
 
     Args:
         threads: of a run; None = the runtime's own choice.
-        precision: of its matrix products and convolutions; ONNX Runtime has "float32" alone.
+        precision: of its matrix products and convolutions: "bfloat16" in OpenVINO alone; "int8" in ONNX Runtime alone,
+            and of the weights of products in the frame pass (`onnx_int8`).
         at_once: runs that are to go on side by side. In ONNX Runtime any number can.
 
     Raises:
@@ -138,11 +145,13 @@ def load_graph(
     """
     if precision not in PRECISIONS:
         raise ConfigurationError(f"precision={precision!r} is not offered; use one of {', '.join(PRECISIONS)}.")
-    if runtime == "onnxruntime" and precision != "float32":
-        raise ConfigurationError(f"onnxruntime runs graphs in float32, not in {precision}; use openvino.")
+    if runtime == "onnxruntime" and precision == "bfloat16":
+        raise ConfigurationError(f"onnxruntime runs graphs in float32 or int8, not in {precision}; use openvino.")
+    if runtime == "openvino" and precision == INT8:
+        raise ConfigurationError(f"openvino runs graphs in float32 or bfloat16, not in {precision}; use onnxruntime.")
     if runtime not in RUNTIMES:
         raise ConfigurationError(f"runtime={runtime!r} is not offered; use one of {', '.join(RUNTIMES)}.")
-    path = folder / FOLDER / f"{name}.onnx"
+    path = folder / FOLDER / graph_file(name, precision)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; write it with `simvg export {folder}` where torch is installed.")
     try:

@@ -22,7 +22,6 @@ from simvg_core.edge.graphs import (
     FOLDER,
     FRAME,
     INT8,
-    PRECISION,
     TEXT,
     Arrays,
     Graph,
@@ -91,8 +90,9 @@ class EdgeGrounder:
     Args:
         folder: a model folder that `simvg export` has written graphs into.
         runtime: what runs the frame pass, "onnxruntime" or "openvino".
-        precision: of the frame pass, "float32" or, in OpenVINO, "bfloat16": near half the time on a processor that
-            multiplies matrices of bfloat16; the rest stays in float32.
+        precision: "float32"; in OpenVINO also "bfloat16", of the frame pass: near half the time on a processor that
+            multiplies matrices of bfloat16; in ONNX Runtime also "int8", of the weights of products in the frame pass:
+            three quarters of its time (docs/benchmarks/int8.md). Scores differ a little with both.
         threads: of the runtime; None = its own choice.
         max_batch: frames per pass.
         check_quality: say "unknown" of frames that cannot be judged (`quality.frame_problem`).
@@ -128,7 +128,8 @@ class EdgeGrounder:
             self._alone = Passes.load(folder, self.config, 1, frame_graph(1, at_once=self._threads))
         self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
-        self.model_fingerprint = _fingerprint(folder)
+        self._rounded = precision == INT8
+        self.model_fingerprint = f"{_fingerprint(folder)}-{INT8}" if self._rounded else _fingerprint(folder)
 
     @property
     def side_by_side(self) -> bool:
@@ -206,8 +207,11 @@ class EdgeGrounder:
         # not in another thread where there is but one: it may run on another core, whose caches know nothing
         run = map if self._threads == 1 else self._crew.map
         parts: list[Answered] = list(run(lambda pair: self._alone.answers([pair[0]], [pair[1]])[0], pairs))
-        if len(parts) < len(frames):
-            parts += self._together.answers(frames[len(parts) :], questions[len(parts) :])
+        left = len(frames) - len(parts)
+        # in integers each frame is scaled by itself: what is seen on one must not depend on the others
+        size = 1 if self._rounded else max(1, left)
+        for start in range(len(parts), len(frames), size):
+            parts += self._together.answers(frames[start : start + size], questions[start : start + size])
         found: dict[int, list[Grounding]] = {}
         for question, rows in together(questions):
             if parts[rows[0]].asked is None:
@@ -276,12 +280,10 @@ class EdgeGrounder:
 
 
 def _fingerprint(folder: Path) -> str:
-    """That of the weights the graphs were made from, marked where they are rounded to integers, for then scores differ;
-    refuses graphs that lie beside other weights."""
+    """That of the weights the graphs were made from; refuses graphs that lie beside other weights."""
     card = folder / FOLDER / CARD
     try:
-        told = json.loads(card.read_text(encoding="utf-8"))
-        made_from = str(told["fingerprint"])
+        made_from = str(json.loads(card.read_text(encoding="utf-8"))["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{card} cannot be read ({error}); export the model again.") from error
     if list(folder.glob("*.safetensors")) and (present := fingerprint_of_folder(folder)) != made_from:
@@ -289,4 +291,4 @@ def _fingerprint(folder: Path) -> str:
             f"the graphs in {folder / FOLDER} were made from a model with the fingerprint {made_from}, but {folder} "
             f"now holds {present}; run `simvg export {folder}`."
         )
-    return f"{made_from}-{INT8}" if told.get(PRECISION) == INT8 else made_from
+    return made_from

@@ -44,8 +44,8 @@ class Passes:
         frame: Graph | None = None,
     ) -> Passes:
         """Graphs whose every run takes so many threads in ONNX Runtime. It runs those that are small and of sizes that
-        vary faster than others; the frame graph may come from another runtime. Raises CheckpointError,
-        ConfigurationError."""
+        vary faster than others; the frame graph may come from another runtime, or in other numbers. Raises
+        CheckpointError, ConfigurationError."""
         of_frames = frame or load_graph(folder, FRAME, "onnxruntime", threads)
         query = load_graph(folder, QUERY, "onnxruntime", threads)
         gate = load_graph(folder, GATE, "onnxruntime", threads) if config.gate_floors else None

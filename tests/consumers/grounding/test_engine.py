@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,6 +24,7 @@ from infra.contracts import Delay, State
 from infra.errors import SettingsError
 from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
+from simvg_core.edge.graphs import Precision
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -269,13 +269,15 @@ def test_missing_model_is_a_clear_error(tmp_path: Path) -> None:
     [
         pytest.param("float32", (), "onnxruntime", id="float32"),
         pytest.param("float32", ("torch", "openvino"), "onnxruntime", id="float32 on an edge box"),
+        pytest.param("int8", (), "onnxruntime", id="int8"),
+        pytest.param("int8", ("torch", "openvino"), "onnxruntime", id="int8 on an edge box"),
         pytest.param("bfloat16", (), "openvino", id="bfloat16"),
         pytest.param("bfloat16", ("torch",), "openvino", id="bfloat16 without torch"),
         pytest.param("bfloat16", ("openvino",), "torch", id="bfloat16 without OpenVINO"),
     ],
 )
 def test_an_exported_model_is_run_by_what_is_fastest_there(
-    precision: str, missing: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, missing: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU, of what is installed: docs/benchmarks/engines.md."""
     _hide(monkeypatch, missing)
@@ -292,11 +294,18 @@ def test_what_cannot_run_so_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that has not the numbers or the device asked for, and numbers that nothing installed has: never others
     in their place."""
 
-    def load(engine: EngineName, device: str, precision: Literal["float32", "bfloat16"]) -> GrounderEngine:
+    def load(engine: EngineName, device: str, precision: Precision) -> GrounderEngine:
         return load_engine(SHIPPED, engine=engine, device=device, precision=precision, batch_size=1, threads=1)
 
-    with pytest.raises(SettingsError, match="'onnxruntime' runs in float32, not in bfloat16; choose --engine openvino"):
+    with pytest.raises(
+        SettingsError, match="'onnxruntime' runs in float32 or int8, not in bfloat16; choose --engine o"
+    ):
         load("onnxruntime", "cpu", "bfloat16")
+    for engine in ("openvino", "torch"):
+        with pytest.raises(SettingsError, match=f"'{engine}' does not run in int8; choose --engine onnxruntime"):
+            load(engine, "cpu", "int8")
+    with pytest.raises(SettingsError, match="'torch' does not run in int8"):
+        load("auto", "cuda", "int8")
     with pytest.raises(SettingsError, match="'openvino' runs on the CPU, not on 'cuda'; choose --engine torch"):
         load("openvino", "cuda", "bfloat16")
     _hide(monkeypatch, ("torch", "openvino"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,12 @@ from typer.testing import CliRunner
 
 from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
-from simvg_core.edge.graphs import RUNTIMES
+from simvg_core.edge.graphs import RUNTIMES, graph_file
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, QueryIndexError, TextError
 from simvg_core.export_cli import export as export_command
 from simvg_core.grounder import Grounder
+from simvg_core.images import read_frame
 from simvg_core.model import SimVGForGrounding
 from simvg_core.onnx_export import export
 from simvg_core.onnx_int8 import to_int8
@@ -175,18 +177,43 @@ def test_frames_are_asked_their_own_texts(folder: Path) -> None:
 
 
 def test_integers_answer_nearly_as_floats(folder: Path, tmp_path: Path) -> None:
-    """Rounded graphs are smaller, say so in the fingerprint, and give scores near those of the others."""
+    """Rounded graphs are smaller, say so in the fingerprint, and give scores near those of the others. Those of other
+    weights do not outlive an export."""
     rounded = _copy(folder, tmp_path)
+    export(SimVGForGrounding.from_pretrained(rounded), rounded)
+    with pytest.raises(CheckpointError, match=r"frame\.int8\.onnx does not exist; .*simvg export"):
+        EdgeGrounder(rounded, precision="int8")
     to_int8(rounded / "onnx")
-    for name in ("frame", "query"):
-        smaller, larger = (path / "onnx" / f"{name}.onnx" for path in (rounded, folder))
-        assert smaller.stat().st_size < larger.stat().st_size
-    own, edge = EdgeGrounder(folder, threads=1), EdgeGrounder(rounded, threads=1)
+    smaller, larger = (rounded / "onnx" / graph_file("frame", precision) for precision in ("int8", "float32"))
+    assert smaller.stat().st_size < larger.stat().st_size
+    own, edge = (EdgeGrounder(rounded, threads=2, precision=precision) for precision in ("float32", "int8"))
     assert edge.model_fingerprint == f"{own.model_fingerprint}-int8"
     exact, near = (
         np.array([[one.score for one in row] for row in grounder.ground(frames(3), TEXTS)]) for grounder in (own, edge)
     )
     assert 0 < np.abs(exact - near).max() < 0.1
+
+
+def test_the_shipped_graph_in_integers_is_that_of_the_shipped_one_in_floats(tmp_path: Path) -> None:
+    """Or a worker in int8 would run other weights."""
+    wanted, shipped = tmp_path / "frame.int8.onnx", Path(__file__).parents[3] / "models/line-small/onnx"
+    shutil.copy(shipped / "frame.onnx", tmp_path)
+    to_int8(tmp_path)
+    assert (shipped / wanted.name).read_bytes() == wanted.read_bytes(), "write it anew with `simvg export`"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_in_integers_an_answer_depends_on_its_frame_and_text_alone(threads: int) -> None:
+    """What flows through a product in integers is scaled together: other frames and texts must not be among it."""
+    shipped = Path(__file__).parents[3] / "models/line-small"
+    edge = EdgeGrounder(shipped, precision="int8", threads=threads, check_quality=False)
+    pictures = [read_frame(file) for file in sorted((shipped.parents[1] / "benchmarks/line/val/images").iterdir())[:5]]
+    texts = ["red cap", "missing bolt", "largest gear"]
+    for frame, row in zip(pictures, edge.ground(pictures, texts, 0.1), strict=True):
+        for text, answer in zip(texts, row, strict=True):
+            alone = edge.ground([frame], [text], 0.1)[0][0]
+            assert alone.state == answer.state
+            np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-5)
 
 
 def test_texts_come_and_go_without_compiling_the_rest(folder: Path) -> None:
@@ -280,8 +307,10 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         EdgeGrounder(folder, runtime="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="precision='float16'"):
         EdgeGrounder(folder, precision="float16")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="onnxruntime runs graphs in float32, not in bfloat16"):
+    with pytest.raises(ConfigurationError, match="onnxruntime runs graphs in float32 or int8, not in bfloat16"):
         EdgeGrounder(folder, precision="bfloat16")
+    with pytest.raises(ConfigurationError, match="openvino runs graphs in float32 or bfloat16, not in int8"):
+        EdgeGrounder(folder, runtime="openvino", precision="int8")
     with pytest.raises(CheckpointError, match="is not a model folder"):
         export_command(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
