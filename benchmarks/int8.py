@@ -1,4 +1,4 @@
-"""Exported graphs in 8-bit integers against those in 32-bit floats: speed and accuracy, on ONNX Runtime.
+"""The frame graph in 8-bit integers against the one in 32-bit floats: speed and accuracy, on ONNX Runtime.
 
     .venv/bin/python benchmarks/int8.py
 
@@ -149,7 +149,7 @@ def main() -> None:
         whole = interleaved(cases, given.rounds, warm_up=2)
         alone = interleaved(passes, given.rounds, warm_up=2)
     lines = [
-        "# Graphs in 8-bit integers",
+        "# The frame graph in 8-bit integers",
         "",
         f"`{command()}` on {machine()}; ONNX Runtime, {given.threads} threads. {len(scored)} pictures of "
         f"`{given.split}`, {rows[VARIANTS[0]][1]['questions']} questions, `{given.model}`. Times are medians of "

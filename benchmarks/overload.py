@@ -115,13 +115,11 @@ class Case:
             "created": now,
             "changed": now,
         }
-        facts: dict[str, Any] = {"id": "critical", "text": self.critical, "severity": "critical"}
-        found = [StandingQuery.model_validate(facts | common)]
+        asked: list[dict[str, Any]] = [{"id": "critical", "text": self.critical, "severity": "critical"}]
         for place, severity in enumerate(OTHERS):
             region = (place / 4, 0.0, (place + 1) / 4, 1.0)
-            facts = {"id": severity, "text": self.other, "severity": severity, "region": region, "tiles": tiles}
-            found.append(StandingQuery.model_validate(facts | common))
-        return found
+            asked.append({"id": severity, "text": self.other, "severity": severity, "region": region, "tiles": tiles})
+        return [StandingQuery.model_validate(facts | common) for facts in asked]
 
 
 def colours() -> Case:
