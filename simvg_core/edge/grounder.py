@@ -129,7 +129,7 @@ class EdgeGrounder:
         self._crew = ThreadPoolExecutor(self._threads, thread_name_prefix="pass")
         self.max_batch, self.check_quality = max_batch, check_quality
         self._rounded = precision == INT8
-        self.model_fingerprint = f"{_fingerprint(folder)}-{INT8}" if self._rounded else _fingerprint(folder)
+        self.model_fingerprint = _fingerprint(folder) + (f"-{INT8}" if self._rounded else "")
 
     @property
     def side_by_side(self) -> bool:
