@@ -33,7 +33,8 @@ from simvg_core import asking  # noqa: E402
 from simvg_core.configuration import SimVGConfig  # noqa: E402
 from simvg_core.device_frames import DeviceFrames  # noqa: E402
 from simvg_core.execution import Execution  # noqa: E402
-from simvg_core.grounder import CompiledQueries, Grounder  # noqa: E402
+from simvg_core.face import CompiledQueries  # noqa: E402
+from simvg_core.grounder import Grounder  # noqa: E402
 from simvg_core.model import SimVGForGrounding  # noqa: E402
 from simvg_core.processing import SimVGProcessor  # noqa: E402
 from simvg_core.training.tokenizer import build_tokenizer  # noqa: E402
@@ -83,7 +84,7 @@ def seconds(act: Callable[[], object], rounds: int) -> float:
 
 
 def stages(
-    grounder: Grounder, queries: CompiledQueries, batch: Sequence[bytes], pool: ThreadPoolExecutor
+    grounder: Grounder, queries: CompiledQueries[Any], batch: Sequence[bytes], pool: ThreadPoolExecutor
 ) -> dict[str, float]:
     """Seconds of a batch by stage, each alone."""
     frames = list(pool.map(decoded, batch))
@@ -106,7 +107,7 @@ def stages(
 
 
 def rate(
-    grounder: Grounder, queries: CompiledQueries, images: Sequence[bytes], batch: int, threads: int, run_s: float,
+    grounder: Grounder, queries: CompiledQueries[Any], images: Sequence[bytes], batch: int, threads: int, run_s: float,
     pool: ThreadPoolExecutor,
 ) -> float:  # fmt: skip
     """Frames/s from bytes to boxes: threads that each decode a batch ahead of the one they ground."""

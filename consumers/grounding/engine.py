@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from simvg_core.composing import parts_of, together
 from simvg_core.edge.graphs import FOLDER, Precision, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
+from simvg_core.face import Face
 from simvg_core.images import halved
 from simvg_core.memory import few_heaps, keep_memory
 from simvg_core.quality import QualityLimits, frame_problem
@@ -55,48 +56,6 @@ MIN_BOX_SCORE = 0.02
 _Asked = tuple[tuple[str, float], ...]
 
 
-class Compiled(Protocol):
-    """Texts made ready for many frames."""
-
-    @property
-    def texts(self) -> tuple[str, ...]: ...
-
-    @property
-    def num_bytes(self) -> int: ...
-
-    def copy(self) -> Any: ...
-
-    def add(self, texts: Sequence[str]) -> Any: ...
-
-    def remove(self, texts: Sequence[int]) -> Any: ...
-
-
-class AnyGrounder(Protocol):
-    """What `simvg_core.grounder.Grounder` and `simvg_core.edge.EdgeGrounder` have in common."""
-
-    @property
-    def model_fingerprint(self) -> str: ...
-
-    @property
-    def gate_texts(self) -> int | None: ...
-
-    @property
-    def averages_to(self) -> int | None: ...
-
-    @property
-    def composes(self) -> bool: ...
-
-    def compile(self, texts: Sequence[str]) -> Any: ...
-
-    def complaint(self, text: str) -> str | None: ...
-
-    def cut_words(self, text: str) -> str: ...
-
-    def question(self, texts: Any, thresholds: float, floors: Sequence[float]) -> Question: ...
-
-    def ground_each(self, frames_bgr: Sequence[Any], questions: Sequence[Question]) -> list[list[Grounding]]: ...
-
-
 class GrounderEngine:
     """An :class:`Engine` on a grounder, with torch or without.
 
@@ -104,11 +63,11 @@ class GrounderEngine:
     views with different selections go through the frame pass together.
     """
 
-    def __init__(self, grounder: AnyGrounder, *, at_once: int = 1) -> None:
+    def __init__(self, grounder: Face[Any], *, at_once: int = 1) -> None:
         self.at_once = at_once
         self._grounder = grounder
         self._lock = threading.Lock()
-        self._all: Compiled = grounder.compile([])
+        self._all = grounder.compile([])
         self._questions: OrderedDict[_Asked, Question] = OrderedDict()
         self._selected: dict[_Asked, int] = {}
         self._before: deque[frozenset[str]] = deque(maxlen=KEPT_SETS)
@@ -310,7 +269,7 @@ def _choose(model: Path, device: str, precision: Precision) -> Literal["torch", 
     return "openvino" if has_openvino else "torch"
 
 
-def _with_torch(model: Path, device: str, precision: Precision, batch_size: int, threads: int | None) -> AnyGrounder:
+def _with_torch(model: Path, device: str, precision: Precision, batch_size: int, threads: int | None) -> Face[Any]:
     try:
         import torch
 

@@ -322,7 +322,7 @@ def test_wholes_are_asked_of_the_frames_that_need_them(
     if isinstance(grounder, Grounder):
         monkeypatch.setattr(grounder.config, "gate_queries", gate_queries)
     else:
-        monkeypatch.setattr(grounder, "config", replace(grounder.config, gate_queries=gate_queries))
+        monkeypatch.setattr(grounder, "_config", replace(grounder.config, gate_queries=gate_queries))
     answers = grounder.ground(frames, texts, 0.3)
     assert len(wholes) == len(frames)
     assert 0 < sum(map(bool, wholes)) <= len(frames) / 2
