@@ -11,7 +11,7 @@ import numpy as np
 from simvg_core.lineworld.layout import FASTENER_FINISHES, PLASTIC_COLORS, Random, draw_plate, pick
 from simvg_core.lineworld.scene import Belt, Camera, Lamp, Part, Plate, Scene, SensorNoise
 
-SPLITS = ("train", "val", "test", "val_hard", "test_hard")
+SPLITS = ("train", "val", "test", "val_hard", "test_hard", "faults")
 SPLIT_NUMBER = {name: k for k, name in enumerate(SPLITS)}
 SHAPES = ((384, 288), (320, 320), (432, 243))
 
@@ -35,11 +35,12 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
     """Scene number ``index`` of a set: the same for the same arguments, whatever was drawn before.
 
     Splits ending in ``_hard`` use materials, tones of colours, belts, lamps and camera angles that no other split has.
+    ``faults`` is for training, with more loose fasteners, and labels of either kind.
     """
     rng = np.random.default_rng([seed, SPLIT_NUMBER[split], index])
     hard = split.endswith("_hard")
     ids = itertools.count(1)
-    plates = _lay_out(rng, ids, hard)
+    plates = _lay_out(rng, ids, hard, split == "faults")
     camera = draw_camera(rng, plates, hard)
     lamps, ambient = draw_lamps(rng, hard)
     kind, color = pick(rng, HELD_OUT_BELTS if hard else TRAIN_BELTS)
@@ -75,7 +76,7 @@ def _half_across(plate: Plate) -> float:
     return abs(plate.y) + float(turned) / 2
 
 
-def _lay_out(rng: Random, ids: Iterator[int], hard: bool) -> list[Plate]:
+def _lay_out(rng: Random, ids: Iterator[int], hard: bool, faulty: bool) -> list[Plate]:
     """One to three plates side by side on the belt, at any angle."""
     count = int(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.10]))
     base_turn = float(rng.choice([0.0, 0.0, np.pi / 2, np.pi, rng.uniform(0, 2 * np.pi)]))
@@ -84,12 +85,12 @@ def _lay_out(rng: Random, ids: Iterator[int], hard: bool) -> list[Plate]:
         if k and rng.random() < 0.5:  # the same product once more, with defects of its own: a hard pair
             first = plates[0]
             twin = np.random.default_rng(rng.integers(2**31))
-            plate = draw_plate(twin, ids, held_out=hard, size=(first.width, first.depth))
+            plate = draw_plate(twin, ids, held_out=hard, faulty=faulty, size=(first.width, first.depth))
             plate = replace(
                 plate, finish=first.finish, color=first.color, corner=first.corner, thickness=first.thickness
             )
         else:
-            plate = draw_plate(rng, ids, held_out=hard)
+            plate = draw_plate(rng, ids, held_out=hard, faulty=faulty)
         for _ in range(40):
             spread = 0.0 if k == 0 else 230.0
             x, y = float(rng.uniform(-spread, spread)), float(rng.uniform(-0.6, 0.6) * spread)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -36,6 +36,10 @@ FASTENER_FINISHES = (("steel", "steel"), ("zinc", "steel"), ("zinc", "brass"), (
 GEAR_FINISHES = (("machined", "steel"), ("plastic", "white"), ("plastic", "black"), ("machined", "brass"))
 PLASTIC_COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black")
 SIZES = ("small", "medium", "large")
+DEFECT_SHARES = {"tilted": 0.20, "crooked": 0.35, "stain": 0.20, "scratch": 0.20, "dent": 0.12, "wrong_color": 0.2}
+"""How many of a hundred plates have it, as shares."""
+FAULTY_SHARES = {"tilted": 0.75, "crooked": 0.5, "stain": 0.12, "scratch": 0.12, "dent": 0.1, "wrong_color": 0.2}
+"""Where what is loose and how labels lie is to be learned."""
 
 
 def pick(rng: Random, options: Sequence[Option]) -> Option:
@@ -97,6 +101,7 @@ def draw_plate(
     ids: Iterator[int],
     *,
     held_out: bool = False,
+    faulty: bool = False,
     defects: tuple[str, ...] | None = None,
     kind: str | None = None,
     size: tuple[float, float] | None = None,
@@ -104,7 +109,8 @@ def draw_plate(
     """A plate lying at the origin, on a finish that only ``held_out`` plates or only the others have.
 
     ``defects``: these (missing, tilted, crooked, stain, scratch, dent, wrong_color), each as often as it is named and
-    as far as the plate has room for it; None draws them. ``kind``: what it is fastened with; None draws it.
+    as far as the plate has room for it; None draws them, loose fasteners and labels of either kind more often where it
+    is ``faulty``. ``kind``: what it is fastened with; None draws it.
     """
     number = next(ids)
     width, depth = size or (float(rng.uniform(100, 190)), float(rng.uniform(80, 140)))
@@ -118,13 +124,15 @@ def draw_plate(
     fastener = kind or str(
         rng.choice(
             ["hex_bolt", "socket_screw", "cross_screw", "drilled_hole", "threaded_hole"],
-            p=[0.70, 0.1, 0.11, 0.05, 0.04],
+            p=[0.75, 0.12, 0.13, 0.0, 0.0] if faulty else [0.70, 0.1, 0.11, 0.05, 0.04],
         )
     )
     if defects is None:
-        defects = _draw_defects(rng, fastener)
+        defects = _draw_defects(rng, fastener, FAULTY_SHARES if faulty else DEFECT_SHARES)
+        if faulty and "tilted" in defects:
+            defects += ("tilted",) * int(rng.integers(3))
     parts = _fasteners(rng, ids, spots, radius, fastener, defects)
-    parts += _mounted(rng, ids, places, radius, defects)
+    parts += _mounted(rng, ids, places, radius, defects, labels=int(faulty))
     marks = _marks(rng, ids, places, defects)
     relief = []
     if rng.random() < 0.35:
@@ -150,18 +158,11 @@ def draw_plate(
     )
 
 
-def _draw_defects(rng: Random, fastener: str) -> tuple[str, ...]:
+def _draw_defects(rng: Random, fastener: str, shares: Mapping[str, float]) -> tuple[str, ...]:
     found = []
     if rng.random() < 0.5 and fastener in ("hex_bolt", "socket_screw", "cross_screw"):
         found += ["missing"] * int(rng.choice([1, 2, 3], p=[0.72, 0.2, 0.08]))
-    for defect, chance in (
-        ("tilted", 0.20),
-        ("crooked", 0.35),
-        ("stain", 0.20),
-        ("scratch", 0.20),
-        ("dent", 0.12),
-        ("wrong_color", 0.2),
-    ):
+    for defect, chance in shares.items():
         if rng.random() < chance:
             found.append(defect)
     return tuple(found)
@@ -252,10 +253,10 @@ class _Mounting:
                 )
             )
 
-    def labels(self, crooked: bool) -> None:
+    def labels(self, crooked: bool, at_least: int = 0) -> None:
         """None to two printed labels; of ``crooked`` ones there is at least one, and the first is."""
         rng = self.rng
-        for k in range(1 if crooked else int(rng.choice([0, 1, 2], p=[0.4, 0.5, 0.1]))):
+        for k in range(1 if crooked else max(at_least, int(rng.choice([0, 1, 2], p=[0.4, 0.5, 0.1])))):
             half = float(rng.uniform(14, 24))
             wrong = crooked and k == 0
             angle = float(rng.uniform(0.17, 0.6) * rng.choice([-1, 1])) if wrong else float(rng.normal(0, 0.012))
@@ -311,10 +312,12 @@ def _size(radius: float, low: float, high: float) -> str:
     return SIZES[int(np.digitize(radius, [low, high]))]
 
 
-def _mounted(rng: Random, ids: Iterator[int], places: Places, radius: float, defects: tuple[str, ...]) -> list[Part]:
-    """Labels, caps, connectors, nuts, washers, gears, cables and holes that belong to nothing."""
+def _mounted(
+    rng: Random, ids: Iterator[int], places: Places, radius: float, defects: tuple[str, ...], *, labels: int = 0
+) -> list[Part]:
+    """At least so many ``labels``, caps, connectors, nuts, washers, gears, cables and holes that belong to nothing."""
     mounting = _Mounting(rng, ids, places)
-    mounting.labels("crooked" in defects)
+    mounting.labels("crooked" in defects, at_least=labels)
     if rng.random() < 0.5 or "wrong_color" in defects:
         mounting.caps("wrong_color" in defects)
     for kind, chance, low, high in (

@@ -14,7 +14,7 @@ from simvg_core.lineworld.layout import HELD_OUT_PLATES
 from simvg_core.lineworld.scene import Part, Scene
 from simvg_core.lineworld.surfaces import COLORS, HELD_OUT_COLORS
 
-COMMON = ("train", "val", "test")
+COMMON = ("train", "val", "test", "faults")
 HARD = ("val_hard", "test_hard")
 
 
@@ -121,3 +121,16 @@ def test_a_good_share_of_scenes_lack_a_bolt() -> None:
     """Missing bolts are common enough to learn from, and most scenes are without."""
     share = np.mean([any(part.kind == "missing_bolt" for part in parts_of(scene)) for scene in scenes("train", 300)])
     assert 0.25 < share < 0.5
+
+
+def test_faults_are_common_in_the_set_that_teaches_them() -> None:
+    """Of ``faults`` most plates have something loose, and labels lie straight and crooked about alike often."""
+    parts = [parts_of(scene) for scene in scenes("faults", 120)]
+    usual = [parts_of(scene) for scene in scenes("train", 120)]
+
+    def share(of: list[list[Part]], state: str) -> float:
+        return float(np.mean([any(part.state == state for part in found) for found in of]))
+
+    assert share(parts, "tilted") > 0.6 > 0.3 > share(usual, "tilted")
+    labels = Counter(part.state for found in parts for part in found if part.kind == "label")
+    assert 0.35 < labels["crooked"] / labels.total() < 0.65
