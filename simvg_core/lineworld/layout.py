@@ -37,9 +37,9 @@ GEAR_FINISHES = (("machined", "steel"), ("plastic", "white"), ("plastic", "black
 PLASTIC_COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black")
 SIZES = ("small", "medium", "large")
 DEFECT_SHARES = {"tilted": 0.20, "crooked": 0.35, "stain": 0.20, "scratch": 0.20, "dent": 0.12, "wrong_color": 0.2}
-"""How many of a hundred plates have it, as shares."""
+"""Share of the plates that have it."""
 FAULTY_SHARES = {"tilted": 0.75, "crooked": 0.5, "stain": 0.12, "scratch": 0.12, "dent": 0.1, "wrong_color": 0.2}
-"""Where what is loose and how labels lie is to be learned."""
+"""The same where what is loose and how labels lie is to be learned."""
 
 
 def pick(rng: Random, options: Sequence[Option]) -> Option:

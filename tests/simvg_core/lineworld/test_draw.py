@@ -124,7 +124,7 @@ def test_a_good_share_of_scenes_lack_a_bolt() -> None:
 
 
 def test_faults_are_common_in_the_set_that_teaches_them() -> None:
-    """Of ``faults`` most plates have something loose, and labels lie straight and crooked about alike often."""
+    """Of ``faults`` most scenes have something loose, and labels lie straight and crooked about alike often."""
     parts = [parts_of(scene) for scene in scenes("faults", 120)]
     usual = [parts_of(scene) for scene in scenes("train", 120)]
 
