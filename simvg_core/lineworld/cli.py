@@ -60,7 +60,7 @@ def render(
     images: Annotated[int, typer.Option("--images", min=1, help="How many pictures.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the set.")] = 1,
     split: Annotated[
-        str, typer.Option("--split", help="train, faults, val, test, val_hard, test_hard or commissioning.")
+        str, typer.Option("--split", help="train, faults, rare, val, test, val_hard, test_hard or commissioning.")
     ] = "train",
     processes: Annotated[int, typer.Option("--processes", min=1, help="Processes side by side.")] = 2,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Light samples per pixel before denoising.")] = 4,

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from simvg_core.lineworld.layout import FASTENER_FINISHES, PLASTIC_COLORS, Random, draw_plate, pick
+from simvg_core.lineworld.mix import COMMON, MIXES, Mix
 from simvg_core.lineworld.scene import Belt, Camera, Lamp, Part, Plate, Scene, SensorNoise
 
-SPLITS = ("train", "val", "test", "val_hard", "test_hard", "faults")
+SPLITS = ("train", "val", "test", "val_hard", "test_hard", "faults", "rare")
 SPLIT_NUMBER = {name: k for k, name in enumerate(SPLITS)}
 SHAPES = ((384, 288), (320, 320), (432, 243))
 
@@ -35,12 +36,14 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
     """Scene number ``index`` of a set: the same for the same arguments, whatever was drawn before.
 
     Splits ending in ``_hard`` use materials, tones of colours, belts, lamps and camera angles that no other split has.
-    ``faults`` is for training, with more loose fasteners, and labels of either kind.
+    ``faults`` is for training, with more loose fasteners, and labels of either kind; ``rare``, too, with more of all
+    that is rare: caps of a wrong colour, dents, tools on the belt.
     """
     rng = np.random.default_rng([seed, SPLIT_NUMBER[split], index])
     hard = split.endswith("_hard")
     ids = itertools.count(1)
-    plates = _lay_out(rng, ids, hard, split == "faults")
+    mix = MIXES.get(split, COMMON)
+    plates = _lay_out(rng, ids, hard, mix)
     camera = draw_camera(rng, plates, hard)
     lamps, ambient = draw_lamps(rng, hard)
     kind, color = pick(rng, HELD_OUT_BELTS if hard else TRAIN_BELTS)
@@ -51,7 +54,7 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
         seed=int(rng.integers(2**31)),
         split=split,
         plates=tuple(plates),
-        loose=tuple(_clutter(rng, ids, plates)),
+        loose=tuple(_clutter(rng, ids, plates, mix)),
         camera=camera,
         lamps=lamps,
         ambient=ambient,
@@ -76,7 +79,7 @@ def _half_across(plate: Plate) -> float:
     return abs(plate.y) + float(turned) / 2
 
 
-def _lay_out(rng: Random, ids: Iterator[int], hard: bool, faulty: bool) -> list[Plate]:
+def _lay_out(rng: Random, ids: Iterator[int], hard: bool, mix: Mix) -> list[Plate]:
     """One to three plates side by side on the belt, at any angle."""
     count = int(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.10]))
     base_turn = float(rng.choice([0.0, 0.0, np.pi / 2, np.pi, rng.uniform(0, 2 * np.pi)]))
@@ -85,12 +88,12 @@ def _lay_out(rng: Random, ids: Iterator[int], hard: bool, faulty: bool) -> list[
         if k and rng.random() < 0.5:  # the same product once more, with defects of its own: a hard pair
             first = plates[0]
             twin = np.random.default_rng(rng.integers(2**31))
-            plate = draw_plate(twin, ids, held_out=hard, faulty=faulty, size=(first.width, first.depth))
+            plate = draw_plate(twin, ids, held_out=hard, mix=mix, size=(first.width, first.depth))
             plate = replace(
                 plate, finish=first.finish, color=first.color, corner=first.corner, thickness=first.thickness
             )
         else:
-            plate = draw_plate(rng, ids, held_out=hard, faulty=faulty)
+            plate = draw_plate(rng, ids, held_out=hard, mix=mix)
         for _ in range(40):
             spread = 0.0 if k == 0 else 230.0
             x, y = float(rng.uniform(-spread, spread)), float(rng.uniform(-0.6, 0.6) * spread)
@@ -159,10 +162,11 @@ def draw_lamps(rng: Random, hard: bool) -> tuple[tuple[Lamp, ...], float]:
     return tuple(lamps), float(rng.uniform(0.08, 0.5))
 
 
-def _clutter(rng: Random, ids: Iterator[int], plates: list[Plate]) -> list[Part]:
+def _clutter(rng: Random, ids: Iterator[int], plates: list[Plate], mix: Mix) -> list[Part]:
     """Parts and tools lying on the belt, clear of the plates."""
     parts: list[Part] = []
-    kinds = ("hex_bolt", "nut", "washer", "cap", "gear", "spanner", "screwdriver", "pliers", "cable", "socket_screw")
+    tools = ("spanner", "screwdriver", "pliers")
+    kinds = ("hex_bolt", "nut", "washer", "cap", "gear", *tools, "cable", "socket_screw", *tools * (mix.tools - 1))
     for _ in range(int(rng.choice([0, 1, 2, 3, 5], p=[0.35, 0.25, 0.2, 0.12, 0.08]))):
         kind = str(rng.choice(kinds))
         length = {

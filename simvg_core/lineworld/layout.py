@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
+from simvg_core.lineworld.mix import COMMON, Mix
 from simvg_core.lineworld.scene import Mark, Part, Plate
 
 Random = np.random.Generator
@@ -36,10 +37,6 @@ FASTENER_FINISHES = (("steel", "steel"), ("zinc", "steel"), ("zinc", "brass"), (
 GEAR_FINISHES = (("machined", "steel"), ("plastic", "white"), ("plastic", "black"), ("machined", "brass"))
 PLASTIC_COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black")
 SIZES = ("small", "medium", "large")
-DEFECT_SHARES = {"tilted": 0.20, "crooked": 0.35, "stain": 0.20, "scratch": 0.20, "dent": 0.12, "wrong_color": 0.2}
-"""Share of the plates that have it."""
-FAULTY_SHARES = {"tilted": 0.75, "crooked": 0.5, "stain": 0.12, "scratch": 0.12, "dent": 0.1, "wrong_color": 0.2}
-"""The same where what is loose and how labels lie is to be learned."""
 
 
 def pick(rng: Random, options: Sequence[Option]) -> Option:
@@ -101,7 +98,7 @@ def draw_plate(
     ids: Iterator[int],
     *,
     held_out: bool = False,
-    faulty: bool = False,
+    mix: Mix = COMMON,
     defects: tuple[str, ...] | None = None,
     kind: str | None = None,
     size: tuple[float, float] | None = None,
@@ -109,8 +106,8 @@ def draw_plate(
     """A plate lying at the origin, on a finish that only ``held_out`` plates or only the others have.
 
     ``defects``: these (missing, tilted, crooked, stain, scratch, dent, wrong_color), each as often as it is named and
-    as far as the plate has room for it; None draws them, loose fasteners and labels of either kind more often where it
-    is ``faulty``. ``kind``: what it is fastened with; None draws it.
+    as far as the plate has room for it; None draws them, as often as ``mix`` says. ``kind``: what it is fastened with;
+    None draws it.
     """
     number = next(ids)
     width, depth = size or (float(rng.uniform(100, 190)), float(rng.uniform(80, 140)))
@@ -122,17 +119,14 @@ def draw_plate(
     for x, y in spots:
         places.take(x, y, radius)
     fastener = kind or str(
-        rng.choice(
-            ["hex_bolt", "socket_screw", "cross_screw", "drilled_hole", "threaded_hole"],
-            p=[0.75, 0.12, 0.13, 0.0, 0.0] if faulty else [0.70, 0.1, 0.11, 0.05, 0.04],
-        )
+        rng.choice(["hex_bolt", "socket_screw", "cross_screw", "drilled_hole", "threaded_hole"], p=mix.fasteners)
     )
     if defects is None:
-        defects = _draw_defects(rng, fastener, FAULTY_SHARES if faulty else DEFECT_SHARES)
-        if faulty and "tilted" in defects:
-            defects += ("tilted",) * int(rng.integers(3))
+        defects = _draw_defects(rng, fastener, mix)
+        if mix.most_tilted > 1 and "tilted" in defects:
+            defects += ("tilted",) * int(rng.integers(mix.most_tilted))
     parts = _fasteners(rng, ids, spots, radius, fastener, defects)
-    parts += _mounted(rng, ids, places, radius, defects, labels=int(faulty))
+    parts += _mounted(rng, ids, places, radius, defects, mix)
     marks = _marks(rng, ids, places, defects)
     relief = []
     if rng.random() < 0.35:
@@ -158,11 +152,11 @@ def draw_plate(
     )
 
 
-def _draw_defects(rng: Random, fastener: str, shares: Mapping[str, float]) -> tuple[str, ...]:
+def _draw_defects(rng: Random, fastener: str, mix: Mix) -> tuple[str, ...]:
     found = []
     if rng.random() < 0.5 and fastener in ("hex_bolt", "socket_screw", "cross_screw"):
         found += ["missing"] * int(rng.choice([1, 2, 3], p=[0.72, 0.2, 0.08]))
-    for defect, chance in shares.items():
+    for defect, chance in mix.defects.items():
         if rng.random() < chance:
             found.append(defect)
     return tuple(found)
@@ -253,7 +247,7 @@ class _Mounting:
                 )
             )
 
-    def labels(self, crooked: bool, at_least: int = 0) -> None:
+    def labels(self, crooked: bool, at_least: int) -> None:
         """None to two printed labels; of ``crooked`` ones there is at least one, and the first is."""
         rng = self.rng
         for k in range(1 if crooked else max(at_least, int(rng.choice([0, 1, 2], p=[0.4, 0.5, 0.1])))):
@@ -265,12 +259,12 @@ class _Mounting:
             state = "crooked" if wrong else "ok"
             self.put("label", half, half * 1.12, turn=angle, color=color, finish="paper", state=state)
 
-    def caps(self, wrong_color: bool) -> None:
-        """Caps of one colour; with ``wrong_color`` one of three or more has another."""
+    def caps(self, wrong_color: bool, at_least: int) -> None:
+        """Caps of one colour; with ``wrong_color`` there are ``at_least`` so many, and one of three or more is odd."""
         rng = self.rng
         usual = str(rng.choice(PLASTIC_COLORS))
         r = float(rng.uniform(5, 10))
-        count = int(rng.integers(2, 5)) if wrong_color else int(rng.integers(1, 4))
+        count = int(rng.integers(at_least, 5)) if wrong_color else int(rng.integers(1, 4))
         odd = int(rng.integers(count)) if wrong_color and count > 2 else -1
         for k in range(count):
             other = str(rng.choice([c for c in PLASTIC_COLORS if c != usual]))
@@ -313,13 +307,13 @@ def _size(radius: float, low: float, high: float) -> str:
 
 
 def _mounted(
-    rng: Random, ids: Iterator[int], places: Places, radius: float, defects: tuple[str, ...], *, labels: int = 0
+    rng: Random, ids: Iterator[int], places: Places, radius: float, defects: tuple[str, ...], mix: Mix
 ) -> list[Part]:
-    """At least so many ``labels``, caps, connectors, nuts, washers, gears, cables and holes that belong to nothing."""
+    """Labels, caps, connectors, nuts, washers, gears, cables and holes that belong to nothing."""
     mounting = _Mounting(rng, ids, places)
-    mounting.labels("crooked" in defects, at_least=labels)
+    mounting.labels("crooked" in defects, mix.least_labels)
     if rng.random() < 0.5 or "wrong_color" in defects:
-        mounting.caps("wrong_color" in defects)
+        mounting.caps("wrong_color" in defects, mix.least_caps)
     for kind, chance, low, high in (
         ("connector", 0.35, 7, 12),
         ("nut", 0.25, 4.5, 8),

@@ -65,5 +65,5 @@ def test_an_unknown_split_ends_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["render", "--split", "validation", "--out", str(tmp_path)], env=PLAIN)
     assert isinstance(result.exception, ConfigurationError)
     assert str(result.exception) == (
-        "split 'validation' is none of train, val, test, val_hard, test_hard, faults, commissioning"
+        "split 'validation' is none of train, val, test, val_hard, test_hard, faults, rare, commissioning"
     )

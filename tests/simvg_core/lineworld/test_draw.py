@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from simvg_core.lineworld.layout import HELD_OUT_PLATES
 from simvg_core.lineworld.scene import Part, Scene
 from simvg_core.lineworld.surfaces import COLORS, HELD_OUT_COLORS
 
-COMMON = ("train", "val", "test", "faults")
+COMMON = ("train", "val", "test", "faults", "rare")
 HARD = ("val_hard", "test_hard")
 
 
@@ -134,3 +135,22 @@ def test_faults_are_common_in_the_set_that_teaches_them() -> None:
     assert share(parts, "tilted") > 0.6 > 0.3 > share(usual, "tilted")
     labels = Counter(part.state for found in parts for part in found if part.kind == "label")
     assert 0.35 < labels["crooked"] / labels.total() < 0.65
+
+
+def test_what_is_rare_is_common_in_the_set_that_teaches_it() -> None:
+    """Of ``rare`` more pictures than usual have a cap of a wrong colour, a dent, a tool; one odd cap among three."""
+    rare, usual = scenes("rare", 120), scenes("train", 120)
+
+    def share(of: list[Scene], holds: Callable[[Scene], bool]) -> float:
+        return float(np.mean([holds(scene) for scene in of]))
+
+    for holds in (
+        lambda scene: any(part.state == "wrong_color" for part in parts_of(scene)),
+        lambda scene: any(mark.kind == "dent" for plate in scene.plates for mark in plate.marks),
+        lambda scene: any(part.kind in ("spanner", "screwdriver", "pliers") for part in scene.loose),
+    ):
+        assert share(rare, holds) > 1.3 * share(usual, holds)
+    caps = [[part.color for part in plate.parts if part.kind == "cap"] for scene in rare for plate in scene.plates]
+    odd = [colors for colors in caps if len(set(colors)) == 2]
+    assert len(odd) > 60
+    assert all(min(Counter(colors).values()) == 1 for colors in odd)
