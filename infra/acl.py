@@ -22,7 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported th
 )
 
 from infra.consumer import FOLLOWER_GROUPS
-from infra.kafka_client import client_config, translate
+from infra.kafka_client import client_config, new_client, translate
 from infra.settings import KafkaSettings
 from infra.topics import TOPIC_NAMES, TopicName, topic_name
 
@@ -163,7 +163,7 @@ def apply(kafka: KafkaSettings, found: Iterable[Grant], *, principal: str, host:
         for grant in found
         for operation in grant.operations
     ]
-    admin = AdminClient(client_config(kafka, client_id="simvg-acl"))
+    admin = new_client(AdminClient, kafka, client_config(kafka, client_id="simvg-acl"))
     try:
         for future in admin.create_acls(bindings, request_timeout=_ADMIN_TIMEOUT_S).values():
             future.result()

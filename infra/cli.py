@@ -102,7 +102,7 @@ def status(
 def schemas(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("infra/schemas"),
 ) -> None:
-    """Writes the JSON Schema of every message and of the standing query.
+    """Writes the JSON Schema of every message that others read and of the standing query.
 
     Example: simvg schemas --out infra/schemas
     """

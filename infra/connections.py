@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
 
-from infra.redaction import redact
+from infra.redaction import hide_user, redact
 
 DEFAULT_KAFKA_PORT = 19092
 DEFAULT_CONTROLLER_PORT = 19093
@@ -29,16 +29,54 @@ def _prefix(value: str) -> str:
 def _bootstrap(value: str) -> str:
     for part in value.split(","):
         if not re.fullmatch(r"\s*[^\s:/@]+:\d{1,5}\s*|\s*\[[0-9A-Fa-f:.]+\]:\d{1,5}\s*", part):
-            raise ValueError(f"{redact(part)!r} is no broker address: write host:port, several separated by commas")
+            shown = redact(hide_user(part))
+            raise ValueError(f"{shown!r} is no broker address: write host:port, several separated by commas")
     return value
+
+
+_REDIS_OPTIONS = frozenset(
+    {"db", "protocol", "client_name", "health_check_interval", "max_connections", "retry_on_timeout"}
+)
+_REDIS_TLS_OPTIONS = frozenset({"ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version", "ssl_ca_path"})
 
 
 def _redis_url(value: str) -> str:
-    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(
-            f"{redact(value)!r} is no Redis address: write redis://host:port/database, rediss:// or unix://"
-        )
-    return value
+    scheme, mark, rest = value.partition("://")
+    value = f"{scheme.lower()}{mark}{rest}"  # the library knows schemes in small letters only
+    fault = _redis_fault(value)
+    if fault is None:
+        return value
+    # An address with a fault may be one whose password was not escaped, which can end up in any part of it.
+    shown = "the value" if set("@?#") & set(value) else repr(redact(value))
+    escaped = "; in a password write %23 for '#', %2F for '/', %3F for '?'" if "@" in value else ""
+    raise ValueError(
+        f"{shown} is no Redis address, {fault}: write redis://host:port/database, rediss:// or unix:///path{escaped}"
+    )
+
+
+def _redis_fault(value: str) -> str | None:
+    """What is wrong with an address of Redis, in words that quote nothing of it."""
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        return "which begins otherwise"
+    if re.search(r"\s", value):
+        return "which has no blanks in it"
+    if "#" in value:
+        return "which has no '#' in it"
+    try:
+        address = urlsplit(value)
+        port = address.port
+    except ValueError:  # whose text quotes the address
+        return "for its host or its port cannot be read"
+    if port == 0:
+        return "for there is no port 0"
+    if address.scheme == "unix" and not address.path:
+        return "for it names no socket"
+    if address.scheme != "unix" and not re.fullmatch(r"(/\d*)?", address.path):
+        return "for its path is no number of a database"
+    known = _REDIS_OPTIONS | (_REDIS_TLS_OPTIONS if address.scheme == "rediss" else frozenset())
+    if not set(parse_qs(address.query, keep_blank_values=True)) <= known:
+        return f"for after '?' it may have {', '.join(sorted(known))} only"
+    return None
 
 
 def _token_url(value: str | None) -> str | None:
@@ -196,11 +234,11 @@ class RedisSettings(Settings):
     @property
     def shown_url(self) -> str:
         """The address without its credentials, fit for people."""
-        return redact(self.url)
+        return redact(hide_user(self.url))
 
     @field_serializer("url")
     def _never_dump_credentials(self, value: str) -> str:
-        return redact(value)
+        return redact(hide_user(value))
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield "url", self.shown_url

@@ -21,8 +21,9 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not marked as re-exported
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
+from infra.contact import EVERY_MS, Contact
 from infra.hanging import is_seal
-from infra.kafka_client import AWAY, client_config, translate
+from infra.kafka_client import AWAY, client_config, new_client, translate
 from infra.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -234,6 +235,7 @@ def subscribe(
     session_timeout_s: float = 10,
     fetch_queue_bytes: int = 4_000_000,
     read_committed: bool = True,
+    contact: Contact | None = None,
 ) -> Consumer:
     """A member of the consumer group, with its offsets committed by hand only.
 
@@ -243,7 +245,7 @@ def subscribe(
     ``instance_id``: static membership, a restart within the session time-out moves no partitions.
     ``fetch_queue_bytes``: so much is fetched ahead of what is polled; :meth:`Consumer.pause` throws it away.
     ``session_timeout_s``: a member that is silent for so long has lost its partitions (protocol "classic" only; with
-    "consumer" the broker says it, see :func:`infra.topics.set_session_timeout`).
+    "consumer" the broker says it, see :func:`infra.topics.set_session_timeout`). ``contact``: told with every poll.
 
     With the protocol "consumer" a topic that does not exist is simply waited for: call
     :func:`infra.topics.require_topics` first. Connects when it is first polled; raises BrokerError if the client
@@ -266,7 +268,8 @@ def subscribe(
         config["heartbeat.interval.ms"] = 1_000
     if instance_id is not None:
         config["group.instance.id"] = instance_id
-    consumer = _create(kafka, config)
+    config |= {} if contact is None else {"statistics.interval.ms": EVERY_MS, "stats_cb": contact}
+    consumer = new_client(KafkaConsumer, kafka, config)
     wrapped = Consumer(kafka, consumer, group)
 
     def hook(callback: OnPartitions | None) -> Callable[[KafkaConsumer, list[TopicPartition]], None] | None:
@@ -295,7 +298,7 @@ def committed_offsets(
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
     }
-    asking = Consumer(kafka, _create(kafka, config), group)
+    asking = Consumer(kafka, new_client(KafkaConsumer, kafka, config), group)
     try:
         return asking.committed(partitions, seconds)
     finally:
@@ -304,7 +307,7 @@ def committed_offsets(
 
 def last_offsets(kafka: KafkaSettings, topic: str, *, client_id: str) -> dict[int, int]:
     """Next offset to be written, by partition, open transactions included. Raises TopicMissing, BrokerUnavailable."""
-    admin = AdminClient(client_config(kafka, client_id=client_id))
+    admin = new_client(AdminClient, kafka, client_config(kafka, client_id=client_id))
     try:
         metadata = admin.list_topics(topic, timeout=_METADATA_TIMEOUT_S).topics[topic]
         if metadata.error is not None:
@@ -325,7 +328,8 @@ def follow(
 
     Raises TopicMissing, BrokerUnavailable.
     """
-    consumer = _create(
+    consumer = new_client(
+        KafkaConsumer,
         kafka,
         client_config(kafka, client_id=client_id)
         | {
@@ -388,10 +392,3 @@ def _latest(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> dic
         wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_METADATA_TIMEOUT_S
     )
     return {part.partition: future.result().offset for part, future in futures.items()}
-
-
-def _create(kafka: KafkaSettings, config: dict[str, Any]) -> KafkaConsumer:
-    try:
-        return KafkaConsumer(config)
-    except KafkaException as error:
-        raise translate(error, kafka) from error

@@ -18,7 +18,6 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra.schedule import Schedule
-from infra.values import IDENTIFIER as IDENTIFIER
 from infra.values import Box as Box
 from infra.values import Contract as Contract
 from infra.values import Delay as Delay
@@ -32,7 +31,7 @@ from infra.values import utc_from_ns as utc_from_ns
 MAX_QUERY_CHARACTERS = 200
 """Longest text of a standing query; a line query is a short phrase, and the models read 20 to 24 tokens."""
 
-CAMERA_PATTERN = re.compile(r"^[A-Za-z0-9*?\[\]!._-]{1,64}$")
+CAMERA_PATTERN = re.compile(r"[A-Za-z0-9*?\[\]!._-]{1,64}")
 
 
 class FrameReference(Contract):
@@ -196,6 +195,8 @@ def alert_id(camera: str, query_id: str, revision: int, epoch: str, onset_sequen
 
 CAMERA_BLIND: Identifier = "camera-blind"
 """Id of the built-in query whose alarm says that a camera sees nothing: no frames, or none that can be judged."""
+CAMERA_SILENT = "no frame for"
+"""How the reason of such an alert begins that no frame has raised."""
 
 
 class StandingQuery(Contract):
@@ -257,7 +258,7 @@ class StandingQuery(Contract):
     @classmethod
     def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in value:
-            if not CAMERA_PATTERN.match(pattern):
+            if not CAMERA_PATTERN.fullmatch(pattern):
                 raise ValueError(f"camera pattern {pattern!r} is neither a camera id nor a glob such as 'line-*'")
         return value
 

@@ -27,7 +27,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not marked as re-exported
 
-from infra.kafka_client import client_config, translate
+from infra.kafka_client import client_config, new_client, translate
 from infra.settings import KafkaSettings
 
 SEAL_KEY = b"simvg-seal"
@@ -158,14 +158,14 @@ class HangingWatch:
 
     def _client(self) -> AdminClient:
         if self._admin is None:
-            self._admin = AdminClient(client_config(self._kafka, client_id=self._client_id))
+            self._admin = new_client(AdminClient, self._kafka, client_config(self._kafka, client_id=self._client_id))
         return self._admin
 
     def _consumer(self, level: str) -> Consumer:
         assert self._offsets is not None, "somebody asks for offsets"
         config = client_config(self._kafka, client_id=self._client_id)
         alone = {"group.id": self._offsets.group, "enable.auto.commit": False, "isolation.level": level}
-        return Consumer(config | alone)
+        return new_client(Consumer, self._kafka, config | alone)
 
     def _let_go(self) -> None:
         """A new connection finds a broker again that has been away, and the group's coordinator."""

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.errors import BrokerError
-from infra.kafka_client import client_config, translate
+from infra.kafka_client import client_config, new_client, translate
 from infra.redaction import redact
 from infra.settings import KafkaSettings
 
@@ -97,7 +97,8 @@ class BrokerProbe:
     def _ask(self) -> str | None:
         try:
             if self._admin is None:
-                self._admin = AdminClient(client_config(self._kafka, client_id="simvg-health"))
+                config = client_config(self._kafka, client_id="simvg-health")
+                self._admin = new_client(AdminClient, self._kafka, config)
             self._admin.list_topics(timeout=_ASK_SECONDS)
         except KafkaException as error:
             return str(translate(error, self._kafka))

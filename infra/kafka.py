@@ -17,7 +17,7 @@ from confluent_kafka import Message as KafkaMessage
 from infra.consumer import Consumer, committed_offsets, follow, last_offsets, subscribe
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BufferFull, MessageTooLarge
-from infra.kafka_client import DENIED, client_config, translate, wait_for_broker
+from infra.kafka_client import DENIED, client_config, new_client, translate, wait_for_broker
 from infra.settings import KafkaSettings
 from infra.topics import MAX_MESSAGE_BYTES
 
@@ -188,7 +188,7 @@ class Publisher:
     def _connected(self) -> Producer:
         with self._lock:
             if self._producer is None:
-                self._producer = Producer(self._config)
+                self._producer = new_client(Producer, self._kafka, self._config)
             return self._producer
 
     def _retire(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -29,6 +29,7 @@ _library_logger = logging.getLogger(f"{__name__}.librdkafka")
 _library_logger.setLevel(logging.CRITICAL)
 
 ClientConfig = dict[str, Any]
+ClientT = TypeVar("ClientT")
 
 # Codes by which librdkafka says that it could not speak to a broker (for now): every one of them is worth another try.
 AWAY = frozenset(
@@ -85,6 +86,21 @@ def client_config(kafka: KafkaSettings, *, client_id: str) -> ClientConfig:
     return config | _credentials(kafka) | _tls(kafka)
 
 
+def new_client(kind: Callable[[ClientConfig], ClientT], kafka: KafkaSettings, config: ClientConfig) -> ClientT:
+    """A client of the library, which connects to nothing yet: ``kind`` is its class, ``config`` as of `client_config`.
+
+    Raises BrokerError for what the library does not take, such as a file that holds no certificate, or another's key.
+    """
+    try:
+        return kind(config)
+    except KafkaException as error:
+        files = [f"SIMVG_KAFKA__{name.upper()}" for name in _TLS_FILES if getattr(kafka, name) is not None]
+        remedy = f"; check {', '.join(files)} and, of an encrypted key, its password" if files else ""
+        raise BrokerError(
+            f"no client for Kafka at {kafka.bootstrap} can be made: {redact(error.args[0].str())}{remedy}"
+        ) from error
+
+
 def _credentials(kafka: KafkaSettings) -> ClientConfig:
     if not kafka.security_protocol.startswith("SASL"):
         return {}
@@ -101,18 +117,21 @@ def _credentials(kafka: KafkaSettings) -> ClientConfig:
         "sasl.oauthbearer.client.id": kafka.oauth_client_id,
         "sasl.oauthbearer.client.secret": _secret(kafka.oauth_client_secret),
         "sasl.oauthbearer.scope": kafka.oauth_scope,
-        "https.ca.location": str(kafka.oauth_ca) if kafka.oauth_ca is not None else None,
     }
     return {name: value for name, value in config.items() if value is not None}
 
 
+_TLS_FILES = {
+    "ssl_ca": "ssl.ca.location",
+    "ssl_certificate": "ssl.certificate.location",
+    "ssl_key": "ssl.key.location",
+    "oauth_ca": "https.ca.location",
+}
+
+
 def _tls(kafka: KafkaSettings) -> ClientConfig:
-    files = {
-        "ssl.ca.location": kafka.ssl_ca,
-        "ssl.certificate.location": kafka.ssl_certificate,
-        "ssl.key.location": kafka.ssl_key,
-    }
-    config: ClientConfig = {name: str(path) for name, path in files.items() if path is not None}
+    files = {option: getattr(kafka, name) for name, option in _TLS_FILES.items()}
+    config: ClientConfig = {option: str(path) for option, path in files.items() if path is not None}
     return config | ({"ssl.key.password": _secret(kafka.ssl_key_password)} if kafka.ssl_key_password else {})
 
 
@@ -195,7 +214,7 @@ def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:
     """Return as soon as a broker answers.
 
     Raises BrokerUnavailable after ``seconds``; CredentialsRefused at once when a broker refuses us, or we its
-    certificate.
+    certificate; BrokerError when no client can be made.
     """
     refused: list[KafkaError] = []
 
@@ -204,7 +223,8 @@ def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:
         if is_refusal(error):
             refused.append(error)
 
-    admin = AdminClient(client_config(kafka, client_id="simvg-wait") | {"error_cb": note, "log_level": 0})
+    config = client_config(kafka, client_id="simvg-wait") | {"error_cb": note, "log_level": 0}
+    admin = new_client(AdminClient, kafka, config)
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()

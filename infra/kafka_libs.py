@@ -17,7 +17,10 @@ KAFKA_DIR = Path(__file__).parent / "kafka"
 POM = KAFKA_DIR / "pom.xml"
 JAVA_VERSION = 17
 
-JAVA_REMEDY = "install it with `apt-get install -y openjdk-17-jre-headless`, or set JAVA_HOME"
+JAVA_REMEDY = (
+    "install it with `apt-get install -y openjdk-17-jre-headless` (default-jre-headless where there is no 17 any "
+    "more), or set JAVA_HOME"
+)
 MAVEN_REMEDY = "install it with `apt-get install -y maven`"
 
 _COMPLETE = ".complete"

@@ -191,7 +191,7 @@ def queries_table(queries: list[StandingQuery], revision: int, reports: Reports)
         table.add_row(
             query.id,
             escape(query.text),
-            " ".join(query.cameras),
+            escape(" ".join(query.cameras)),
             f"{query.raise_threshold:.2f}/{query.clears_below:.2f}",
             "/".join(str(delay).replace(" frames", "f") for delay in (query.on_delay, query.off_delay)),
             state_cell(query, uptake(query, reports)),
@@ -246,7 +246,7 @@ def add(
         forced = admit(registry, query, force=force, console=console)
         added = registry.add(query.model_copy(update={"forced": forced}))
         console.print(
-            f"added [bold]{added.id}[/] “{escape(added.text)}” for {' '.join(added.cameras)}", highlight=False
+            f"added [bold]{added.id}[/] “{escape(added.text)}” for {escape(' '.join(added.cameras))}", highlight=False
         )
         tell_uptake(registry, added, console)
 
@@ -258,6 +258,7 @@ def list_queries(
     redis: RedisUrl = None,
 ) -> None:
     """Lists the standing queries, why a running worker's model cannot take one, and what the workers have time for.
+    Names stored queries that cannot be read, with what is wrong; with --json to standard error.
 
     Example: simvg query list
     """
@@ -267,11 +268,16 @@ def list_queries(
         for query in snapshot.queries:
             told = query.model_dump(mode="json") | {"uptake": asdict(uptake(query, reports))}
             typer.echo(json.dumps(told, ensure_ascii=False))
+        for broken in snapshot.broken:
+            typer.echo(broken.fault, err=True)
     else:
         console.print(queries_table(list(snapshot.queries), snapshot.revision, reports))
         for query in snapshot.queries:
             for line in refusal_lines(query, uptake(query, reports)):
                 console.print(line, highlight=False, soft_wrap=True)
+        for broken in snapshot.broken:
+            mark = "[bold red]BROKEN, nobody watches for it:[/]"
+            console.print(f"{mark} {escape(broken.fault)}", highlight=False, soft_wrap=True)
         for line in workers_lines(reports):
             console.print(line, highlight=False)
 
@@ -370,10 +376,14 @@ def resume(query_id: QueryId, force: Force = False, config: ConfigFile = None, r
 
 @app.command("rm")
 def remove(query_id: QueryId, config: ConfigFile = None, redis: RedisUrl = None) -> None:
-    """Removes a query; a raised alert of it is closed.
+    """Removes a query, also one that cannot be read any more; a raised alert of it is closed.
 
     Example: simvg query rm missing-bolt
     """
     with _registry(config, redis) as registry:
-        registry.remove(query_id, registry.get(query_id).revision)
-    console.print(f"removed [bold]{query_id}[/]", highlight=False)
+        try:
+            revision = registry.get(query_id).revision
+        except BadQuery:  # nobody can have changed what nobody can read
+            revision = None
+        registry.remove(query_id, revision)
+    console.print(f"removed [bold]{escape(query_id)}[/]", highlight=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from pathlib import Path
 
 HIDDEN = "***"
 
@@ -53,3 +54,26 @@ def redact(text: str) -> str:
         text = _SECRET_PARAMETER.sub(rf"\g<name>{HIDDEN}", text)
     text = _ASSIGNED.sub(rf"\g<name>{HIDDEN}", text)
     return _BEARER.sub(rf"\g<name>{HIDDEN}", text)
+
+
+def hide_user(address: str) -> str:
+    """An address, and nothing but that, with all up to its last ``@`` replaced by ``***``.
+
+    It needs no ``scheme://``: people forget a part of that, and what precedes the ``@`` is a password all the same,
+    unless the whole is a file or folder of this machine (or its part after a colon is, as in ``line:FOLDER``).
+    """
+    scheme, mark, rest = address.partition("://")
+    if "@" not in rest and mark:
+        return address
+    if not mark:
+        if "@" not in address or any(map(_is_here, (address, address.partition(":")[2]))):
+            return address
+        scheme, rest = "", address
+    return f"{scheme}{mark}{HIDDEN}@{rest.rpartition('@')[2]}"
+
+
+def _is_here(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a name, or of the home of nobody
+        return False

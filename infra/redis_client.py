@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from infra.errors import RegistryAccessDenied, RegistryError, RegistryUnavailable
+from infra.errors import RegistryAccessDenied, RegistryError, RegistryUnavailable, SettingsError
 from infra.redaction import redact
 from infra.settings import RedisSettings
 
 
 def connect(settings: RedisSettings) -> redis.Redis:
-    """A client, thread-safe, that connects at its first call: TLS by ``rediss://``, as the user of the settings."""
+    """A client, thread-safe, that connects at its first call: TLS by ``rediss://``, as the user of the settings.
+
+    Raises SettingsError for an option of the address whose value the library does not take.
+    """
     options: dict[str, Any] = {
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.timeout_s,
@@ -35,7 +38,12 @@ def connect(settings: RedisSettings) -> redis.Redis:
         options |= {name: str(path) for name, path in files.items() if path is not None}
         if settings.ssl_key_password is not None:
             options["ssl_password"] = settings.ssl_key_password.get_secret_value()
-    return redis.Redis.from_url(settings.url, **options)
+    with suppress(ValueError, TypeError):
+        return redis.Redis.from_url(settings.url, **options)
+    # Outside of the library's error: that may quote the address, password included.
+    raise SettingsError(
+        "an option of the address of Redis has a value that it cannot have; check what follows '?' in SIMVG_REDIS__URL"
+    )
 
 
 @contextmanager

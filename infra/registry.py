@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,9 +22,9 @@ import redis
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from infra.contracts import IDENTIFIER, StandingQuery
+from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
-from infra.metrics import counter
+from infra.metrics import counter, gauge
 from infra.redis_client import connect, translated
 from infra.reports import WorkerReport
 from infra.settings import RedisSettings
@@ -40,6 +41,7 @@ _OWNED = frozenset({"id", "revision", "created", "changed"})  # set by the regis
 _ATTEMPTS = 20
 _REVISION = re.compile(rb"[0-9]{1,18}")  # what Redis can count itself
 _BROKEN = counter("simvg_queries_broken_total", "stored queries that could not be read, counted once per stored value")
+_UNREADABLE = gauge("simvg_queries_unreadable", "stored queries that cannot be read, by the last look; none is watched")
 
 ResultT = TypeVar("ResultT")
 
@@ -201,6 +203,7 @@ class QueryRegistry:
                     self._told_broken.add((id, value))
                     _BROKEN.inc()
                     logger.error("stored query is skipped: %s", error, extra={"query": id})
+        _UNREADABLE.set(len(broken))
         place = last[0][0] if last else b"0-0"
         return QuerySet(self._revision(revision), tuple(queries), tuple(broken)), place
 
@@ -303,20 +306,27 @@ class QueryRegistry:
                 f"no query has the id {id!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `simvg query list`")
             )
         try:
-            if len(value) > MAX_QUERY_BYTES:
-                raise ValueError(f"it has {len(value)} bytes; a query has at most {MAX_QUERY_BYTES}")
-            values = from_json(value)  # refuses what is nested too deep, over which `json` would fail for good
-            if not isinstance(values, dict):
-                raise ValueError(f"holds {type(values).__name__}, not an object")
-        except ValueError as error:
-            raise BadQuery(
-                f"stored query {id!r} is no JSON object: {error}; remove it with `simvg query rm {id}`"
-            ) from error
-        query = parse_query(values)
-        if query.id != id or not IDENTIFIER.match(id):
-            raise BadQuery(f"stored query {id!r} names itself {query.id!r}; remove it with `simvg query rm {id}`")
-        return query
+            return _stored(id, value)
+        except BadQuery as error:
+            remedy = f"remove it with `simvg query rm {shlex.quote(id)}`"
+            raise BadQuery(f"stored query {id!r}: {error}; {remedy}") from error
 
     def _call(self, action: Callable[[], ResultT]) -> ResultT:
         with translated(self._settings):
             return action()
+
+
+def _stored(id: str, value: bytes) -> StandingQuery:
+    """What is stored under ``id``. Raises BadQuery."""
+    try:
+        if len(value) > MAX_QUERY_BYTES:
+            raise ValueError(f"it has {len(value)} bytes; a query has at most {MAX_QUERY_BYTES}")
+        values = from_json(value)  # refuses what is nested too deep, over which `json` would fail for good
+        if not isinstance(values, dict):
+            raise ValueError(f"holds {type(values).__name__}, not an object")
+    except ValueError as error:
+        raise BadQuery(f"it is no JSON object: {error}") from error
+    query = parse_query(values)
+    if query.id != id:
+        raise BadQuery(f"it names itself {query.id!r}")
+    return query

@@ -1,18 +1,19 @@
-"""How secrets come in: from the environment, or from files that the environment names, never from the command line.
+"""How secrets come in: from the environment, or from files that the environment names, never from the command line nor
+from a settings file.
 
 Every process of a machine can read every other's command line. A variable that may hold a secret, ``SIMVG_X``, can
 therefore also be given as ``SIMVG_X_FILE``: the path of a file whose content is the value, as container platforms mount
-secrets.
+secrets. A settings file is copied, mailed and committed with all that is in it, so none may stand there.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from infra.errors import SettingsError
-from infra.redaction import redact
+from infra.redaction import hide_user, redact
 
 FILE_ENDING = "_FILE"
 _MAX_BYTES = 64_000  # a token or a key; whatever is longer is the wrong file
@@ -61,12 +62,36 @@ def refuse_credentials(flags: Mapping[str, object], variables: Mapping[str, str]
     """
     for setting, value in flags.items():
         variable = variables.get(setting)
-        if variable is None or not isinstance(value, str) or redact(value) == value:
+        if variable is None or not isinstance(value, str) or not _holds_credentials(value):
             continue
         raise SettingsError(
-            f"{setting} = {redact(value)}: credentials on the command line can be read by everyone on this machine; "
-            f"give it as {variable}, or as a file named by {variable}{FILE_ENDING}"
+            f"{setting} = {redact(hide_user(value))}: credentials on the command line can be read by everyone on this "
+            f"machine (what precedes an '@' counts as such); {_remedy(variable)}"
         )
+
+
+def refuse_written_secrets(
+    path: Path, values: Mapping[str, object], variables: Mapping[str, str], addresses: Container[str]
+) -> None:
+    """Raises SettingsError for a secret in the settings file ``path``. ``values``: what it holds, by dotted name;
+    ``variables``: setting → ``SIMVG_X`` that takes it; ``addresses``: those of them that are secret only with
+    credentials in them."""
+    for setting, variable in variables.items():
+        value = values.get(setting)
+        if value is None or (setting in addresses and not (isinstance(value, str) and _holds_credentials(value))):
+            continue
+        what = "its credentials do" if setting in addresses else "secrets do"
+        raise SettingsError(
+            f"settings file {path} holds {setting}: {what} not belong in there; remove it, and {_remedy(variable)}"
+        )
+
+
+def _holds_credentials(value: str) -> bool:
+    return redact(hide_user(value)) != value
+
+
+def _remedy(variable: str) -> str:
+    return f"give it as {variable}, or as a file named by {variable}{FILE_ENDING}"
 
 
 def refuse_secret_options(arguments: Iterable[str], variables: Mapping[str, str]) -> None:
@@ -86,5 +111,5 @@ def refuse_secret_options(arguments: Iterable[str], variables: Mapping[str, str]
             variable = options[option]
             raise SettingsError(
                 f"there is no option {option}: secrets on the command line can be read by everyone on this machine; "
-                f"give it as {variable}, or as a file named by {variable}{FILE_ENDING}"
+                f"{_remedy(variable)}"
             )

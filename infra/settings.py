@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import yaml
 from pydantic import (
@@ -35,8 +35,8 @@ from infra.connections import (
     Settings,
 )
 from infra.errors import SettingsError
-from infra.redaction import HIDDEN, redact, remember
-from infra.secrecy import FILE_ENDING, read_secret_files, refuse_credentials
+from infra.redaction import HIDDEN, hide_user, redact, remember
+from infra.secrecy import FILE_ENDING, read_secret_files, refuse_credentials, refuse_written_secrets
 
 __all__ = [
     "DEFAULT_CONTROLLER_PORT",
@@ -59,6 +59,7 @@ ENV_PREFIX = "SIMVG_"
 ENV_NESTING = "__"
 
 _ADDRESS_NAMES = re.compile(r"url|source")
+_SCHEME = re.compile(r"^\s*([a-z][a-z0-9+.\-]*:?//|(rtsp|http|redis)s?:/?)", re.IGNORECASE)
 _SECRET_NAMES = re.compile(r"password|secret|token|url|source", re.IGNORECASE)
 
 
@@ -122,13 +123,18 @@ def load(
     ``SIMVG_`` names of other roles may stand in the same environment: those of every imported :class:`RoleSettings`.
 
     Raises:
-        SettingsError: an unknown key (named with the nearest known one), a value out of range, an unreadable file.
+        SettingsError: an unknown key (named with the nearest known one), a value out of range, an unreadable file, a
+            secret among the flags or in the file.
     """
     secret = {name: environment_name(name) for name in secret_names(cls)}
     refuse_credentials(flags or {}, secret)
     given = _nested({k: v for k, v in (flags or {}).items() if v is not None})
     outside = _merge(_read_environment(cls), _nested(read_secret_files(secret)))
-    merged = _merge(_merge(_read_file(file) if file else {}, outside), given)
+    written = _read_file(file) if file else {}
+    if file:
+        addresses = {name for name in secret if _ADDRESS_NAMES.search(name)}
+        refuse_written_secrets(file, {name: _value(written, name) for name in secret}, secret, addresses)
+    merged = _merge(_merge(written, outside), given)
     for name in secret:
         _remember(merged, name)
     try:
@@ -169,22 +175,27 @@ def all_secret_names() -> set[str]:
 
 def _remember(values: Mapping[str, Any], dotted: str) -> None:
     """Hides the secret from now on in whatever is logged; of an address, its password alone."""
-    value: Any = values
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    value = _value(values, dotted)
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
         return
     if not _ADDRESS_NAMES.search(dotted):
         remember(text)
         return
-    try:
-        password = urlsplit(text).password
-    except ValueError:
-        return  # no address: the validation says so
-    if password:
-        remember(password)
-        remember(unquote(password))
+    if hide_user(text) == text:
+        return
+    # Not by the rules of URLs alone: in a mistyped address too, what lies between user and host is the password.
+    password = _SCHEME.sub("", text, count=1).rpartition("@")[0].partition(":")[2]
+    remember(password)
+    remember(unquote(password))
+
+
+def _value(values: Mapping[str, Any], dotted: str) -> Any:
+    """The value of a dotted name; None where there is none."""
+    value: Any = values
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def environment_name(dotted: str) -> str:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # imported th
 )
 
 from infra.errors import BrokerError, TopicMissing
-from infra.kafka_client import client_config, translate
+from infra.kafka_client import client_config, new_client, translate
 from infra.settings import KafkaSettings
 
 TopicName = Literal[
@@ -132,6 +132,10 @@ def topic_name(prefix: str, name: TopicName) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
+def _admin(kafka: KafkaSettings) -> AdminClient:
+    return new_client(AdminClient, kafka, client_config(kafka, client_id="simvg-topics"))
+
+
 def create_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES) -> list[TopicState]:
     """Create what is missing; what exists stays as it is. Returns the state of each, ``created`` where it was new.
 
@@ -140,7 +144,7 @@ def create_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES
         BrokerError: the broker refused, for example more replicas than brokers.
     """
     wanted = list(names)
-    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    admin = _admin(kafka)
     states = describe_topics(kafka, wanted)
     new = {
         state.topic: NewTopic(
@@ -185,7 +189,7 @@ def describe_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAM
     Raises BrokerUnavailable when no broker answers.
     """
     wanted: dict[str, TopicName] = {topic_name(kafka.prefix, name): name for name in names}
-    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    admin = _admin(kafka)
     try:
         metadata = admin.list_topics(timeout=_ADMIN_TIMEOUT_S)
         present = [topic for topic in wanted if topic in metadata.topics]
@@ -231,7 +235,7 @@ def require_topics(kafka: KafkaSettings, names: Iterable[TopicName]) -> None:
     Raises TopicMissing, naming every missing topic and the remedy; AccessDenied, naming the first that is hidden from
     us; BrokerUnavailable when no broker answers.
     """
-    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    admin = _admin(kafka)
     missing = _await(admin, kafka, [topic_name(kafka.prefix, name) for name in names], _SPREAD_S)
     if missing:
         raise TopicMissing(
@@ -245,7 +249,7 @@ def set_session_timeout(kafka: KafkaSettings, group: str, seconds: float) -> Non
 
     Raises BrokerError when the broker does not take it, with its reason; BrokerUnavailable.
     """
-    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    admin = _admin(kafka)
     entry = ConfigEntry(
         "consumer.session.timeout.ms", str(round(seconds * 1000)), incremental_operation=AlterConfigOpType.SET
     )
@@ -284,7 +288,7 @@ def _exists(admin: AdminClient, kafka: KafkaSettings, topic: str) -> bool:
 
 def delete_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES) -> None:
     """Delete topics with all that is in them; missing ones are fine. For tests and `simvg topics delete`."""
-    admin = AdminClient(client_config(kafka, client_id="simvg-topics"))
+    admin = _admin(kafka)
     futures = admin.delete_topics([topic_name(kafka.prefix, n) for n in names], request_timeout=_ADMIN_TIMEOUT_S)
     for topic, future in futures.items():
         try:

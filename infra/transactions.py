@@ -15,7 +15,7 @@ from confluent_kafka import Message as KafkaMessage
 from infra.contracts import MessageReference
 from infra.errors import BrokerError, BrokerUnavailable, MessageTooLarge, ProducerFenced, TransactionAborted
 from infra.hanging import SEAL_KEY, HangingWatch
-from infra.kafka_client import AWAY, DENIED, client_config, translate
+from infra.kafka_client import AWAY, DENIED, client_config, new_client, translate
 from infra.metrics import counter
 from infra.settings import KafkaSettings
 from infra.topics import MAX_MESSAGE_BYTES, MAX_REJECTED_BYTES
@@ -157,7 +157,7 @@ class TransactionalPublisher:
         Raises BrokerUnavailable when given up, ProducerFenced, BrokerError.
         """
         if self._producer is None:
-            producer = Producer(self._config)
+            producer = new_client(Producer, self._kafka, self._config)
             with self._asking("end what an earlier producer of this name has left open"):
                 self._call(lambda: producer.init_transactions(STEP_SECONDS))
             self._producer = producer

@@ -21,11 +21,11 @@ than the most."""
 NO_AREA = 1e-9
 """Share of the frame; a pixel of the largest pictures is ten times as much."""
 
-IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def _identifier(value: str) -> str:
-    if not IDENTIFIER.match(value):
+    if not IDENTIFIER.fullmatch(value):
         raise ValueError(
             f"{value!r} is no valid id: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
         )

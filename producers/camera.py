@@ -50,6 +50,7 @@ class Camera:
             rtsp_transport=settings.rtsp_transport,
             open_seconds=settings.open_seconds,
             stall_seconds=settings.stall_seconds,
+            capture_size=settings.capture_size,
         )
         lossless = settings.as_fast_as_possible
         self._lossless = lossless

@@ -43,6 +43,12 @@ def camera(
     fps: Annotated[float | None, typer.Option("--fps", help="Frames a second at most; a folder's rate.")] = None,
     jpeg_quality: Annotated[int | None, typer.Option("--jpeg-quality", help="1 to 100; default 90.")] = None,
     max_width: Annotated[int | None, typer.Option("--max-width", help="Scale wider frames down to it.")] = None,
+    capture_width: Annotated[
+        int | None, typer.Option("--capture-width", help="Width to ask a camera at this computer for, in pixels.")
+    ] = None,
+    capture_height: Annotated[
+        int | None, typer.Option("--capture-height", help="Height to ask it for; both or neither.")
+    ] = None,
     loop: Annotated[bool | None, typer.Option("--loop", help="Play a file or folder over and over.")] = None,
     as_fast_as_possible: Annotated[
         bool | None,
@@ -68,6 +74,8 @@ def camera(
             "fps": fps,
             "jpeg_quality": jpeg_quality,
             "max_width": max_width,
+            "capture_width": capture_width,
+            "capture_height": capture_height,
             "loop": loop or None,
             "as_fast_as_possible": as_fast_as_possible or None,
             "epoch": epoch,

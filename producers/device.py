@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import structlog
 
 from infra.errors import CameraError
 from producers.clock import CaptureClock
 from producers.frame import EncodedImage, Picture, Shot, picture_of
 from producers.image_header import read_image
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"  # in whole seconds; OpenCV reads it once, when it first waits
 
 
 class Grabber(Protocol):
@@ -20,33 +28,44 @@ class Grabber(Protocol):
 
     def isOpened(self) -> bool: ...
     def set(self, property_id: int, value: float, /) -> bool: ...
+    def get(self, property_id: int, /) -> float: ...
     def read(self) -> tuple[bool, Any]: ...
     def release(self) -> None: ...
 
 
-def _open_v4l2(number: int) -> Grabber:
-    return cv2.VideoCapture(number, cv2.CAP_V4L2)
+def _open_v4l2(path: str) -> Grabber:
+    return cv2.VideoCapture(path, cv2.CAP_V4L2)
 
 
 class Device:
-    """``/dev/video{number}``. A frame's capture time is its arrival."""
+    """The camera at ``path``, such as ``/dev/video0``. A frame's capture time is its arrival."""
 
     live = True
 
     def __init__(
-        self, number: int, clock: CaptureClock, *, stall_seconds: float, grabber: Callable[[int], Grabber] = _open_v4l2
+        self,
+        path: str,
+        clock: CaptureClock,
+        *,
+        stall_seconds: float,
+        size: tuple[int, int] | None = None,
+        grabber: Callable[[str], Grabber] = _open_v4l2,
     ) -> None:
-        self._number = number
+        """``stall_seconds``: a camera without a frame for so long, rounded up to whole seconds, is lost. ``size``:
+        width and height in pixels to ask the camera for; None leaves it at what OpenCV chooses, most often 640x480."""
+        self._path = path
         self._clock = clock
-        self._stall_seconds = stall_seconds
+        self._stall_seconds = math.ceil(stall_seconds)
+        self._size = size
         self._grabber = grabber
 
     @property
     def shown(self) -> str:
-        return f"/dev/video{self._number}"
+        return self._path
 
     def shots(self, stop: Event) -> Iterator[Shot]:
-        device = self._grabber(self._number)
+        os.environ[_PATIENCE] = str(self._stall_seconds)
+        device = self._grabber(self._path)
         try:
             if not device.isOpened():
                 raise CameraError(
@@ -55,14 +74,18 @@ class Device:
                 )
             # The camera's own JPEGs where it makes them: no loss, and a fraction of the bus and of the CPU.
             device.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            self._choose_size(device)
             device.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-            device.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, self._stall_seconds * 1000)
             raw = True
             while not stop.is_set():
+                asked = time.monotonic()
                 there, data = device.read()
                 captured = self._clock.now()
                 if not there:
-                    raise CameraError(f"cannot read {self.shown}: no frame for {self._stall_seconds:g} s")
+                    raise CameraError(
+                        f"cannot read {self.shown}: no frame came in {time.monotonic() - asked:.1f} s; "
+                        "is it plugged in?"
+                    )
                 if raw and not _is_jpeg(data):
                     raw = False
                     device.set(cv2.CAP_PROP_CONVERT_RGB, 1)
@@ -70,6 +93,24 @@ class Device:
                 yield Shot(captured, _image(np.asarray(data, np.uint8)))
         finally:
             device.release()
+
+    def _choose_size(self, device: Grabber) -> None:
+        """Asks for the size, and tells which one the camera took: it may not know the other, nor at its format."""
+        if self._size is not None:
+            device.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
+            device.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
+        given = round(device.get(cv2.CAP_PROP_FRAME_WIDTH)), round(device.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if self._size is None or given == self._size:
+            log.info("camera gives pictures", source=self.shown, width=given[0], height=given[1])
+        else:
+            log.warning(
+                "camera does not give pictures of the size asked for; `v4l2-ctl --list-formats-ext` shows its sizes",
+                source=self.shown,
+                width=given[0],
+                height=given[1],
+                asked_width=self._size[0],
+                asked_height=self._size[1],
+            )
 
 
 def _is_jpeg(data: Any) -> bool:

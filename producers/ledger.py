@@ -45,6 +45,8 @@ class Ledger:
         self._captured = 0
         self._published = 0
         self._dropped: dict[str, int] = {}
+        for count in (metrics.CAPTURED, metrics.PUBLISHED, metrics.PUBLISHED_BYTES):
+            count.labels(camera)  # from 0, so that a camera that publishes nothing is seen as such
 
     def captured(self) -> None:
         with self._lock:

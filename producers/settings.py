@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.contracts import Identifier
 from infra.settings import RoleSettings
@@ -33,9 +33,20 @@ class CameraSettings(RoleSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         description="name of this run's numbering; give one to get the same alert ids again from the same recording",
     )
+    capture_width: int | None = Field(
+        default=None, ge=16, le=16384, description="width in pixels that a camera at this computer is asked for"
+    )
+    capture_height: int | None = Field(
+        default=None, ge=16, le=16384, description="height in pixels that a camera at this computer is asked for"
+    )
     rtsp_transport: Literal["tcp", "udp"] = Field(default="tcp", description="how RTSP carries its data")
     open_seconds: float = Field(default=10.0, gt=0, le=300, description="seconds to wait for a camera to answer")
-    stall_seconds: float = Field(default=10.0, gt=0, le=300, description="seconds without a frame: the camera is lost")
+    stall_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="seconds without a frame: the camera is lost; whole ones, rounded up, of one at this computer",
+    )
     reconnect_initial_seconds: float = Field(default=0.5, gt=0, le=60, description="first pause before a new try")
     reconnect_max_seconds: float = Field(default=30.0, gt=0, le=3600, description="longest pause before a new try")
     queue_frames: int = Field(default=32, ge=1, le=10_000, description="frames waiting for Kafka; the oldest give way")
@@ -60,3 +71,16 @@ class CameraSettings(RoleSettings):
         if not value.get_secret_value().strip():
             raise ValueError("the source is empty; name a URL, a device number, a file, a folder or line:")
         return value
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.capture_width is None) != (self.capture_height is None):
+            raise ValueError("capture_width and capture_height go together; give both or neither")
+        return self
+
+    @property
+    def capture_size(self) -> tuple[int, int] | None:
+        """Width and height that a camera at this computer is asked for, in pixels; None: whatever it gives."""
+        if self.capture_width is None or self.capture_height is None:
+            return None
+        return self.capture_width, self.capture_height

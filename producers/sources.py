@@ -21,13 +21,15 @@ if TYPE_CHECKING:  # these read video: they are imported where a source is one, 
 FORMS = """\
 rtsp://… or rtsps://…        a network camera
 http://… or https://…        a Motion-JPEG or other video stream
-0, 1, … or /dev/video0       a camera at this computer
+0, 1, … or /dev/video0       a camera at this computer; also by another name, as /dev/v4l/by-id/…
 FILE                         a video file
 FOLDER                       a folder of images (JPEG, PNG)
 line: or line:FOLDER         the rendered line, endless"""
 """Every form of SOURCE, one a line."""
 
 _DEVICE = re.compile(r"(?:/dev/video)?(\d{1,3})")
+_OTHER_NAMES = "/dev/v4l/"
+"""Names of cameras that stay when they are plugged in elsewhere; one that is not plugged in is waited for."""
 
 
 def open_source(
@@ -40,11 +42,13 @@ def open_source(
     rtsp_transport: Transport = "tcp",
     open_seconds: float = 10.0,
     stall_seconds: float = 10.0,
+    capture_size: tuple[int, int] | None = None,
 ) -> Source:
     """The source that ``source`` names (see FORMS); nothing is opened before its ``shots`` are asked for.
 
     ``fps`` is the rate of a folder of images. ``loop`` plays files and folders over and over; ``as_fast_as_possible``
-    gives frames of recordings as soon as they are taken. Both are refused for what they cannot apply to.
+    gives frames of recordings as soon as they are taken. ``capture_size``: width and height in pixels that a camera at
+    this computer is asked for. Each is refused for what it cannot apply to.
 
     Raises:
         SettingsError: no known form, no such file, a flag that does not fit, or a video where PyAV is not installed;
@@ -52,6 +56,12 @@ def open_source(
     """
     text = source.strip()
     clock = clock or CaptureClock()
+    device = _device(text)
+    if capture_size is not None and device is None:
+        raise SettingsError(
+            f"--capture-width and --capture-height do not apply to source {shown_address(text)!r}: only a camera at "
+            "this computer is asked for a size; --max-width scales the frames of others down"
+        )
     if url := URL.match(text):
         if url[1].lower() not in ("rtsp", "rtsps", "http", "https"):
             raise _unknown(text, f"cameras are not read over {url[1].lower()}://")
@@ -61,13 +71,13 @@ def open_source(
         return NetworkStream(
             text, clock, transport=rtsp_transport, open_seconds=open_seconds, stall_seconds=stall_seconds
         )
-    if device := _DEVICE.fullmatch(text):
+    if device is not None:
         _refuse(text, loop=loop, as_fast_as_possible=as_fast_as_possible)
-        return Device(int(device[1]), clock, stall_seconds=stall_seconds)
+        return Device(device, clock, stall_seconds=stall_seconds, size=capture_size)
     if text.startswith("line:"):
         folder = text.removeprefix("line:")
         if folder and not Path(folder).is_dir():
-            raise _unknown(text, f"there is no folder {folder!r}")
+            raise _unknown(text, "there is no such folder")
         with _video(text):
             from producers.line import RenderedLine
         return RenderedLine(Path(folder) if folder else None, clock, as_fast_as_possible=as_fast_as_possible)
@@ -79,6 +89,17 @@ def open_source(
             from producers.video import VideoFile
         return VideoFile(path, clock, loop=loop, as_fast_as_possible=as_fast_as_possible)
     raise _unknown(text, "it is no URL, no device number, and there is no such file or folder")
+
+
+def _device(source: str) -> str | None:
+    """The path of the camera at this computer that the source names, if it is one."""
+    if number := _DEVICE.fullmatch(source):
+        return f"/dev/video{int(number[1])}"
+    try:
+        there = Path(source).is_char_device()
+    except OSError:  # too long for a name
+        there = False
+    return source if there or source.startswith(_OTHER_NAMES) else None
 
 
 def _video(source: str) -> AbstractContextManager[None]:

@@ -36,7 +36,8 @@ class NetworkStream:
         self, url: str, clock: CaptureClock, *, transport: Transport, open_seconds: float, stall_seconds: float
     ) -> None:
         """``transport``: of RTSP. ``stall_seconds`` without a picture is a lost camera."""
-        self._url = url
+        scheme, mark, rest = url.partition("://")
+        self._url = f"{scheme.lower()}{mark}{rest}"  # FFmpeg knows schemes in small letters only
         self._clock = clock
         self._transport = transport
         self._open_seconds = open_seconds
@@ -80,7 +81,7 @@ class NetworkStream:
             if decoded is None:
                 continue
             captured = pace.at(decoded.seconds or 0.0) if recorded else decoded.arrived
-            latest = max(latest + 1, captured)
+            latest = _after(latest, captured, self._clock.now())
             yield Shot(latest, decoded.image)
             waited = time.monotonic() - now  # by whoever takes the pictures: no silence of the camera
             seen, heard = seen + waited, heard + waited
@@ -88,7 +89,7 @@ class NetworkStream:
     def _open(self) -> InputContainer:
         # What a look at the stream has read is given up, so that its frames do not come late and all at once.
         options = {"fflags": "nobuffer", "analyzeduration": _LOOK_MICROSECONDS}
-        if self._url.lower().startswith("rtsp"):
+        if self._url.startswith("rtsp"):
             options["rtsp_transport"] = self._transport
         fault: CameraError | None = None
         began = time.monotonic()
@@ -104,3 +105,10 @@ class NetworkStream:
             container.close()
             raise CameraError(f"cannot open {self.shown}: the stream holds no video")
         return container
+
+
+def _after(latest: int, captured: int, now: int) -> int:
+    """The capture time of the frame that follows the one of ``latest``: later, though frames that were reordered on
+    their way arrive out of turn. Times of the future are from before the wall clock was set back: they bind nobody."""
+    captured = min(captured, now)
+    return captured if latest > now else max(latest + 1, captured)

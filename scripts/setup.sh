@@ -41,7 +41,14 @@ java_is_new_enough() {
 
 missing=()
 need() { installed "$1" || missing+=("$1"); }
-java_is_new_enough 2>/dev/null || missing+=(openjdk-17-jre-headless)
+if ! java_is_new_enough 2>/dev/null; then
+  java=openjdk-17-jre-headless # newer releases have no 17 any more; what they have by default is newer
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get -qq update # a fresh system does not know what there is
+  fi
+  apt-cache show "$java" >/dev/null 2>&1 || java=default-jre-headless
+  missing+=("$java")
+fi
 command -v mvn >/dev/null || missing+=(maven)
 if [ "$level" = test ] || [ "$level" = check ]; then
   # A real RTSP server for the tests (GStreamer's, run by the system's Python), and LLVM for the renderer.

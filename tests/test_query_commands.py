@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import redis
 
 from infra import query_cli
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RevisionConflict
 from infra.queries import QueryRegistry
+from infra.settings import RedisSettings
 from tests.query_terminal import run
 
 
@@ -32,6 +34,27 @@ def test_list_and_show_are_readable_by_people_and_programs(registry: QueryRegist
     assert "red cap" in run("list")
     assert json.loads(run("list", "--json"))["id"] == "cap"
     assert json.loads(run("show", "cap"))["text"] == "red cap"
+
+
+def test_a_broken_query_is_listed_and_removed(registry: QueryRegistry, redis_settings: RedisSettings) -> None:
+    """What nobody can read is named with its fault and the way out, and that way leads out."""
+    client = redis.Redis.from_url(redis_settings.url)
+    client.hset(f"{redis_settings.prefix}:queries", "bro ken", '{"id": "bro ken"}')
+    client.close()
+    run("add", "red cap", "--id", "cap")
+    for listed in (run("list"), run("list", "--json")):
+        assert "stored query 'bro ken': " in listed and "remove it with `simvg query rm 'bro ken'`" in listed
+    with pytest.raises(BadQuery, match="remove it with"):
+        run("pause", "bro ken")
+    run("rm", "bro ken")
+    assert "bro ken" not in run("list")
+    assert [query.id for query in registry.list()] == ["cap"]
+
+
+def test_camera_globs_are_shown_as_they_are(registry: QueryRegistry) -> None:
+    """Brackets of a glob are no markup of the terminal."""
+    assert "line-[ab]" in run("add", "missing bolt", "--camera", "line-[ab]")
+    assert "line-[ab]" in run("list")
 
 
 def test_a_narrow_terminal_shows_every_column(registry: QueryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

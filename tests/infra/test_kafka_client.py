@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
+from infra import acl, topics
 from infra.errors import AccessDenied, BrokerError, BrokerUnavailable, CredentialsRefused, MessageTooLarge, TopicMissing
-from infra.kafka_client import ClientErrors, client_config, translate
+from infra.hanging import HangingWatch
+from infra.health import BrokerProbe
+from infra.kafka import Publisher, committed_offsets, follow, last_offsets, subscribe
+from infra.kafka_client import ClientErrors, client_config, translate, wait_for_broker
 from infra.settings import KafkaSettings
+from infra.transactions import TransactionalPublisher
 
 
 @pytest.mark.parametrize(
@@ -82,3 +90,37 @@ def test_other_errors_are_all_logged(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         errors(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda kafka: wait_for_broker(kafka, 1.0),
+        topics.create_topics,
+        topics.describe_topics,
+        topics.delete_topics,
+        lambda kafka: topics.require_topics(kafka, ["frames"]),
+        lambda kafka: topics.set_session_timeout(kafka, "g", 10.0),
+        lambda kafka: acl.apply(kafka, [], principal="User:w1"),
+        lambda kafka: Publisher(kafka, client_id="test").send("frames", key=b"c", value=b"x"),
+        lambda kafka: TransactionalPublisher(
+            kafka, transactional_id="t", client_id="test", given_up=lambda: False
+        ).connect(),
+        lambda kafka: subscribe(kafka, "g", ["frames"], client_id="test", from_beginning=True),
+        lambda kafka: committed_offsets(kafka, "g", [], client_id="test", seconds=1.0),
+        lambda kafka: last_offsets(kafka, "frames", client_id="test"),
+        lambda kafka: follow(kafka, ["frames"], client_id="test", from_beginning=True),
+        lambda kafka: HangingWatch(kafka, client_id="test", topics=["frames"]).look(0.0),
+    ],
+    ids=[
+        "wait", "create", "describe", "delete", "require", "time-out", "rights", "publish", "transactions",
+        "subscribe", "committed", "last", "follow", "hanging",
+    ],
+)  # fmt: skip
+def test_file_that_holds_no_certificate_is_named(tmp_path: Path, use: Callable[[KafkaSettings], object]) -> None:
+    """Whoever makes a client says which settings to look at, as an error of ours."""
+    (tmp_path / "ca.pem").write_text("nonsense\n", encoding="utf-8")
+    kafka = KafkaSettings(bootstrap="127.0.0.1:1", security_protocol="SSL", ssl_ca=tmp_path / "ca.pem")
+    with pytest.raises(BrokerError, match=r"can be made: .*ssl\.ca\.location failed.*; check SIMVG_KAFKA__SSL_CA"):
+        use(kafka)
+    assert "check SIMVG_KAFKA__SSL_CA" in (BrokerProbe(kafka).fault() or "")

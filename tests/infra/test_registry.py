@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 
 from infra.contracts import MAX_QUERY_CHARACTERS, StandingQuery
 from infra.errors import (
@@ -160,6 +161,7 @@ def test_unknown_id_names_the_nearest(registry: QueryRegistry) -> None:
         ({"raise_threshold": 1.5}, "query raise_threshold = 1.5: Input should be less than 1"),
         ({"raise_threshold": 0.3, "clear_threshold": 0.4}, "clear threshold 0.4 is above the raise threshold 0.3"),
         ({"cameras": ("line 1",)}, "camera pattern 'line 1' is neither a camera id nor a glob"),
+        ({"cameras": ("line-1\n",)}, r"camera pattern 'line-1\n' is neither a camera id nor a glob"),
         ({"cameras": ()}, "query cameras = ()"),
         ({"threshold": 0.5}, "a query has no field 'threshold'; did you mean raise_threshold?"),
         ({"severity": "extreme"}, "query severity = 'extreme'"),
@@ -203,11 +205,21 @@ def test_broken_value_is_skipped_and_named(
     found = registry.snapshot()
     assert found.queries == (added,)
     assert [broken.id for broken in found.broken] == ["broken"]
-    assert found.broken[0].fault
+    assert found.broken[0].fault.startswith("stored query 'broken': ")
+    assert found.broken[0].fault.endswith("; remove it with `simvg query rm broken`")
     with pytest.raises(BadQuery):
         registry.get("broken")
+    assert REGISTRY.get_sample_value("simvg_queries_unreadable") == 1
     registry.remove("broken")
     assert registry.snapshot().broken == ()
+    assert REGISTRY.get_sample_value("simvg_queries_unreadable") == 0
+
+
+@pytest.mark.parametrize("id", ["bolt\n", "", "a b", "x" * 65])
+def test_id_is_whole_or_none(id: str) -> None:
+    """An id with anything beside its characters, a newline at its end included, is refused."""
+    with pytest.raises(BadQuery, match="is no valid id"):
+        _query(id)
 
 
 @pytest.mark.parametrize(

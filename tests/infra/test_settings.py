@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from infra.errors import SettingsError
+from infra.redis_client import connect
 from infra.settings import KafkaSettings, RedisSettings, RoleSettings, dotted_names, environment_name, load
 
 
@@ -122,8 +124,19 @@ def test_empty_file_is_no_fault(tmp_path: Path) -> None:
     [
         ({"rate": "fast"}, "setting 'rate' = 'fast'"),
         ({"kafka.bootstrap": "localhost"}, "'localhost' is no broker address"),
+        ({"kafka.bootstrap": "u:hush@h:1"}, "'***@h:1' is no broker address"),
         ({"kafka.prefix": "a b"}, "'a b' is no topic prefix"),
         ({"redis.url": "http://x"}, "'http://x' is no Redis address"),
+        ({"redis.url": "redis:/h"}, "'redis:/h' is no Redis address, which begins otherwise: write redis://"),
+        ({"redis.url": "redis://h:port/0"}, "'redis://h:port/0' is no Redis address, for its host or its port"),
+        ({"redis.url": "redis://h:70000"}, "for its host or its port cannot be read"),
+        ({"redis.url": "redis://[::1/0"}, "for its host or its port cannot be read"),
+        ({"redis.url": "redis://h:0/0"}, "for there is no port 0"),
+        ({"redis.url": "redis://h/lines"}, "for its path is no number of a database"),
+        ({"redis.url": "redis://h/0#1"}, "which has no '#' in it"),
+        ({"redis.url": "redis://h/0?databse=1"}, "for after '?' it may have client_name, db, health_check_interval"),
+        ({"redis.url": "redis://h/0?ssl_cert_reqs=none"}, "for after '?' it may have client_name, db, health"),
+        ({"redis.url": "unix://"}, "for it names no socket"),
         ({"telemetry.metrics_port": 70000}, "setting 'telemetry.metrics_port' = 70000"),
         ({"telemetry.log_format": "xml"}, "setting 'telemetry.log_format' = 'xml'"),
     ],
@@ -146,6 +159,48 @@ def test_secrets_are_never_shown() -> None:
     with pytest.raises(SettingsError) as refused:
         load(ExampleSettings, flags={"redis.url": "htp://user:hush@host", "kafka.sasl_password": 7})
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "password", ["hush#1", "hush/1", "hush?db=1", "hush 1", "1#hush", "1/hush", "1?hush", "1?hush=2"]
+)
+def test_password_that_is_not_escaped_is_not_shown(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    """An address whose password breaks it up is refused with the remedy, and nothing tells the password."""
+    monkeypatch.setenv("SIMVG_REDIS__URL", f"redis://user:{password}@host:6379/0")
+    with pytest.raises(SettingsError, match=r"the value is no Redis address, .*write %23 for '#'") as refused:
+        load(RoleSettings)
+    assert "hush" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("REDIS://h:1/0", "redis://h:1/0"),
+        ("Rediss://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=none"),
+        ("redis://u:p%23a@[::1]:6379/2?db=3", "redis://u:p%23a@[::1]:6379/2?db=3"),
+        ("unix://u:p@/run/redis.sock?db=1", "unix://u:p@/run/redis.sock?db=1"),
+        ("redis://h", "redis://h"),
+    ],
+)
+def test_address_of_redis_is_taken(url: str, taken: str) -> None:
+    """Every form that the library knows, with the scheme in small letters."""
+    settings = RedisSettings(url=url)
+    assert settings.url == taken
+    connect(settings).close()
+
+
+def test_option_with_a_wrong_value_is_named_without_the_address() -> None:
+    """What the library says of it may quote the address: it goes nowhere."""
+    with pytest.raises(SettingsError, match=r"check what follows '\?' in SIMVG_REDIS__URL") as refused:
+        connect(RedisSettings(url="redis://u:hush@h/0?max_connections=-1"))
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+def test_quoted_password_is_hidden_too() -> None:
+    """Quotes end an address in a text; they do not in a setting."""
+    settings = RedisSettings(url="redis://u:it's-hush@h:1/0")
+    assert settings.shown_url == "redis://***@h:1/0"
+    assert "hush" not in settings.model_dump_json()
 
 
 def test_settings_are_frozen() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +21,25 @@ from producers.address import shown_address
         pytest.param("http://host/video.cgi?user=me&pwd=x", "http://host/video.cgi?…", id="query"),
         pytest.param("rtsp://host/user=me_password=x_channel=1", "rtsp://host/***", id="password-in-path"),
         pytest.param("/dev/video0", "/dev/video0", id="device"),
-        pytest.param("clips/a@b.mp4", "clips/a@b.mp4", id="file"),
+        pytest.param("clips/a.mp4", "clips/a.mp4", id="file"),
+        pytest.param("admin:geheim99@10.0.0.7/stream1", "***@10.0.0.7/stream1", id="no-scheme"),
+        pytest.param("rtsp:/admin:geheim99@10.0.0.7/s", "***@10.0.0.7/s", id="one-slash"),
+        pytest.param("rtsp//admin:geheim99@10.0.0.7/s", "***@10.0.0.7/s", id="no-colon"),
+        pytest.param("rtsp:admin:geheim99@10.0.0.7/s?pwd=x", "***@10.0.0.7/s?…", id="no-slash"),
+        pytest.param("clips/a@b.mp4", "***@b.mp4", id="no-file"),
         pytest.param("", "", id="empty"),
     ],
 )
 def test_address_is_shown_without_credentials(source: str, shown: str) -> None:
     """Host, port and plain path stay readable; user, password and query do not."""
     assert shown_address(source) == shown
+
+
+def test_file_that_is_there_is_shown_whole(tmp_path: Path) -> None:
+    """An ``@`` in the name of a recording hides nothing."""
+    path = tmp_path / "a@b.mp4"
+    path.touch()
+    assert shown_address(str(path)) == str(path)
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=4), st.sampled_from(["rtsp", "http"]))

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from infra.broker import LocalBroker
 from infra.cloudevents import read_frame
 from infra.contracts import FrameHeader
-from infra.errors import CameraError, SettingsError, TopicMissing
+from infra.errors import BrokerError, CameraError, SettingsError, TopicMissing
 from infra.kafka import follow
 from infra.process import free_port
 from infra.rtsp.server import RtspServer
@@ -248,3 +248,13 @@ def test_password_reaches_nobody(kafka: KafkaSettings, logged: io.StringIO, unti
     everything = shown + logged.getvalue() + str([(message.key(), message.headers()) for message in found])
     assert "rtsp://***@127.0.0.1" in everything
     assert "Tr0ub4dor" not in everything and "operator7" not in everything
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_bad_certificate_ends_the_camera(clip: Clip, tmp_path: Path, lossless: bool) -> None:
+    """Without a client for Kafka no frame can ever go out: the camera says so and ends."""
+    (tmp_path / "ca.pem").write_text("nonsense\n", encoding="utf-8")
+    kafka = KafkaSettings(bootstrap="127.0.0.1:1", security_protocol="SSL", ssl_ca=tmp_path / "ca.pem")
+    settings = camera_settings(kafka, clip(5), loop=not lossless, as_fast_as_possible=lossless)
+    with pytest.raises(BrokerError, match="check SIMVG_KAFKA__SSL_CA"):
+        Camera(settings).run(Event())

@@ -44,6 +44,13 @@ def test_help_lists_forms_and_an_example() -> None:
         pytest.param(["--id", "c", "0", "--fps", "-1"], {}, r"setting 'fps' = -1\.0: .*greater than 0", id="fps"),
         pytest.param(["--id", "c", "0", "--jpeg-quality", "101"], {}, r"'jpeg_quality' = 101: .*100", id="quality"),
         pytest.param(["--id", "c", "0", "--loop"], {}, r"--loop does not apply to source '0'", id="loop"),
+        pytest.param(["--id", "c", "0", "--capture-width", "1920"], {}, r"capture_height go together", id="half-size"),
+        pytest.param(
+            ["--id", "c", "line:", "--capture-width", "1920", "--capture-height", "1080"],
+            {},
+            r"--capture-width and --capture-height do not apply to source 'line:'",
+            id="size",
+        ),
         pytest.param(
             ["--id", "c", "0"], {"SIMVG_QEUE_FRAMES": "3"}, r"did you mean SIMVG_QUEUE_FRAMES", id="unknown-key"
         ),

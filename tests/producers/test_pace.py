@@ -16,7 +16,8 @@ class Time(Event):
     def __init__(self) -> None:
         super().__init__()
         self.ns = 1_000 * SECOND
-        self.clock = CaptureClock(lambda: self.ns, lambda: self.ns)
+        self.set_back_ns = 0
+        self.clock = CaptureClock(lambda: self.ns - self.set_back_ns, lambda: self.ns)
 
     def wait(self, timeout: float | None = None) -> bool:
         self.ns += round((timeout or 0) * SECOND)
@@ -50,3 +51,17 @@ def test_late_player_does_not_hurry_after() -> None:
     resumed = pace.at(0.1)
     assert resumed >= time.ns - SECOND
     assert pace.at(0.2) == resumed + SECOND // 10
+
+
+def test_wall_clock_that_was_set_back_does_not_halt_the_player() -> None:
+    """Frames go on at the recording's own spacing, with capture times of the new wall clock."""
+    time = Time()
+    pace = Pace(time.clock, time, as_fast_as_possible=False)
+    pace.at(0.0)
+    pace.at(3.0)
+    time.set_back_ns = 60 * SECOND
+    began = time.ns
+    times = [pace.at(seconds) for seconds in (6.0, 9.0)]
+    assert abs(time.ns - began - 6 * SECOND) < SECOND // 100
+    assert times[1] - times[0] == 3 * SECOND
+    assert abs(times[1] - (time.ns - 60 * SECOND)) < SECOND // 100

@@ -20,7 +20,9 @@ import pytest
 from infra.errors import CameraError
 from infra.process import free_port
 from infra.rtsp.server import RtspServer
+from producers.clock import CaptureClock
 from producers.frame import EncodedImage, Picture
+from producers.rate import RateLimit
 from producers.sources import open_source
 
 
@@ -49,10 +51,27 @@ def test_clip_is_served_over_rtsp_in_a_loop(clip: Callable[..., Path], drawn: Ca
 
 def test_motion_jpeg_over_http_passes_through(motion_jpeg: str, jpegs: list[bytes]) -> None:
     """JPEGs from an HTTP camera are published byte for byte."""
-    shots = open_source(motion_jpeg).shots(Event())
+    shots = open_source(motion_jpeg.replace("http://", "HTTP://")).shots(Event())
     images = [shot.image for shot in islice(shots, 7)]
     shots.close()  # type: ignore[attr-defined]
     assert all(isinstance(image, EncodedImage) and image.data in jpegs for image in images)
+
+
+def test_wall_clock_that_was_set_back_does_not_stop_the_stream(motion_jpeg: str) -> None:
+    """Capture times follow the wall clock back, so that frames are thinned out as before and not all dropped."""
+    back = 0
+    clock = CaptureClock(lambda: time.time_ns() - back)
+    shots = open_source(motion_jpeg, clock=clock).shots(Event())
+    rate = RateLimit(5.0)
+    before = [shot.captured_ns for shot in islice(shots, 5)]
+    assert sum(rate.keeps(captured) for captured in before)
+    back = 60_000_000_000
+    after = [shot.captured_ns for shot in islice(shots, 20)]
+    kept = [rate.keeps(captured) for captured in after]
+    shots.close()  # type: ignore[attr-defined]
+    assert before == sorted(before) and after == sorted(after)
+    assert after[0] < before[-1] and abs(time.time_ns() - back - after[-1]) < 5e9
+    assert kept.count(True) >= 4, kept
 
 
 def test_stream_that_goes_silent_is_lost() -> None:

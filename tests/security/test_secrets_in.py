@@ -86,14 +86,55 @@ def test_file_of_a_setting_that_is_no_secret_is_unknown(monkeypatch: pytest.Monk
         ({"redis.url": f"redis://:{SECRET}@h:1/0"}, "SIMVG_REDIS__URL"),
         ({"id": "c", "source": f"rtsp://u:{SECRET}@h/s"}, "SIMVG_SOURCE"),
         ({"id": "c", "source": f"http://h/s?token={SECRET}"}, "SIMVG_SOURCE"),
+        ({"id": "c", "source": f"rtsp://u:it's{SECRET}@h/s"}, "SIMVG_SOURCE"),
+        ({"id": "c", "source": f"u:{SECRET}@10.0.0.7/s"}, "SIMVG_SOURCE"),
+        ({"id": "c", "source": f"rtsp:/u:{SECRET}@10.0.0.7/s"}, "SIMVG_SOURCE"),
+        ({"id": "c", "source": f"rtsp//u:{SECRET}@10.0.0.7/s"}, "SIMVG_SOURCE"),
+        ({"id": "c", "source": f"rtsp:u:{SECRET}@10.0.0.7/s"}, "SIMVG_SOURCE"),
     ],
-    ids=["redis", "camera", "token"],
+    ids=["redis", "camera", "token", "quote", "no-scheme", "one-slash", "no-colon", "no-slash"],
 )
 def test_credentials_on_the_command_line_are_refused(flags: dict[str, object], variable: str) -> None:
     """A flag that carries a password is refused with the variable and the file that may carry it."""
     with pytest.raises(SettingsError, match=f"give it as {variable}, or as a file named by {variable}_FILE") as refused:
         load(CameraSettings, flags=flags)
     assert SECRET not in str(refused.value)
+
+
+def test_file_with_an_at_sign_is_no_credential(tmp_path: Path) -> None:
+    """A recording whose name has an ``@`` in it may be given as a flag, and so may its folder as a line's."""
+    (tmp_path / "a@b").mkdir()
+    for source in (str(tmp_path / "a@b"), f"line:{tmp_path / 'a@b'}"):
+        settings = load(CameraSettings, flags={"id": "c", "source": source})
+        assert settings.source.get_secret_value() == source
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "variable"),
+    [
+        (f"kafka: {{sasl_password: {SECRET}}}", "kafka.sasl_password", "SIMVG_KAFKA__SASL_PASSWORD"),
+        (f"kafka.oauth_client_secret: {SECRET}", "kafka.oauth_client_secret", "SIMVG_KAFKA__OAUTH_CLIENT_SECRET"),
+        ("redis: {ssl_key_password: 1234}", "redis.ssl_key_password", "SIMVG_REDIS__SSL_KEY_PASSWORD"),
+        (f"redis: {{url: 'redis://u:{SECRET}@h:1/0'}}", "redis.url", "SIMVG_REDIS__URL"),
+        (f"source: 'rtsp://u:{SECRET}@h/s'", "source", "SIMVG_SOURCE"),
+        (f"source: 'u:{SECRET}@h/s'", "source", "SIMVG_SOURCE"),
+    ],
+)
+def test_secret_in_the_settings_file_is_refused(tmp_path: Path, text: str, setting: str, variable: str) -> None:
+    """A settings file that holds a secret is refused with the variable and the file that may carry it."""
+    (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
+    match = f"settings.yaml holds {setting}: .* give it as {variable}, or as a file named by {variable}_FILE"
+    with pytest.raises(SettingsError, match=match) as refused:
+        load(CameraSettings, flags={"id": "c"}, file=tmp_path / "settings.yaml")
+    assert SECRET not in str(refused.value)
+
+
+def test_address_without_credentials_may_stand_in_the_settings_file(tmp_path: Path) -> None:
+    """It is no secret, nor is the number of a device or an unset password."""
+    text = "source: rtsp://10.0.0.7/s\nredis: {url: 'redis://h:1/0', password: null}\n"
+    (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
+    settings = load(CameraSettings, flags={"id": "c"}, file=tmp_path / "settings.yaml")
+    assert (settings.source.get_secret_value(), settings.redis.url) == ("rtsp://10.0.0.7/s", "redis://h:1/0")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +169,14 @@ def test_what_was_read_as_a_secret_is_hidden_everywhere(monkeypatch: pytest.Monk
     load(CameraSettings, flags=SASL)
     assert redact(f"server said: {SECRET} is wrong") == "server said: *** is wrong"
     assert redact("tried p@ss-Word, then p%40ss-Word") == "tried ***, then ***"
+
+
+@pytest.mark.parametrize("form", ["{}", "rtsp:/{}", "rtsp//{}", "rtsp:{}", "rtsp://{}"])
+def test_password_of_a_mistyped_address_is_hidden_everywhere(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Also where an address lacks a part of its ``scheme://``."""
+    monkeypatch.setenv("SIMVG_SOURCE", form.format(f"u:{SECRET}/x@10.0.0.7/s"))
+    load(CameraSettings, flags={"id": "c"})
+    assert redact(f"tried {SECRET}/x") == "tried ***"
 
 
 @pytest.mark.parametrize(
