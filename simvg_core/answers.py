@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simvg_core.box_arrays import cxcywh_to_xyxy
+
 Floats = NDArray[np.float32]
 
 PRESENT, ABSENT, UNKNOWN = "present", "absent", "unknown"
@@ -90,8 +92,7 @@ def assemble(
     high = np.asarray(scores >= floor)
     likely = np.nonzero(high.any(axis=-1))
     size = np.array([[w, h, w, h] for h, w in sizes], np.float32).reshape(-1, 1, 4)[likely[0]]
-    centre, half = boxes_cxcywh[likely][..., :2], boxes_cxcywh[likely][..., 2:] / 2
-    pixels = np.minimum(np.maximum(np.concatenate([centre - half, centre + half], axis=-1) * size, 0), size)
+    pixels = np.minimum(np.maximum(cxcywh_to_xyxy(boxes_cxcywh[likely]) * size, 0), size)
     kept = high[likely] & np.all(pixels[..., 2:] > pixels[..., :2], axis=-1)
     found = kept.any(axis=-1)
     chosen = likely[0][found], likely[1][found]

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from simvg_core.composing import rows_of
 from simvg_core.questions import check_texts
+from simvg_core.refusals import refusal, understood
 from simvg_core.words import COMPLAINTS, WordPacker
 
 
@@ -38,5 +39,9 @@ class AskedWords:
         return next(filter(None, self._words.rows(self.rows([text]))[1]), "")
 
     def _complaint(self, text: str) -> str | None:
-        """`complaint`: why a text should not be asked, in words, or None: the model does not know some of its words."""
-        return next(filter(None, map(self._words.complaint, self.rows([text]))), None)
+        """`complaint`: why a text should not be asked, in words, or None: the model does not know some of its words, or
+        would answer another question than is meant."""
+        unknown = next(filter(None, map(self._words.complaint, self.rows([text]))), None)
+        if not self._composed or not all(map(understood, self.unknown(text))):  # what is misspelt may mean anything
+            return unknown
+        return refusal(text) or unknown

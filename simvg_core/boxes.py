@@ -1,4 +1,4 @@
-"""Box geometry, the only place where conventions are converted.
+"""Box geometry; conventions are converted here and, on NumPy arrays, in `box_arrays.py`.
 
 `cxcywh`: centre and size, normalised to 0 … 1 of the image. `xyxy`: two corners, normalised or (`_px`) in pixels.
 """
@@ -16,12 +16,6 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """(..., 4) centre and size → (..., 4) corners, same unit."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centre - half, centre + half], dim=-1)
-
-
-def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """(..., 4) corners → (..., 4) centre and size, same unit."""
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return torch.cat([(low + high) / 2, high - low], dim=-1)
 
 
 def area(boxes_xyxy: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from simvg_core import geometry
 from simvg_core import reading as words
+from simvg_core.box_arrays import cxcywh_to_xyxy, xyxy_to_cxcywh
+from simvg_core.counted import uncounted
 from simvg_core.reading import Reading, read
 
 Floats = NDArray[np.float32]
@@ -42,23 +44,30 @@ class _Table:
     part: Places
     whole: Places
     anchor: Places  # places in the table of anchors
-    sides: Floats  # (n, 3)
-    directions: Floats  # (n, 2); zeros: next to
+    sides: Floats  # (n, 3); zeros: none
+    on: Floats  # (n, 3): sides of what it lies on; zeros: on nothing
+    directions: Floats  # (n, 2); zeros: none
+    near: NDArray[np.bool_]
+    being: NDArray[np.bool_]
     extremes: Floats  # (n, 3); zeros: none
 
     @classmethod
     def of(cls, readings: Sequence[Reading], rows: Sequence[Places], anchors: Sequence[int]) -> _Table:
-        sides = np.zeros((len(readings), 3), np.float32)
+        sides, on = np.zeros((2, len(readings), 3), np.float32)
         for number, one in enumerate(readings):
             for axis, side in (_SIDES[name] for name in one.place):
-                sides[number, axis] = side
+                (on if one.relation == words.ON else sides)[number, axis] = side
+        relations = [one.relation for one in readings]
         both = list(zip(readings, rows, strict=True))
         return cls(
             np.array([own[0] for own in rows], np.intp),
             np.array([-1 if one.whole is None else own[len(one.parts)] for one, own in both], np.intp),
             np.array(anchors, np.intp),
             sides,
-            np.array([_DIRECTIONS.get(one.relation or "", (0, 0)) for one in readings], np.float32).reshape(-1, 2),
+            on,
+            np.array([_DIRECTIONS.get(how or "", (0, 0)) for how in relations], np.float32).reshape(-1, 2),
+            np.array([how == words.NEXT_TO for how in relations], bool),
+            np.array([how == words.BEING for how in relations], bool),
             np.array([_EXTREMES.get(one.extreme or "", (0, 0, 0)) for one in readings], np.float32).reshape(-1, 3),
         )
 
@@ -238,18 +247,23 @@ def _settled(
     if table.sides[chosen].any():
         found = found * geometry.at_sides(places, table.sides[chosen])
     if others is not None:
-        directed = table.directions[chosen].any(axis=1)
-        for near in (False, True):
-            now = np.flatnonzero((table.anchor[chosen] >= 0) & (directed != near))
+        aimed, on = (rows[chosen].any(axis=1) for rows in (table.directions, table.on))
+        near, being = table.near[chosen], table.being[chosen]
+        for relation, rows in (("aimed", aimed), ("near", near), ("on", on), ("being", being)):
+            now = np.flatnonzero(rows)
             if not len(now):
                 continue
             at = np.searchsorted(beside, table.anchor[chosen[now]])
             thing, other = (found[:, now], places[:, now]), (others[0][:, at], others[1][:, at])
-            share = (
-                geometry.nearest(*thing, other[1])
-                if near
-                else geometry.in_direction(thing[1], other[1], table.directions[chosen[now]])
-            )
+            if relation == "being":
+                found[:, now] = geometry.being(*thing, *other)
+                continue
+            if relation == "aimed":
+                share = geometry.in_direction(thing[1], other[1], table.directions[chosen[now]])
+            elif relation == "near":
+                share = geometry.nearest(*thing, other[1])
+            else:
+                share = geometry.on_sides(thing[1], other[1], table.on[chosen[now]])
             found[:, now] = geometry.related(*thing, *other, share)
     now = np.flatnonzero(table.extremes[chosen].any(axis=1))
     if len(now):
@@ -272,14 +286,20 @@ def _plan(texts: tuple[str, ...], shared: bool) -> Plan | None:
 def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     """What is asked of each of several pictures that show a text's region in pieces, and from which score on it makes a
     difference: the text itself where it is not composed. What may lie beyond the utmost or nearer than the nearest
-    makes one from even odds on, and may lie in another picture."""
-    reading = read(text).bare
-    if not composed or not reading.composed:
+    makes one from even odds on, and may lie in another picture; of a number of things each picture may show some."""
+    if not composed:
         return {text: floor}
+    reading = _in_pieces(text)
     found: dict[str, float] = {}
     for part, power in zip(reading.parts, _powers(reading), strict=True):
         found[part] = min(found.get(part, 1.0), floor**power, geometry.EVEN if reading.rivals else 1.0)
     return found
+
+
+def _in_pieces(text: str) -> Reading:
+    """What is read of a text where its region is seen in pieces: its number is that of all of them."""
+    reading = read(text).bare
+    return reading if reading.composed or reading.unclear else Reading(uncounted(text))
 
 
 def together(text: str, parts: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> tuple[Floats, Floats]:
@@ -287,19 +307,18 @@ def together(text: str, parts: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> tup
 
     There may be any number of each. Boxes are normalised to the region that all of them lie in.
     """
-    plan = Plan((read(text).bare,), shared=False)
+    plan = Plan((_in_pieces(text),), shared=False)
     found = [parts[row] for row in plan.rows]
     most = max(1, *(np.size(scores) for scores, _ in found))
     scores, corners = np.zeros((1, len(found), most), np.float32), np.zeros((1, len(found), most, 4), np.float32)
     for row, (own, boxes) in enumerate(found):
         count = np.size(own)
         scores[0, row, :count], corners[0, row, :count] = own, np.reshape(boxes, (count, 4))
-    low, high = corners[..., :2], corners[..., 2:]
-    composed, places = plan.compose(scores, np.concatenate([(low + high) / 2, high - low], axis=-1), None)
-    score, (centre, side) = composed[0, 0], np.split(places[0, 0], 2, axis=-1)
+    composed, places = plan.compose(scores, xyxy_to_cxcywh(corners), None)
+    score, boxes_cxcywh = composed[0, 0], places[0, 0]
     order = np.argsort(-score, kind="stable")
-    order = order[side[order].min(axis=-1) > 0]  # the others are none, and only filled the rows up
-    return score[order], np.concatenate([centre - side / 2, centre + side / 2], axis=-1)[order]
+    order = order[boxes_cxcywh[order, 2:].min(axis=-1) > 0]  # the others are none, and only filled the rows up
+    return score[order], cxcywh_to_xyxy(boxes_cxcywh[order])
 
 
 def rows_of(texts: Sequence[str], composed: bool) -> list[str]:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_NUMBERS = {
+NUMBERS = {
     "two": 2, "both": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10
 }  # fmt: skip
 """Not "one": "one bolt is missing" is true where two are."""
+NUMBER_WORD = "|".join(word if word != "six" else r"six(?! (?:\S+ ){0,2}sided)" for word in NUMBERS)
+"""Matches such a word; not in "six sided bolt"."""
 _EXTREMES = frozenset({
     "leftmost", "rightmost", "topmost", "bottommost", "uppermost", "lowermost", "innermost", "outermost", "frontmost",
     "rearmost", "highest", "lowest", "largest", "biggest", "smallest", "tallest", "shortest", "longest", "widest",
@@ -20,21 +22,55 @@ _EXTREMES = frozenset({
 _SINGULAR = frozenset({"as", "has", "is", "its", "pincers", "pliers", "scissors", "this", "tongs", "was"})
 """Words that end like a plural and are none."""
 _WORD = re.compile(r"[a-z]+")
+_DIGITS = re.compile(r"^(\W*(?:(?:all|any) )?(?:the )?)(10|[2-9])(?= +[a-z])")
+"""A number of things only ahead of them: elsewhere it is a type, as in "label A 7"."""
+_ALONG = re.compile(
+    r"\b(?:with|without|of|on|at|in|from|to|that|which|whose|where|above|below|under|underneath|beneath|next|near|close"
+    r"|beside|adjacent|behind)\b|(?<!\bthere )\b(?:is|are|has|have|was|were)\b"
+)
+"""From here on a text tells of other things, or what is so of its own."""
+_CLOSEST = re.compile(
+    r"(?:(?!\b(?:left|right) of\b|\b(?:above|below|under|underneath|beneath|next|near|close|beside|adjacent)\b).)+"
+    r" (?:nearest|closest)(?= (?:to|the|an?|any|both)\b)"
+)
+"""Of what is related so there is one; not of what else is said to be beside that."""
+_NUMBER = re.compile(rf"\b({NUMBER_WORD})\b(?:(?: of)? the\b| of\b)? *")
 _ALL = np.iinfo(np.intp).max
+
+
+def in_words(text: str) -> str:
+    """With the number of things in words, as training says it: "two bolts" of "2 bolts"."""
+    return _DIGITS.sub(lambda found: found[1] + _SPELLED[found[2]], text)
+
+
+_SPELLED = {str(number): word for word, number in NUMBERS.items() if word != "both"}
 
 
 def at_most(text: str) -> int | None:
     """How many things a text can mean; None where it does not say.
 
     A number says it, and so does an extreme, of which there is one: but not in a text with a plural ("the largest
-    caps").
+    caps"). Only that of the thing itself counts, not that of another ("bolt left of the largest cap").
     """
-    words = _WORD.findall(text.lower())
-    number = next((_NUMBERS[word] for word in words if word in _NUMBERS), None)
-    if number is not None or _EXTREMES.isdisjoint(words):
-        return number
+    said = in_words(text.lower()).replace("-", " ")
+    closest = _CLOSEST.match(said)
+    thing = _ALONG.split(said if closest is None else closest[0], maxsplit=1)[0]
+    number = _NUMBER.search(thing)
+    if number is not None:
+        return NUMBERS[number[1]]
+    words = _WORD.findall(thing)
+    if closest is None and _EXTREMES.isdisjoint(words):
+        return None
     plural = any(word.endswith("s") and not word.endswith("ss") and word not in _SINGULAR for word in words)
     return None if plural else 1
+
+
+def uncounted(text: str) -> str:
+    """A text without its number: what is looked for in a picture that may show fewer, or others, than are meant."""
+    words = in_words(text.lower())
+    if at_most(text) is None or _NUMBER.search(words) is None:
+        return text
+    return _NUMBER.sub("", words, count=1).strip() or text
 
 
 def limits(texts: Sequence[str]) -> NDArray[np.intp] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.answers import best_first, overlaps
+from simvg_core.box_arrays import cxcywh_to_xyxy
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +42,7 @@ def apart(scores: Floats, boxes: Floats, max_iou: float | None) -> tuple[Floats,
     """(B, N, Q) and (B, N, Q, 4), each text's best first; a worse box that overlaps a better one by more than `max_iou`
     (None: by however much) is the same thing, and gets the score 0."""
     flat, places = scores.reshape(-1, scores.shape[-1]), boxes.reshape(-1, *boxes.shape[-2:])
-    _, order, kept = best_first(_corners(places), flat, np.ones(flat.shape, bool), max_iou)
+    _, order, kept = best_first(cxcywh_to_xyxy(places), flat, np.ones(flat.shape, bool), max_iou)
     found = np.take_along_axis(flat, order, axis=1) * kept
     return found.reshape(scores.shape), np.take_along_axis(places, order[..., None], axis=1).reshape(boxes.shape)
 
@@ -77,6 +78,26 @@ def nearest(scores: Floats, boxes: Floats, others: Floats) -> Any:
     return first * _ramp(distance, *REACH)
 
 
+def on_sides(boxes: Floats, others: Floats, sides: Floats) -> Any:
+    """How far (B, N, Q, 4) boxes lie on (B, N, K, 4) others, at the sides of these that their texts name, (N, 3) as of
+    `at_sides`; (B, N, Q, K)."""
+    inside = _way(boxes, others) / np.maximum(others[..., None, :, 2:], 1e-6) + 0.5  # 0 to 1 across the other
+    shape = (*inside.shape[:2], -1, 2)
+    share = at_sides(inside.reshape(shape), sides).reshape(inside.shape[:-1])
+    return np.where(((inside >= 0) & (inside <= 1)).all(axis=-1), share, 0)
+
+
+def same(boxes: Floats, others: Floats) -> Any:
+    """Which of (B, N, Q, 4) boxes are the same thing as which of (B, N, K, 4) others, (B, N, Q, K)."""
+    return overlaps(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(others)) > SAME
+
+
+def being(scores: Floats, boxes: Floats, others: Floats, other_boxes: Floats) -> Floats:
+    """Of things that are one of the others themselves, (B, N, Q): whichever of these is the most probable."""
+    found: Floats = (_both(scores, others) * same(boxes, other_boxes)).max(axis=-1, initial=0.0)
+    return found
+
+
 def related(scores: Floats, boxes: Floats, others: Floats, other_boxes: Floats, share: Any) -> Floats:
     """Of a relation that holds so far, (B, N, Q, K): (B, N, Q), of whichever of the others it holds best.
 
@@ -84,10 +105,13 @@ def related(scores: Floats, boxes: Floats, others: Floats, other_boxes: Floats, 
     granted, and what makes a model doubt, a dark picture or a far view, makes it doubt both: so the other's score
     counts by its root, and only where it is the lower of the two.
     """
-    both = np.minimum(scores[..., None], np.sqrt(others[..., None, :]))
-    itself = overlaps(_corners(boxes), _corners(other_boxes)) > SAME
-    found: Floats = (both * np.where(itself, 0, share)).max(axis=-1, initial=0.0)
+    itself = same(boxes, other_boxes)
+    found: Floats = (_both(scores, others) * np.where(itself, 0, share)).max(axis=-1, initial=0.0)
     return found
+
+
+def _both(scores: Floats, others: Floats) -> Any:
+    return np.minimum(scores[..., None], np.sqrt(others[..., None, :]))
 
 
 def rank(boxes: Floats, weights: Floats) -> Any:
@@ -106,8 +130,3 @@ def unrivalled(scores: Any, ranks: Any) -> Any:
 def _way(boxes: Floats, others: Floats) -> Any:
     """(B, N, Q, K, 2) from the others to the boxes."""
     return boxes[..., :, None, :2] - others[..., None, :, :2]
-
-
-def _corners(boxes: Floats) -> Floats:
-    half = boxes[..., 2:] / 2
-    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=-1)

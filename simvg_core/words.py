@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,8 @@ TEXTS_AT_ONCE = 500
 
 LEARNED = "words.json"
 """File of a model folder: word → how often training said it."""
+_TYPE = re.compile(r"[a-z]?[1-9]\d?")
+"""A type or number as training says them: "M6", "A17", "A-17"."""
 _NEAR = 0.75  # "mising" is "missing", "gasket" is no "basket"
 MIN_TIMES = 20
 """A word that training said less often is not learned."""
@@ -74,10 +77,10 @@ class FastPieces:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def knows(self, word: str) -> bool:
-        """Types and numbers ("m6", "a17") are no words: training says others at every turn."""
+        """Types and small numbers ("m6", "a17") are no words: training says others at every turn."""
         if UNKNOWN in self(word):
             return False
-        return not self.learned or word in self.learned or any(map(str.isdigit, word))
+        return not self.learned or word in self.learned or _TYPE.fullmatch(word) is not None
 
     def near(self, word: str) -> str | None:
         """Of the learned words."""
@@ -177,7 +180,10 @@ class WordPacker:
         named = []
         for word in dict.fromkeys(self.unknown_words(text)):
             near = self.pieces.near(word)
-            named.append(repr(word) if near is None else f"{word!r} (did you mean {near!r}?)")
+            hint = "" if near is None else f" (did you mean {near!r}?)"
+            if near is None and any(map(str.isdigit, word)):
+                hint = " (numbers are read in types alone, as in 'M6' or 'A17')"
+            named.append(f"{word!r}{hint}")
         return f"the model does not know {', '.join(named)}; use other words" if named else None
 
 

@@ -25,6 +25,7 @@ from infra.contracts import Box, State
 from infra.errors import SettingsError
 from simvg_core.answers import Grounding
 from simvg_core.composing import parts_of, together
+from simvg_core.counted import at_most
 from simvg_core.edge.graphs import FOLDER, Precision, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import SimVGError, TextError
@@ -120,7 +121,11 @@ class GrounderEngine:
         return said.told if self._grounder.composes and said.composed else None
 
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
-        return parts_of(text, floor, self._grounder.composes)
+        # a text that is refused is so as it stands: its parts may be in order
+        return parts_of(text, floor, self._grounder.composes and self._refusal(text) is None)
+
+    def at_most(self, text: str) -> int | None:
+        return at_most(text) if self._grounder.config.counted_answers else None
 
     def compose(self, text: str, parts: Mapping[str, Finding]) -> Finding:
         scores, boxes = together(text, {part: (one.box_scores, one.boxes) for part, one in parts.items()})

@@ -83,7 +83,11 @@ class Engine(Protocol):
 
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         """What to ask instead of a text of which only scores from ``floor`` on matter, where its region is seen in
-        several views, and from which score on: "leftmost" is of all of them. The text itself where it has no parts."""
+        several views or with more around it, and from which score on: "leftmost" is of all views, and "two" are two in
+        the region. The text itself where it has no parts."""
+
+    def at_most(self, text: str) -> int | None:
+        """How many boxes answer a text at most, "two bolts"; None where it does not say."""
 
     def compose(self, text: str, parts: Mapping[str, Finding]) -> Finding:
         """What its parts say of a text, each from all of the views. Boxes are normalised to the region."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.findings import Engine
-from consumers.grounding.views import WHOLE, views_of
+from consumers.grounding.views import WHOLE, shows_pieces, views_of
 from infra.contracts import CAMERA_BLIND, Box, StandingQuery
 from infra.queries import QuerySet
 
@@ -16,11 +16,13 @@ from infra.queries import QuerySet
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """A query, the views of a frame that it needs, and what is asked of each of them, from which score on: its text,
-    or the parts of it that several views are asked for. Made once for a plan and camera: equal to itself alone."""
+    or the parts of it that several views, or those around a polygon, are asked for. `most` boxes answer it, None: any
+    number. Made once for a plan and camera: equal to itself alone."""
 
     query: StandingQuery
     views: tuple[Box, ...]
     asked: Mapping[str, float]
+    most: int | None = None
 
     @property
     def in_parts(self) -> bool:
@@ -44,8 +46,8 @@ class Plan:
     """What is asked of every camera's frames, at one revision of the registry.
 
     `refused` holds, by query id, why the model cannot take a query; the others go on without it. `parts` holds, by
-    query id, what the views of one are asked in place of its text (`Engine.parts`), and `readings` what the model takes
-    one to say that it is asked in parts.
+    query id, what the views of one are asked in place of its text (`Engine.parts`), `most` how many boxes answer one
+    that says so, and `readings` what the model takes one to say that it is asked in parts.
     """
 
     revision: int
@@ -53,6 +55,7 @@ class Plan:
     refused: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     readings: Mapping[str, str] = field(default_factory=dict)
+    most: Mapping[str, int] = field(default_factory=dict)
     _looks: dict[str, tuple[Look, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -78,7 +81,11 @@ class Plan:
         return all(look.views == (WHOLE,) for look in self.looks(camera) if look.query.id in due)
 
     def _look(self, query: StandingQuery) -> Look:
-        return Look(query, views_of(query), _asked(query, self.parts))
+        return Look(query, views_of(query), _asked(query, self.parts), self.most.get(query.id))
+
+    def removed(self, query_id: str) -> bool:
+        """Whether there is no such query any more, not even a paused one; of every camera's own alarm never."""
+        return query_id != CAMERA_BLIND and query_id not in self.queries
 
     def why_over(self, state: AlarmState) -> str | None:
         """Why an alarm must end by this plan, in words, or None while it may go on."""
@@ -105,10 +112,12 @@ def _asked(query: StandingQuery, parts: Mapping[str, Mapping[str, float]]) -> Ma
 def make_plan(queries: QuerySet, engine: Engine) -> Plan:
     """Compiles the texts of a query set, which may take a while, and plans with those that the model takes."""
     enabled = [query for query in queries.queries if query.enabled]
-    parts = {query.id: engine.parts(query.text, query.clears_below) for query in enabled if len(views_of(query)) > 1}
+    parts = {query.id: engine.parts(query.text, query.clears_below) for query in enabled if shows_pieces(query)}
     asked = {query.id: _asked(query, parts) for query in enabled}
     no = engine.compile(sorted({text for texts in asked.values() for text in texts}))
     refused = {id: no[text] for id, texts in asked.items() for text in texts if text in no}
     told = {query.id: engine.reading(query.text) for query in enabled if query.id not in refused}
     readings = {id: said for id, said in told.items() if said is not None}
-    return Plan(queries.revision, {query.id: query for query in queries.queries}, refused, parts, readings)
+    limits = {query.id: engine.at_most(query.text) for query in enabled}
+    most = {id: number for id, number in limits.items() if number is not None}
+    return Plan(queries.revision, {query.id: query for query in queries.queries}, refused, parts, readings, most)

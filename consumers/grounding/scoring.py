@@ -145,8 +145,8 @@ class Scorer:
         shown = [spots[view] for view in look.views]
         if look.in_parts:
             seen = {text: [(box, found[text]) for found, box in shown] for text in look.asked}
-            return merge_parts(query, seen, look.asked, self._engine.compose)
-        return merge(query, [(box, found[query.text]) for found, box in shown])
+            return merge_parts(query, seen, look.asked, self._engine.compose, look.most)
+        return merge(query, [(box, found[query.text]) for found, box in shown], look.most)
 
     def _count(self, answered: Sequence[Mapping[str, Finding]], scores: Scores) -> None:
         """What was asked, and what a gate answered."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Pixels
+from infra.boxes import area, iou, shared
 from infra.contracts import Box, Polygon, StandingQuery, State
 from infra.regions import WHOLE as WHOLE
 from infra.regions import is_box
@@ -60,14 +61,20 @@ def too_small(part: Pixels) -> Finding | None:
     return Finding(State.UNKNOWN, None, reason=f"{reason}; give the query a larger region or fewer tiles")
 
 
-def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
-    """What the query's views say together, on the full frame.
+def shows_pieces(query: StandingQuery) -> bool:
+    """Whether a query's views show its region in pieces, or more than its region: what a text says of all that it
+    means ("leftmost", "two") is then not what it says of a view."""
+    return len(views_of(query)) > 1 or _is_polygon(query.region)
+
+
+def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]], most: int | None = None) -> Finding:
+    """What the query's views say together, on the full frame: ``most`` boxes at most, the best ones.
 
     What a tile's border may have cut is left to the tile that shows it whole; of the rest the best score counts. Boxes
     of one object, seen twice or too long for a tile, become one. Those whose middle lies outside a region's polygon are
     not the query's. Unknown in any view is unknown altogether, unless another view has seen the object.
     """
-    if len(seen) == 1 and (query.region is None or is_box(query.region)):  # as of most queries on most frames
+    if len(seen) == 1 and not _is_polygon(query.region):  # as of most queries on most frames
         only = seen[0][1]
         if only.score is not None and only.score < query.raise_threshold:  # nothing is cut, and no box is shown
             return only if only.state is State.ABSENT and not only.box_scores else Finding(State.ABSENT, only.score)
@@ -75,9 +82,9 @@ def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
     # First the scores: a box that is not shown must not swell one that is.
     boxes = _joined([spot for spot in found if spot.score >= query.clears_below])
     score = max(scores, default=None)
-    if query.region is not None and not is_box(query.region):
-        boxes = [(s, box) for s, box in boxes if _contains(query.region, box)]
-        faint = [s for s, box, _ in found if s < query.clears_below and _contains(query.region, box)]
+    if _is_polygon(query.region):
+        boxes = [(s, box) for s, box in boxes if _within(query.region, box)]
+        faint = [s for s, box, _ in found if s < query.clears_below and _within(query.region, box)]
         if found and score is not None:
             score = max([*(s for s, _ in boxes), *faint], default=0.0)
     blind = next((finding for _, finding in seen if finding.state is State.UNKNOWN), None)
@@ -86,7 +93,7 @@ def merge(query: StandingQuery, seen: Sequence[tuple[Box, Finding]]) -> Finding:
     assert score is not None  # no view is unknown, so each has its score
     if score < query.raise_threshold:
         return Finding(State.ABSENT, score)
-    return Finding(State.PRESENT, score, tuple(box for _, box in boxes), tuple(s for s, _ in boxes))
+    return Finding(State.PRESENT, score, tuple(box for _, box in boxes[:most]), tuple(s for s, _ in boxes[:most]))
 
 
 def merge_parts(
@@ -94,9 +101,11 @@ def merge_parts(
     seen: Mapping[str, Sequence[tuple[Box, Finding]]],
     floors: Mapping[str, float],
     compose: Callable[[str, Mapping[str, Finding]], Finding],
+    most: int | None = None,
 ) -> Finding:
     """As :func:`merge`, of a query whose views were asked for parts of its text: each part is put together from all
-    views, from its floor on, and what these say of the text is told by ``compose``. Places are those in the region."""
+    views, from its floor on, and what these say of the text is told by ``compose``. Places are those in the region; of
+    what lies outside a polygon nothing is the utmost, nor beside anything."""
     region = _enclosing([view for spots in seen.values() for view, _ in spots])
     blind = next((one for spots in seen.values() for _, one in spots if one.state is State.UNKNOWN), None)
     if blind is not None:  # what a relation or an extreme would have been measured by may lie there
@@ -104,10 +113,11 @@ def merge_parts(
     parts = {}
     for text, spots in seen.items():
         joined = _joined([spot for spot in _whole(spots)[1] if spot.score >= floors[text]])
+        joined = [(score, box) for score, box in joined if _within(query.region, box)]
         boxes = tuple(_to_view(region, box) for _, box in joined)
         state = State.PRESENT if boxes else State.ABSENT
         parts[text] = Finding(state, max((s for s, _ in joined), default=0.0), boxes, tuple(s for s, _ in joined))
-    return merge(query, [(region, compose(query.text, parts))])
+    return merge(query, [(region, compose(query.text, parts))], most)
 
 
 def _to_view(view: Box, box: Box) -> Box:
@@ -136,7 +146,7 @@ def _whole(seen: Sequence[tuple[Box, Finding]]) -> tuple[list[float], list[_Spot
         before, doubts = len(found), len(cut)
         for score, part in zip(finding.box_scores, finding.boxes, strict=True):
             spot = _Spot(score, _to_frame(view, part), view)
-            if not _area(spot.box):
+            if not area(spot.box):
                 continue
             others = _shown_whole(spot, seen, frame)
             if others:
@@ -186,7 +196,7 @@ def _joined(found: Sequence[_Spot]) -> list[tuple[float, Box]]:
         return [(spot.score, spot.box) for spot in found]
     groups = [[spot] for spot in found]
     pairs = [
-        (_iou(found[a].box, found[b].box), a, b)
+        (iou(found[a].box, found[b].box), a, b)
         for a, b in combinations(range(len(found)), 2)
         if found[a].view != found[b].view and (_same(found[a].box, found[b].box) or _continued(found[a], found[b]))
     ]
@@ -203,12 +213,12 @@ def _joined(found: Sequence[_Spot]) -> list[tuple[float, Box]]:
 
 
 def _same(a: Box, b: Box) -> bool:
-    return _iou(a, b) > SAME_IOU or _shared(a, b) > CUT_OVERLAP * min(_area(a), _area(b))
+    return iou(a, b) > SAME_IOU or shared(a, b) > CUT_OVERLAP * min(area(a), area(b))
 
 
 def _continued(a: _Spot, b: _Spot) -> bool:
     """Whether the views' borders cut one object into these two: each box reaches the border that lies in the other."""
-    if not _shared(a.box, b.box):
+    if not shared(a.box, b.box):
         return False
     for axis, across in ((0, 1), (1, 0)):
         low, high = (a, b) if a.view[axis] < b.view[axis] else (b, a)
@@ -221,27 +231,24 @@ def _continued(a: _Spot, b: _Spot) -> bool:
 
 def _along(a: Box, b: Box, axis: int) -> float:
     """IoU of two boxes' extents along one axis."""
-    shared = min(a[axis + 2], b[axis + 2]) - max(a[axis], b[axis])
-    return shared / (max(a[axis + 2], b[axis + 2]) - min(a[axis], b[axis]))
-
-
-def _shared(a: Box, b: Box) -> float:
-    """Area that two boxes have in common."""
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def _iou(a: Box, b: Box) -> float:
-    shared = _shared(a, b)
-    return shared / (_area(a) + _area(b) - shared) if shared else 0.0
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    both = min(a[axis + 2], b[axis + 2]) - max(a[axis], b[axis])
+    return both / (max(a[axis + 2], b[axis + 2]) - min(a[axis], b[axis]))
 
 
 def _enclosing(boxes: Sequence[Box]) -> Box:
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
+
+
+def _is_polygon(region: Polygon | Box | None) -> bool:
+    return region is not None and not is_box(region)
+
+
+def _within(region: Polygon | Box | None, box: Box) -> bool:
+    """Whether the middle of a box, which lies in a region's views, lies in the region."""
+    if region is None or is_box(region):
+        return True
+    return _contains(region, box)
 
 
 def _contains(region: Polygon | Box, box: Box) -> bool:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simvg_core.box_arrays import xyxy_to_cxcywh
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ImageError, InputError
 from simvg_core.images import Frame, read_frame
@@ -192,8 +193,7 @@ class BatchMaker:
 
 def boxes_of(scene: Sequence[Seen]) -> NDArray[np.float32]:
     """(n, 4) cxcywh, normalised."""
-    corners = np.array([seen.box for seen in scene], np.float32).reshape(-1, 4)
-    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+    return xyxy_to_cxcywh(np.array([seen.box for seen in scene], np.float32).reshape(-1, 4))
 
 
 def dense_of(scene: Sequence[Seen]) -> dict[str, NDArray[Any]]:

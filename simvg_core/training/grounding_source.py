@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simvg_core.box_arrays import xyxy_to_cxcywh
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
 from simvg_core.images import resize
@@ -63,8 +64,7 @@ class SampleBatchMaker:
 
 def normalised(boxes_xyxy_px: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     """(n, 4) corners in pixels → cxcywh, normalised to the picture."""
-    corners = boxes_xyxy_px / np.array([width, height, width, height], np.float32)
-    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+    return xyxy_to_cxcywh(np.divide(boxes_xyxy_px, np.array([width, height, width, height], np.float32)))
 
 
 def open_grounding_set(settings: SetSettings) -> GroundingSet:

@@ -112,6 +112,28 @@ def test_next_to_is_the_nearest_within_reach() -> None:
     np.testing.assert_allclose(boxes[0, :2], [0.6, 0.5])
 
 
+def test_a_place_on_a_plate_is_one_of_its_halves() -> None:
+    """Wherever the plate lies and however tall it is; beside the plate is not on it."""
+    plate = np.float32([0.9, *NOTHING[0][1:]]), np.concatenate([np.float32([[0.3, 0.5, 0.4, 0.9]]), NOTHING[1][1:]])
+    bolts = answers((0.9, 0.14, 0.1), (0.8, 0.2, 0.9), (0.7, 0.45, 0.5), (0.6, 0.05, 0.5))
+    scores, boxes = composed("bolt on the left side of the plate", bolts, plate)
+    np.testing.assert_allclose(scores[:3], [0.9, 0.8, 0.0], atol=0.01)
+    np.testing.assert_allclose(boxes[:2, 0], [0.14, 0.2])
+    scores, boxes = composed("bolt at the bottom left of the plate", bolts, plate)
+    np.testing.assert_allclose((scores[0], boxes[0, 0]), (0.8, 0.2), atol=0.01)
+    assert scores[1] <= 0.01
+
+
+def test_the_utmost_that_is_so_is_the_utmost_of_all() -> None:
+    """ "The leftmost cap is red" is not true of a red cap that another lies left of; the box is the red one's."""
+    text, rows = "the leftmost cap is red", answers((0.8, 0.2, 0.5), (0.9, 0.7, 0.5))
+    scores, boxes = composed(text, rows, answers((0.9, 0.205, 0.5), (0.9, 0.7, 0.5)), NOTHING)
+    assert scores[0] == pytest.approx(0.8)
+    np.testing.assert_allclose(boxes[0, :2], [0.2, 0.5])
+    scores, _ = composed(text, rows, answers((0.9, 0.1, 0.1), (0.9, 0.2, 0.5), (0.9, 0.7, 0.5)), NOTHING)
+    assert scores[0] < 0.5
+
+
 def test_an_extreme_of_what_is_related_or_placed() -> None:
     """The relation first: the topmost cap of all may lie right of the gear."""
     caps = answers((0.9, 0.8, 0.1), (0.9, 0.2, 0.4), (0.9, 0.2, 0.6))

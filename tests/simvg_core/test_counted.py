@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from simvg_core.answers import assemble
-from simvg_core.counted import at_most, limits
+from simvg_core.counted import at_most, limits, uncounted
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import InputError
 from simvg_core.grounder import Grounder
@@ -31,6 +31,21 @@ PICTURES = Path("benchmarks/line/val/images")
         ("both red caps", 2),
         ("the three caps left of the gear", 3),
         ("the two largest caps", 2),
+        ("2 bolts", 2),
+        ("the 10 bolts", 10),
+        ("there are two bolts", 2),
+        ("two six sided bolts", 2),
+        ("smallest cap with two holes", 1),
+        ("the largest cap left of the gears", 1),
+        ("a bolt at an angle nearest to the label", 1),
+        ("six sided bolts", None),
+        ("label 5", None),
+        ("label A 7", None),
+        ("bolt left of the largest cap", None),
+        ("bolt left of the cap nearest to the gear", None),
+        ("missing bolts next to the two caps", None),
+        ("missing bolt on the plate with two holes", None),
+        ("hole in the largest plate", None),
         ("one bolt is missing", None),
         ("the largest caps", None),
         ("bolts nearest to the plate", None),
@@ -41,8 +56,23 @@ PICTURES = Path("benchmarks/line/val/images")
     ],
 )
 def test_words_that_count(text: str, most: int | None) -> None:
-    """A number, or an extreme that no plural stands beside."""
+    """A number, or an extreme that no plural stands beside; of the thing, not of what it is related to or has."""
     assert at_most(text) == most
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("the two bolts", "the bolts"),
+        ("2 bolts", "bolts"),
+        ("both of the caps", "caps"),
+        ("there are two bolts", "there are bolts"),
+        *((text, text) for text in ("Missing bolt", "nearest bolt", "two", "bolt with two holes")),
+    ],
+)
+def test_a_text_without_its_number(text: str, plain: str) -> None:
+    """What is looked for where each of several views may show some."""
+    assert uncounted(text) == plain
 
 
 def test_texts_without_a_number_cost_nothing() -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from simvg_core.auxiliary import DenseAnswers, dense_loss, existence_loss, heat_map_loss, pointer_loss
-from simvg_core.boxes import cxcywh_to_xyxy, generalized_iou, iou, xyxy_to_cxcywh
 from simvg_core.configuration import SimVGConfig
 from simvg_core.losses import branch_losses
 from simvg_core.matching import Matches, Targets, match
@@ -132,13 +131,3 @@ def test_every_weight_of_a_small_model_is_trained():
     assert out.loss.item() == pytest.approx(sum(v.item() for k, v in out.loss_terms.items() if k in weights), rel=1e-5)
     untrained = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert untrained == []
-
-
-def test_boxes_round_trip_and_overlaps():
-    """Conversions are inverse to each other; equal boxes overlap fully, distant ones have a negative GIoU."""
-    boxes = torch.tensor([[0.3, 0.4, 0.2, 0.1], [0.8, 0.8, 0.1, 0.1]])
-    corners = cxcywh_to_xyxy(boxes)
-    torch.testing.assert_close(xyxy_to_cxcywh(corners), boxes)
-    assert iou(corners[0], corners[0]).item() == pytest.approx(1, abs=1e-4)
-    assert iou(corners[0], corners[1]).item() == 0
-    assert generalized_iou(corners[0], corners[1]).item() < 0

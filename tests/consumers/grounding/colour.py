@@ -49,6 +49,9 @@ class ColourEngine:
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         return {text: floor}
 
+    def at_most(self, text: str) -> int | None:
+        return None
+
     def compose(self, text: str, parts: Mapping[str, Finding]) -> Finding:
         return parts[text]
 

@@ -210,6 +210,22 @@ def test_what_is_asked_in_parts_can_be_told(composed: bool) -> None:
     assert engine.reading("red cap left of the bolt") == ("“red cap”, left of “bolt”" if composed else None)
 
 
+def test_a_refused_text_is_not_asked_in_its_parts() -> None:
+    """Over tiles its parts may be words that the model knows; the text is refused as it stands."""
+    engine = make_engine(composed_answers=True)
+    assert set(engine.parts("red cap left of the bolt", 0.4)) == {"red cap", "bolt"}
+    for text in ("missing bolt, red cap left of the blue cap", "leftmost bolt is missing", "no cap left of the bolt"):
+        assert set(engine.parts(text, 0.4)) == {text}
+        assert text in engine.compile([text])
+
+
+def test_a_text_says_how_many_boxes_there_are_at_most() -> None:
+    """Where the model's answers are counted."""
+    assert make_engine(counted_answers=True).at_most("two red cap") == 2
+    assert make_engine(counted_answers=True).at_most("red cap") is None
+    assert make_engine(counted_answers=False).at_most("two red cap") is None
+
+
 def test_of_a_frame_without_the_pixels_that_the_model_averages_it_says_the_same() -> None:
     """The model's side is 64 pixels. One that interpolates gets all of them."""
     frame = np.asarray(cv2.resize(picture(1), (640, 480), interpolation=cv2.INTER_CUBIC), np.uint8)

@@ -18,6 +18,7 @@ from consumers.grounding.views import WHOLE, merge_parts
 from infra.contracts import StandingQuery, State
 from infra.queries import QuerySet
 from simvg_core.composing import parts_of
+from simvg_core.counted import at_most
 from simvg_core.reading import read
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
 from tests.consumers.grounding.conftest import Line
@@ -37,6 +38,9 @@ class Composing(ColourEngine):
 
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         return parts_of(text, floor, True)
+
+    def at_most(self, text: str) -> int | None:
+        return at_most(text)
 
 
 def belt(**spots: tuple[int, ...]) -> Pixels:
@@ -96,6 +100,31 @@ def test_places_are_those_in_the_region() -> None:
     assert columns(found("red on the left", picture, tiles=(2, 1), region=region)) == [460]
     triangle = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0))  # its bounding box is that region; 460 lies outside
     assert found("red on the left", picture, tiles=(2, 1), region=triangle).state is State.ABSENT
+
+
+TRIANGLE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
+"""Of a belt's blobs, those from column 400 on."""
+
+
+@pytest.mark.parametrize("tiles", [(1, 1), TILES], ids=["one view", "tiles"])
+def test_the_utmost_in_a_polygon_is_one_of_those_in_it(tiles: tuple[int, int]) -> None:
+    """What lies in its bounding box alone is neither the utmost nor one of two, and nothing is beside it."""
+    picture = belt(red=(60, 300, 500, 600, 700), blue=(200,))
+    where = {"region": TRIANGLE, "tiles": tiles}
+    assert columns(found("red", picture, **where)) == [500, 600, 700]
+    assert columns(found("leftmost red", picture, **where)) == [500]
+    assert len(found("two red", picture, **where).boxes) == 2
+    assert min(columns(found("two red", picture, **where))) >= 500
+    assert found("red right of the blue", picture, **where).state is State.ABSENT
+
+
+def test_a_number_is_that_of_all_tiles() -> None:
+    """Not of each: the best of them, however many tiles show some."""
+    picture = belt(red=(60, 300, 500, 700))
+    assert len(found("red", picture, tiles=TILES).boxes) == 4
+    for text, most in (("two red", 2), ("2 red", 2), ("both red", 2), ("three red on the left", 2), ("largest red", 1)):
+        assert len(found(text, picture, tiles=TILES).boxes) == most, text
+    assert dict(plan("two red", tiles=TILES).parts["q"]) == {"red": pytest.approx(0.4)}
 
 
 def test_texts_without_parts_and_single_views_are_asked_as_they_are() -> None:

@@ -1,0 +1,88 @@
+"""What a text says of a thing: "is missing", "loose", "that is red". Which words say it, and of which thing.
+
+Operators write "the bolt left of the label is missing", and it is the bolt that is missing.
+"""
+
+from __future__ import annotations
+
+from simvg_core.lineworld.vocabulary import COLOR_WORDS
+from simvg_core.sayings import is_name, meaning
+
+NEGATIONS = frozenset({
+    "0", "arent", "doesnt", "dont", "hasnt", "havent", "isnt", "lacking", "lacks", "never", "neither", "no", "none",
+    "nor", "not", "nothing", "wasnt", "werent", "without", "zero",
+})  # fmt: skip
+ABSENT = frozenset({"absent", "forgotten", "gone", "lost", "missing"})
+_STATES = ABSENT | {
+    "askew", "broken", "crooked", "damaged", "dented", "dirty", "empty", "fastened", "inclined", "leaning", "level",
+    "loose", "misaligned", "rotated", "scratched", "skewed", "slanted", "slanting", "stained", "straight", "tight",
+    "tightened", "tilted", "tipped", "turned", "unfastened", "unscrewed", "untightened", "vacant",
+    *(word for words in COLOR_WORDS.values() for word in words),
+}  # fmt: skip
+_ARTICLES = frozenset({"a", "an", "any", "the"})
+_VERBS = frozenset({"is", "are", "was", "were", "has", "have", "sits", "sit", "came", "leans", "lean"})
+_RELATIVES = frozenset({"that", "which", "whose", "where", "who"})
+_TAILS = frozenset({"with", "of", "in", "at"})
+"""What they begin is said of the thing before them, unless training says it of the other thing alone."""
+
+
+def divided(words: str) -> tuple[str, str] | None:
+    """A sentence → what it is about, and what it says of it from its verb on; None where it is none."""
+    parts = words.split()
+    place = next((place for place, word in enumerate(parts) if word in _VERBS), 0)
+    about = parts[:place]
+    if not about or place == len(parts) - 1 or about == ["there"] or not _RELATIVES.isdisjoint(about):
+        return None
+    return " ".join(about), " ".join(parts[place:])
+
+
+def state_behind(words: str) -> tuple[str, str] | None:
+    """A thing with a state behind it, "bolt missing" or "hole without a bolt" → both; None where there is none."""
+    parts = words.split()
+    place = next((place for place, word in enumerate(parts) if place and word in ("not", "without")), len(parts) - 1)
+    last = place == len(parts) - 1
+    thing = parts[:place]
+    if _ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing) or (last and parts[place] not in _STATES):
+        return None
+    return " ".join(thing), " ".join(parts[place:])
+
+
+def is_predicate(words: str) -> bool:
+    """Whether words say something of a thing before them, and name none."""
+    first, *more = words.split()
+    return (first in _VERBS and bool(more)) or state_behind(f"it {words}") == ("it", words)
+
+
+def tail_behind(words: str) -> tuple[str, str] | None:
+    """A thing with more behind it, "cap of the wrong colour" → both; None where there is nothing."""
+    parts = words.split()
+    place = next((place for place, word in enumerate(parts) if place and word in _TAILS), None)
+    return None if place is None else (" ".join(parts[:place]), " ".join(parts[place:]))
+
+
+def relative_clause(words: str) -> str | None:
+    """The clause that a text ends with: "that is red"."""
+    parts = words.split()
+    place = next((place for place, word in enumerate(parts) if place and word in _RELATIVES), None)
+    return None if place is None else " ".join(parts[place:])
+
+
+def said_of(part: str, so: str) -> str:
+    """Both as one text, in words that training says where it says any: "red cap" of a "cap" that "is red"."""
+    sentence, words = f"{part} {so}", so.split()
+    said = next((text for text in (sentence, f"{part} is {so}") if meaning(text) is not None), None)
+    if said is None and len(words) == 1 + (words[0] in _VERBS):
+        name = f"{words[-1]} {part}"
+        said = name if is_name(name) else None
+    return said or sentence
+
+
+def is_said(words: str) -> bool:
+    """Whether training says a text, perhaps with a verb that it lacks: "bolt not tight" is "the bolt is not tight"."""
+    full = (words.replace(" not ", verb, 1) for verb in (" not ", " is not ", " that are not "))
+    return any(meaning(text) is not None for text in full)
+
+
+def turned(words: str) -> bool:
+    """Whether a text turns a meaning round in words that training never said: it would be taken for its opposite."""
+    return not NEGATIONS.isdisjoint(words.split()) and not is_said(words)

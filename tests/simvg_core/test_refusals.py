@@ -1,0 +1,128 @@
+"""Texts of known words that would be answered as another question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from simvg_core.asked_words import AskedWords
+from simvg_core.edge.grounder import EdgeGrounder
+from simvg_core.lineworld.designations import designation
+from simvg_core.lineworld.language import rng_of
+from simvg_core.lineworld.vocabulary import CONCEPTS
+from simvg_core.lineworld.wordings import further_names, further_statements
+from simvg_core.refusals import refusal
+from simvg_core.training.rendered import open_for_scoring
+from simvg_core.words import WordPacker, read_fast_pieces
+
+MODEL = Path("models/line-small")
+
+
+@pytest.fixture(scope="module")
+def words() -> AskedWords:
+    """Those of the shipped model."""
+    return AskedWords(WordPacker(read_fast_pieces(MODEL), 24, "error"), composed=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("no label", "“label” and expect it to be there (--expect present)"),
+        ("there is no red cap", "“red cap” and expect it to be there"),
+        ("0 labels", "“labels” and expect it to be there"),
+        ("label absent", "“label” and expect it to be there"),
+        ("the label is not there", "“label” and expect it to be there"),
+        ("missing label", "“label” and expect it to be there"),
+        ("the left label is missing", "“label” and expect it to be there"),
+        ("there is no cap left of the gear", "“cap left of the gear” and expect it to be there"),
+        ("plate without a label", "“label” and expect it to be there"),
+        ("no bolts", "write “missing bolt”"),
+        ("cap that is not red", "say what is so instead"),
+        ("the label is not crooked", "say what is so instead"),
+        ("cap that is not red on the left", "say what is so instead"),
+        ("missing bolt, crooked label", "several things (“missing bolt”, “crooked label”)"),
+        ("missing bolt/crooked label", "write a query for each"),
+        ("red cap; blue cap left of the gear", "write a query for each"),
+        ("missing bolt or crooked label", "write a query for each"),
+        (">3 missing bolts", "cannot compare numbers or sizes"),
+        ("more than 3 bolts", "cannot compare numbers or sizes"),
+        ("at least two bolts", "“two bolts” gives no more boxes"),
+        ("bolt near the corner", "is a place and no thing"),
+        ("leftmost bolt is missing", "write “leftmost missing bolt”"),
+        ("scratch 5mm", "'5mm' (numbers are read in types alone, as in 'M6' or 'A17')"),
+        ("2nd cap", "the model does not know '2nd'"),
+        ("b0lt missing", "did you mean 'bolt'?"),
+        ("the lable is not straight", "the model does not know 'lable'"),
+    ],
+)
+def test_what_would_be_answered_as_another_question_is_refused(words: AskedWords, text: str, remedy: str) -> None:
+    """With what to write in its place."""
+    assert remedy in (words.complaint(text) or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "missing bolt", "hole without a bolt left of the label", "leftmost hole with no screw in it", "bolt not tight",
+        "label not straight", "one bolt is not there", "no M6 bolt in the hole", "missing red bolt", "label no. 7",
+        "forgotten spanner", "label A-17", "bolt, loose", "crooked label, on the left",
+        "missing bolt or screw at the top",        "M6 loose bolt or screw", "2 bolts", "1/4 bolt",
+    ],
+)  # fmt: skip
+def test_what_training_says_is_asked(words: AskedWords, text: str) -> None:
+    """Denials and lists among its names and sentences, types, and marks that list nothing."""
+    assert words.complaint(text) is None
+
+
+def test_nothing_of_the_vocabulary_or_the_benchmark_is_refused() -> None:
+    """In any of its words, held-out ones too."""
+    texts = {sample.text for split in ("val", "test", "test_hard") for sample in _samples(split)}
+    for concept in CONCEPTS:
+        texts |= {form for name in concept.names + concept.held_out + further_names(concept) for form in name}
+        texts |= {*concept.statements, *concept.statements_held_out, *further_statements(concept)}
+    assert len(texts) > 3000
+    assert {text: why for text in texts if (why := refusal(text)) is not None} == {}
+
+
+def test_the_page_for_operators_is_true(words: AskedWords) -> None:
+    """What docs/queries.md says is refused is, and what it says to write instead is not."""
+    _, _, page = Path("docs/queries.md").read_text(encoding="utf-8").partition("## What is refused")
+    refused, _, asked = page.partition("## How it is answered")[0].partition("What training says")
+    rows = [line.split(" | ") for line in refused.splitlines() if line.count(" | ") == 2][2:]
+    assert len(rows) == 7
+    for _, texts, remedies in rows:
+        assert all(words.complaint(text) for text in texts.split("`")[1::2]), texts
+        for text in remedies.split("`")[1::2]:
+            assert text.startswith(("--", "M6", "A17")) or words.complaint(text) is None, text
+    for text in asked.split("`")[1::2]:
+        assert words.complaint(text) is None, text
+
+
+def test_designations_as_training_makes_them_are_known() -> None:
+    """Types: a letter and up to two digits, in one word or two."""
+    pieces = read_fast_pieces(MODEL)
+    for number in range(300):
+        made = designation(rng_of(0, number, 0)).replace("-", " ")
+        assert made.isalpha() or all(map(pieces.knows, made.split())), made
+
+
+def test_a_model_that_is_not_asked_in_parts_reads_all_texts() -> None:
+    """Published checkpoints were trained on negations and lists."""
+    whole = AskedWords(WordPacker(read_fast_pieces(MODEL), 24, "error"), composed=False)
+    assert whole.complaint("no label") is None
+    assert whole.complaint("leftmost bolt is missing") is None
+
+
+def test_a_refused_text_is_unknown_in_every_frame() -> None:
+    """With the reason, where a program asks it all the same."""
+    grounder = EdgeGrounder(MODEL, threads=1)
+    frame = cv2.imread(str(_samples("val")[0].image))
+    (row,) = grounder.ground([frame], ["no label", "label"])
+    assert (row[0].state, row[1].state == "unknown") == ("unknown", False)
+    assert "--expect present" in (row[0].reason or "")
+
+
+def _samples(split: str) -> list:
+    return list(open_for_scoring(Path("benchmarks/line") / split).samples())
