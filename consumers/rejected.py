@@ -12,10 +12,14 @@ from confluent_kafka import Message
 from consumers.reading import read_to_end
 from infra.cloudevents import Headers, headers_of, original_headers
 from infra.contracts import MessageReference
-from infra.errors import BadFrameMessage, BadRejectedMessage
+from infra.errors import BadFrameMessage, BadRejectedMessage, BufferFull
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
+
+ROOM_SECONDS = 0.1
+CONFIRMED_SECONDS = 130.0
+"""A little longer than the client waits for the broker: by then every message is confirmed or has failed."""
 
 _SUFFIXES = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"))
 _PLACE = re.compile(r"(\d+)[:/](\d+)")
@@ -83,7 +87,10 @@ def send_again(kafka: KafkaSettings, chosen: list[Rejected]) -> list[tuple[Rejec
     """Puts messages on `frames` as they first came; beside each None, or why it was not sent.
 
     Workers take a frame sent again as new: a good one is scored, a bad one is rejected anew, an expired one is counted
-    as expired. Alarms ignore it, since their camera's later frames have been taken in.
+    as expired. Alarms ignore it, since their camera's later frames have been taken in. Of a camera under freshness
+    `latest` the newest that waits is scored, and the others are counted as behind.
+
+    Waits while the client's queue is full, and until the broker has what was sent, or has not confirmed it in time.
     """
     topic = topic_name(kafka.prefix, "frames")
     failures: dict[int, str] = {}
@@ -101,8 +108,14 @@ def send_again(kafka: KafkaSettings, chosen: list[Rejected]) -> list[tuple[Rejec
                 if error is not None:
                     failures[number] = str(error)
 
-            publisher.send(topic, key=one.key, value=one.value, headers=headers, on_delivery=delivered)
+            while True:
+                try:
+                    publisher.send(topic, key=one.key, value=one.value, headers=headers, on_delivery=delivered)
+                    break
+                except BufferFull:  # for as long as the broker takes, but no longer than a message may wait for it
+                    publisher.poll(ROOM_SECONDS)
             publisher.poll(0)
+        publisher.flush(CONFIRMED_SECONDS)
     return [(one, failures.get(number)) for number, one in enumerate(chosen)]
 
 

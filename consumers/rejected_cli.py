@@ -117,6 +117,8 @@ def retry_rejected(
     """Sends rejected messages to the workers again, as they came: after a repair of the model or of a worker.
 
     A frame that has expired meanwhile is counted as expired; alarms take no frame in that is older than their last.
+    Of a camera under freshness `latest`, the default, a worker scores the newest frame that waits and skips the others
+    as behind: have the camera under `every` (`freshness_rules` of `simvg work`) for as long as all are to be scored.
 
     Example: simvg rejected retry --all --reason model_failed
     """
@@ -128,9 +130,11 @@ def retry_rejected(
     for one, fault in results:
         if fault is not None:
             typer.echo(f"{one.place.partition}:{one.place.offset} was not sent: {fault}", err=True)
-    sent = sum(fault is None for _, fault in results)
-    typer.echo(f"{sent} of {len(results)} sent again")
-    if sent < len(results):
+    sent = [one for one, fault in results if fault is None]
+    typer.echo(f"{len(sent)} of {len(results)} sent again")
+    if len(sent) > len({one.camera for one in sent}):
+        typer.echo("of a camera under freshness `latest` workers score the newest that waits, the others are skipped")
+    if len(sent) < len(results):
         raise typer.Exit(1)
 
 

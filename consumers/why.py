@@ -5,17 +5,15 @@ Statements are in the order in which a person would rule causes out; the last on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from consumers.why_facts import Facts, Published, Scored
 from infra.contracts import (
     CAMERA_BLIND,
     Alert,
     AlertQuery,
     AlertState,
-    Detections,
-    MessageReference,
     QueryResult,
     Severity,
     SkippedFrames,
@@ -38,59 +36,6 @@ SKIPPED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A frame and what was found on it for the query; no result: the query was not asked of it."""
-
-    sequence: int
-    captured_at: datetime
-    result: QueryResult | None
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A message still on `frames`. One that tells neither its number nor its camera's numbering (`epoch`) is no frame,
-    and ``at`` is when it was published; else it is when the frame was captured."""
-
-    place: MessageReference
-    at: datetime
-    sequence: int | None = None
-    epoch: str | None = None
-
-    def __str__(self) -> str:
-        if self.sequence is None:
-            return f"a message of the camera, published at {self.at:%H:%M:%S.%f}"[:-3]
-        return f"frame {self.sequence}, captured at {self.at:%H:%M:%S.%f}"[:-3]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A message that was rejected: when, why, and where it lay on `frames` (None where that is not told)."""
-
-    at: datetime | None
-    why: str
-    place: MessageReference | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known of a camera around a moment. ``query``: the one that was asked about as it is now, None where there
-    is none now. ``alert``: the one that the question is about, if it is about one. ``refused``: by running worker,
-    why its model cannot take the query."""
-
-    camera: str
-    at: datetime
-    asked: str
-    query: StandingQuery | None
-    alert: Alert | None = None
-    scored: Sequence[Scored] = ()
-    skipped: Sequence[SkippedFrames] = ()
-    rejected: Sequence[Refused] = ()
-    published: Sequence[Published] = ()
-    alerts: Sequence[Alert] = ()
-    refused: Mapping[str, str] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class Answer:
     """Statements in order, the last one being the answer, and the frames that they are about."""
@@ -101,32 +46,6 @@ class Answer:
     def say(self, text: str) -> Answer:
         self.statements.append(text)
         return self
-
-
-def scored_of(messages: Sequence[Detections], query_id: str | None) -> list[Scored]:
-    """The frames of some detections, by capture time, with their result for one query, or for the camera itself."""
-    found = []
-    for one in messages:
-        if query_id == CAMERA_BLIND:
-            result = _sight(one)
-        else:
-            result = next((result for result in one.results if result.query_id == query_id), None)
-        found.append(Scored(one.frame.sequence, one.frame.captured_at, result))
-    return sorted(found, key=lambda one: one.captured_at)
-
-
-def _sight(message: Detections) -> QueryResult | None:
-    """Whether anything at all could be judged on a frame: what the alarm `camera-blind` goes by."""
-    if not message.results:
-        return None
-    blind = all(result.state is State.UNKNOWN for result in message.results)
-    return QueryResult(
-        query_id=CAMERA_BLIND,
-        revision=1,
-        state=State.UNKNOWN if blind else State.ABSENT,
-        score=None if blind else 0.0,
-        reason=message.results[0].reason if blind else None,
-    )
 
 
 def explain(facts: Facts) -> Answer:
@@ -255,8 +174,7 @@ def _nearest(facts: Facts) -> Scored | None:
     other = min(facts.published, key=lambda one: abs(one.at - facts.at), default=None)
     if closest is None or other is None or abs(other.at - facts.at) >= abs(closest.captured_at - facts.at):
         return closest
-    was_scored = any((one.sequence, one.captured_at) == (other.sequence, other.at) for one in facts.scored)
-    return closest if was_scored else None
+    return closest if any(one.place == other.place for one in facts.scored) else None
 
 
 def _around(facts: Facts, seen: Scored, each_side: int = 3) -> list[Scored]:
@@ -279,9 +197,36 @@ def _why_not_scored(facts: Facts) -> str:
     for gone in facts.rejected:
         if gone.at is not None and abs(gone.at - facts.at) <= NEAR and gone.place not in kept:
             return f"a message of the camera was rejected at {gone.at:%H:%M:%S}: {gone.why}"
+    if _is_out_of_reach(facts):
+        return _known_by_neighbours(facts)
     if facts.scored or facts.published:
         return f"the camera published no frame within {NEAR.total_seconds():g} s of that time"
     return "nothing is kept of the camera around that time: it published nothing, or retention has removed it"
+
+
+def _is_out_of_reach(facts: Facts) -> bool:
+    """Whether `frames` keeps nothing of the camera from before the moment, though something of it lay there."""
+    kept = {one.place for one in facts.published}
+    return any(one.place not in kept for one in facts.scored) and all(one.at > facts.at for one in facts.published)
+
+
+def _known_by_neighbours(facts: Facts) -> str:
+    """What is told of a moment whose frames are gone: the frames scored before and after it, and what was skipped
+    between them."""
+    before = max((one for one in facts.scored if one.captured_at <= facts.at), key=_captured, default=None)
+    after = min((one for one in facts.scored if one.captured_at > facts.at), key=_captured, default=None)
+    first = "no scored frame before it is known" if before is None else f"the last scored before it is {_frame(before)}"
+    then = "none after it is known" if after is None else f"the next is {_frame(after)}"
+    runs = [
+        f"{run.first} to {run.last} ({SKIPPED.get(run.reason, run.reason)})"
+        for run in dict.fromkeys(facts.skipped)
+        if (before is None or run.first > before.sequence) and (after is None or run.last < after.sequence)
+    ]
+    told = f"skipped between them: frames {'; '.join(runs)}" if runs else "no frame is told as skipped between them"
+    return (
+        f"`frames` does not reach back to that time any more, so whether the camera published a frame within "
+        f"{NEAR.total_seconds():g} s of it cannot be told; {first}, {then}; {told}"
+    )
 
 
 def _in_run(frame: Published, run: SkippedFrames) -> bool:

@@ -19,7 +19,8 @@ from consumers.alerts_cli import alert_line
 from consumers.moments import parse_moment
 from consumers.reading import read_span
 from consumers.rejected import read_rejected
-from consumers.why import Answer, Facts, Published, Refused, Scored, explain, scored_of
+from consumers.why import Answer, explain
+from consumers.why_facts import Facts, Published, Refused, Scored, scored_of
 from infra.cloudevents import headers_of, read_frame
 from infra.contracts import (
     CAMERA_BLIND,
@@ -93,7 +94,7 @@ def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *,
     id = query.id if query is not None else asked
     if query is None and asked.casefold() == CAMERA_BLIND.replace("-", " "):
         id = CAMERA_BLIND
-    messages = [one for one in _detections(kafka, moment) if one.camera == camera]
+    messages, after = _detections(kafka, camera, moment)
     return Facts(
         camera=camera,
         at=moment,
@@ -101,7 +102,7 @@ def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *,
         query=query,
         alert=alert,
         scored=scored_of(messages, id),
-        skipped=[run for one in messages for run in one.skipped],
+        skipped=[run for one in [*messages, *after] for run in one.skipped],
         rejected=[
             Refused(one.rejected, f"{one.reason} ({one.error})", one.original)
             for one in read_rejected(kafka)
@@ -144,16 +145,26 @@ def _since_ms(moment: datetime) -> int:
     return max(0, int((moment - WINDOW).timestamp() * 1000))
 
 
-def _detections(kafka: KafkaSettings, moment: datetime) -> Iterable[Detections]:
+def _detections(kafka: KafkaSettings, camera: str, moment: datetime) -> tuple[list[Detections], list[Detections]]:
+    """The camera's messages around the moment, and the first one after them, if there is any: what was skipped is told
+    with the next frame that is scored, however long that takes."""
+    near: list[Detections] = []
+    after: Detections | None = None
     for message in read_span(
         kafka, topic_name(kafka.prefix, "detections"), since_ms=_since_ms(moment), client_id=CLIENT
     ):
+        if message.key() != camera.encode():
+            continue
         try:
             found = Detections.model_validate_json(message.value() or b"")
         except ValidationError:
             continue  # not ours: the answer is about what can be read
-        if abs(found.frame.captured_at - moment) <= WINDOW:
-            yield found
+        at = found.frame.captured_at
+        if abs(at - moment) <= WINDOW:
+            near.append(found)
+        elif at > moment and (after is None or at < after.frame.captured_at):
+            after = found
+    return near, [] if after is None else [after]
 
 
 def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[Published]:

@@ -65,10 +65,12 @@ class ActionBook:
                 if not same:
                     del self._by_target[oldest.target]
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is known that operators did."""
-        return not self._by_target
+    def knows(self, target: str) -> bool:
+        """Whether anything is known that operators did to this query, at any camera, or to this alert.
+
+        Asked of every alarm on every frame: without the lock, for it is one look-up.
+        """
+        return target in self._by_target
 
     def about(self, query_id: str, camera: str, alert_ids: Iterable[str]) -> tuple[OperatorAction, ...]:
         """Actions on the query at this camera and on any of the alerts, in no order."""

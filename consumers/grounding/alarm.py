@@ -15,7 +15,7 @@ from datetime import datetime
 
 from consumers.grounding.alarm_state import AlarmState as AlarmState
 from consumers.grounding.alarm_state import Step as Step
-from consumers.grounding.alarm_state import differs, moved_on
+from consumers.grounding.alarm_state import begun_anew, differs, moved_on
 from consumers.grounding.alarm_state import with_alerts as with_alerts
 from consumers.grounding.episode import (
     Episode,
@@ -64,8 +64,8 @@ def step(
     else:
         return take_in(query, state, seen, actions)
     ended = close(state, at=seen.frame.captured_at, reason=reason)
-    kept = {"shelf": state.shelf, "applied": state.applied, "applied_until": state.applied_until}
-    begun = take_in(query, _fresh(query, seen, camera).model_copy(update=kept), seen, actions)
+    now = {"revision": query.revision, "mode": query.mode, "epoch": seen.epoch} | seen.place._asdict()
+    begun = take_in(query, begun_anew(state).model_copy(update=now), seen, actions)
     return Step(begun.state, ended.alerts + begun.alerts, True)
 
 
@@ -77,7 +77,7 @@ def idles(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
 
 def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
     """Ends the alarm from outside: each open alert is closed for `reason` without having cleared."""
-    ended = state.model_copy(update={"episodes": (), "tracks": ()})
+    ended = begun_anew(state)
     closed = tuple(transition(alert, AlertState.CLOSED, at, f"closed because {reason}") for alert in state.alerts)
     return Step(ended, closed, differs(state, ended))
 

@@ -78,6 +78,17 @@ def moved_on(state: AlarmState, place: Place | None) -> AlarmState:
     return state if place is None else state.model_copy(update=place._asdict())
 
 
+def begun_anew(state: AlarmState) -> AlarmState:
+    """The same alarm with nothing going on. What operators did to it outlasts that: its shelf, and which actions took
+    effect, so that none of them does a second time."""
+    return state.model_copy(update={"episodes": (), "tracks": (), "flow": None, "next_number": 0})
+
+
+def is_touched(state: AlarmState) -> bool:
+    """Whether the alarm remembers anything of operators."""
+    return state.shelf is not None or bool(state.applied) or state.applied_until is not None
+
+
 def with_alerts(state: AlarmState, alerts: Iterable[Alert]) -> AlarmState:
     """The state with its open alerts as they were sent, evidence filled in; alerts of other ids are left alone."""
     sent = {alert.id: alert for alert in alerts}

@@ -8,7 +8,7 @@ the worker that holds the camera's partition; its alert begins with the last fra
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.episode import Episode, Glance, Moment, Phase, Signal, advance
 from infra.contracts import (
     CAMERA_BLIND,
+    CAMERA_SILENT,
     Action,
     Alert,
     AlertState,
@@ -115,7 +116,7 @@ def silent(
         update={
             "raised_at": at,
             "timeline": (Transition(state=AlertState.RAISED, at=at),),
-            "reason": f"no frame for {silent_ns / 1e9:.0f} s (limit {query.on_delay.value:g} s)",
+            "reason": f"{CAMERA_SILENT} {silent_ns / 1e9:.0f} s (limit {query.on_delay.value:g} s)",
         }
     )
     others = tuple(e for e in state.episodes if e is not pending)
@@ -138,30 +139,33 @@ def _in_words(taken: Step, reason: str) -> Step:
 
 
 class SilenceWatch:
-    """How long each camera has said nothing, by the ticks of a clock that is passed in."""
+    """How long each camera has said nothing, by the ticks of clocks that are passed in."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._silent_ns: dict[str, int] = {}
-        self._ticked_ns: int | None = None
+        self._clocks_ns: dict[str, int] = {}
 
     def heard(self, camera: str) -> None:
         """A frame of this camera came, whatever becomes of it."""
         with self._lock:
             self._silent_ns[camera] = 0
 
-    def tick(self, now_ns: int, watched: Collection[str], waiting: Collection[str] = ()) -> None:
-        """Time passes for the ``watched`` cameras, but not for those whose frames are ``waiting`` here; others are
-        forgotten. The first tick, and a long pause of the worker itself, count as no or little silence."""
-        passed = 0 if self._ticked_ns is None else min(max(0, now_ns - self._ticked_ns), MAX_TICK_NS)
-        self._ticked_ns = now_ns
+    def tick(self, clocks_ns: Mapping[str, int], waiting: Collection[str] = ()) -> None:
+        """Time passes for the cameras that are watched, each by a clock of its own, but not for those whose frames are
+        ``waiting`` here; others are forgotten. A camera's first tick, and a long pause of the worker itself, count as
+        no or little silence."""
         with self._lock:
             self._silent_ns = {
-                camera: self._silent_ns.get(camera, -passed) + (0 if camera in waiting else passed)
-                for camera in watched
+                camera: self._silent_ns.get(camera, 0) + (0 if camera in waiting else self._passed(camera, clock_ns))
+                for camera, clock_ns in clocks_ns.items()
             }
+            self._clocks_ns = dict(clocks_ns)
+
+    def _passed(self, camera: str, clock_ns: int) -> int:
+        return min(max(0, clock_ns - self._clocks_ns.get(camera, clock_ns)), MAX_TICK_NS)
 
     def silent_ns(self, camera: str) -> int:
         """Nanoseconds without a frame; a camera that is new here begins with none."""
         with self._lock:
-            return max(0, self._silent_ns.get(camera, 0))
+            return self._silent_ns.get(camera, 0)

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Collection, Iterable
 
 from consumers.grounding.alarm import AlarmState, Place
-from consumers.grounding.alarm_state import moved_on
+from consumers.grounding.alarm_state import begun_anew, differs, is_touched, moved_on
 from consumers.grounding.plan import Plan
-from infra.contracts import Alert
+from infra.contracts import CAMERA_BLIND, Alert
 
 
 class AlarmBook:
@@ -77,21 +77,33 @@ class AlarmBook:
         with self._lock:
             return [self._now(key) for key in self._states if key[1] == query_id]
 
-    def cameras(self) -> set[str]:
-        """Cameras with any alarm here."""
-        with self._lock:
-            return {camera for camera, _ in self._states}
-
     def of_cameras(self, cameras: Collection[str]) -> list[AlarmState]:
         """States of all alarms at these cameras."""
         with self._lock:
             return [self._now(key) for key in self._states if key[0] in cameras]
 
     def over(self, plan: Plan) -> list[tuple[AlarmState, str]]:
-        """Alarms that must end by this plan, each with the reason."""
+        """Alarms that must end by this plan and have not, each with the reason.
+
+        What is kept of one that has ended, for a query that may come back, is not told again.
+        """
         with self._lock:
             found = ((state, plan.why_over(state)) for state in map(self._now, self._states))
-            return [(state, reason) for state, reason in found if reason is not None]
+            return [
+                (state, reason)
+                for state, reason in found
+                if reason is not None and (plan.removed(state.query_id) or not _has_ended(state))
+            ]
+
+    def partitions(self) -> dict[str, int]:
+        """Cameras with any alarm here, each with its partition of the frames: that of its own alarm, if it has one, for
+        no other takes in every frame."""
+        found: dict[str, int] = {}
+        with self._lock:
+            for key, state in self._states.items():
+                if key[0] not in found or key[1] == CAMERA_BLIND:
+                    found[key[0]] = (self._places.get(key) or state).frame.partition
+        return found
 
     def __len__(self) -> int:
         with self._lock:
@@ -105,3 +117,7 @@ class AlarmBook:
             key = state.camera, state.query_id
             self._states[key] = state
             self._places.pop(key, None)
+
+
+def _has_ended(state: AlarmState) -> bool:
+    return is_touched(state) and not differs(state, begun_anew(state))

@@ -57,20 +57,18 @@ class CommitBook:
             tracker = self._trackers.get(partition)
             return tracker is not None and tracker.start(offset)
 
-    def finish(self, partition: int, offset: int, fate: str) -> None:
-        """Nothing is to come of the message; ``fate`` says why."""
+    def finish(self, partition: int, offset: int, fate: str, *, lease: int) -> None:
+        """Nothing is to come of the message, read under ``lease``; ``fate`` says why."""
         with self._changed:
-            tracker = self._trackers.get(partition)
-            if tracker is not None:
-                tracker.finish(offset, fate)
+            if self._leases.get(partition) == lease:
+                self._trackers[partition].finish(offset, fate)
                 self._changed.notify_all()
 
-    def abandon(self, partition: int, offset: int) -> None:
-        """The message is left to whoever reads the partition next."""
+    def abandon(self, partition: int, offset: int, *, lease: int) -> None:
+        """The message, read under ``lease``, is left to whoever reads the partition next."""
         with self._changed:
-            tracker = self._trackers.get(partition)
-            if tracker is not None:
-                tracker.abandon(offset)
+            if self._leases.get(partition) == lease:
+                self._trackers[partition].abandon(offset)
                 self._changed.notify_all()
 
     def marks(self, finishing: Mapping[int, Mapping[int, str]]) -> dict[int, Mark]:

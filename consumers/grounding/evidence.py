@@ -5,13 +5,42 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from consumers.grounding.frames import Frame, Pixels
-from infra.contracts import Box
+from consumers.grounding.decode import in_full
+from consumers.grounding.frames import Frame, Picture, Pixels
+from consumers.grounding.work import Outgoing
+from infra.contracts import Alert, AlertState, Box
+from infra.topics import MAX_MESSAGE_BYTES
 
 CROP_MARGIN = 0.5
 """Surroundings shown around the boxes, as a share of their size."""
 
 MIN_CROP_PX = 96
+
+
+def pictures_of(alert: Alert, picture: Picture, quality: int) -> list[Outgoing]:
+    """The frame, to which the alert refers, and what was found on it.
+
+    Only where it was raised on this frame: what operators do to it later does not change what was seen.
+    """
+    if alert.state is not AlertState.RAISED or alert.frame != picture.frame.place:
+        return []
+    pixels = in_full(picture)
+    pictures = {
+        "frame": frame_jpeg(picture.frame, pixels, quality, MAX_MESSAGE_BYTES),
+        "crop": crop_jpeg(pixels, alert.boxes, quality),
+    }
+    return [
+        Outgoing.image(
+            "evidence",
+            key=alert.id,
+            value=jpeg,
+            id=f"{alert.id}/{alert.number}/{part}",
+            source=f"/cameras/{alert.camera}",
+            part=part,
+        )
+        for part, jpeg in pictures.items()
+        if jpeg is not None
+    ]
 
 
 def frame_jpeg(frame: Frame, pixels: Pixels, quality: int, max_bytes: int) -> bytes:

@@ -14,14 +14,17 @@ from confluent_kafka import OFFSET_INVALID, Message, TopicPartition
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.frames import Frame
 from consumers.grounding.ledger import Ledger, SkipReason
+from consumers.grounding.listening import Listening
 from consumers.grounding.mailbox import Mailbox
-from consumers.grounding.offsets import WINDOW, Mark
+from consumers.grounding.offsets import WINDOW
 from consumers.grounding.outbox import Outbox
+from consumers.grounding.resuming import ASK_SECONDS, last_marks
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
 from consumers.grounding.stalls import Stalls
 from consumers.grounding.work import Outgoing, Work
 from infra.cloudevents import Headers, frame_headers, headers_of, read_frame, require_near
+from infra.contact import Contact
 from infra.contracts import FrameReference, MessageReference, utc_from_ns
 from infra.errors import BadFrameMessage, BrokerError, BrokerUnavailable
 from infra.kafka import Consumer, committed_offsets, subscribe
@@ -36,9 +39,6 @@ GROUP_SECONDS = 1.0
 the library lets the whole program wait for its answer."""
 FETCH_AT_ONCE = 256
 UNKNOWN_CAMERA = "unknown"
-TAKE_OVER_SECONDS = 120.0
-ASK_SECONDS = 2.0
-"""Longest wait for one answer while partitions are taken over; in between, the worker may be told to stop."""
 
 _ASSIGNED = gauge("simvg_worker_partitions_assigned", "partitions of frames that this worker holds")
 _PAUSED = gauge("simvg_worker_partitions_paused", "partitions not fetched now because their frames cannot be taken in")
@@ -48,10 +48,6 @@ _PAUSES = counter(
     "fetched ahead of it is fetched again",
 )
 _LAG = gauge("simvg_worker_lag_frames", "frames in the partitions of this worker that it has not read yet")
-_UNREADABLE_COMMITS = counter(
-    "simvg_worker_commits_unreadable_total", "commits of others whose metadata say nothing; frames may be done again"
-)
-
 _STALLED = counter(
     "simvg_worker_partitions_stalled_total",
     "times that a partition gave nothing though there was more, and was begun anew",
@@ -99,6 +95,7 @@ class Fetcher:
         self._group: Any = None
         self._asked = 0.0
         self._stalls = Stalls()
+        self._contact, self._listening = Contact(), Listening()
 
     def open(self) -> None:
         """Joins the group; connects at the first :meth:`step`."""
@@ -113,6 +110,7 @@ class Fetcher:
             on_lost=self._lost,
             instance_id=self._settings.worker_id if self._settings.static_member else None,
             session_timeout_s=self._settings.session_timeout_s,
+            contact=self._contact,
         )
 
     def step(self) -> None:
@@ -138,9 +136,15 @@ class Fetcher:
         if drained and self._commits.partitions and not self._joining:
             self._outbox.join_group(group)
         self._joining = False
+        self._listening.polled((self._commits.partitions - self._paused) & self._contact.heard(self._topic))
         self._look_ahead(consumer)
         self._back_pressure(consumer)
         self._revive(consumer)
+
+    def listened_ns(self, partition: int) -> int:
+        """For how long the partition has been read in all: not while it is paused, partitions are taken over or its
+        broker does not answer. Any thread."""
+        return self._listening.listened_ns(partition)
 
     def _membership(self, consumer: Consumer) -> Any:
         now = time.monotonic()
@@ -173,14 +177,18 @@ class Fetcher:
 
     def skip(self, frame: Frame, reason: SkipReason) -> None:
         """A frame will not be scored and its offset may be committed. Any thread."""
+        if self._commits.lease(frame.place.partition) != frame.lease:
+            # It was read again, or is another worker's: what becomes of it is told there.
+            self.leave(frame, "handed_over")
+            return
         self._ledger.skipped(frame.camera, _place(frame), reason)
         self._skips.add(frame.header, reason)
-        self._commits.finish(*_place(frame), f"skipped_{reason}")
+        self._commits.finish(*_place(frame), f"skipped_{reason}", lease=frame.lease)
 
     def leave(self, frame: Frame, reason: SkipReason) -> None:
         """A frame is left to the next reader of its partition. Any thread."""
         self._ledger.skipped(frame.camera, _place(frame), reason)
-        self._commits.abandon(*_place(frame))
+        self._commits.abandon(*_place(frame), lease=frame.lease)
 
     def reject(self, frame: Frame, reason: str, error: Exception) -> None:
         """A frame whose image is of no use goes to frames-rejected. Any thread."""
@@ -295,7 +303,7 @@ class Fetcher:
         if not numbers:
             return
         adopt = self._on_assigned(numbers)
-        marks = self._marks(consumer, numbers)
+        marks = last_marks(consumer, self._parts(numbers), stopping=self._stopping)
         with self._turn:
             adopt()
             self._commits.assign(marks)
@@ -308,35 +316,6 @@ class Fetcher:
             ]
         )
         _ASSIGNED.set(len(self._commits.partitions))
-
-    def _marks(self, consumer: Consumer, partitions: set[int]) -> dict[int, Mark | None]:
-        """Where the last owners stopped; waits for their transactions to be settled."""
-        marks: dict[int, Mark | None] = {}
-        for part in self._committed(consumer, partitions):
-            if part.offset < 0:
-                marks[part.partition] = None
-                continue
-            try:
-                marks[part.partition] = Mark.read(part.offset, part.metadata)
-            except ValueError as error:
-                _UNREADABLE_COMMITS.inc()
-                logger.error("frames may be done again: %s", error, extra={"partition": part.partition})
-                marks[part.partition] = Mark(part.offset)
-        return marks
-
-    def _committed(self, consumer: Consumer, partitions: set[int]) -> list[TopicPartition]:
-        deadline = time.monotonic() + TAKE_OVER_SECONDS
-        told = False
-        while True:
-            try:
-                return consumer.committed(self._parts(partitions), ASK_SECONDS)
-            except BrokerUnavailable as error:
-                if time.monotonic() > deadline or self._stopping():
-                    raise
-                if not told:
-                    logger.warning("committed offsets cannot be read yet: %s", error)
-                told = True
-                time.sleep(POLL_SECONDS)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = {partition.partition for partition in partitions} & self._commits.partitions

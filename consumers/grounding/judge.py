@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
 from consumers.grounding.alarm import AlarmState, Place, Sighting, Step, close, pass_time, step, with_alerts
-from consumers.grounding.alarm_state import moved_on
+from consumers.grounding.alarm_state import is_touched, moved_on
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
-from consumers.grounding.decode import in_full
-from consumers.grounding.episode import RAISED_AGAIN
-from consumers.grounding.evidence import crop_jpeg, frame_jpeg
+from consumers.grounding.evidence import pictures_of
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Picture
 from consumers.grounding.messages import alert_message, gone_message, state_key, state_message, with_evidence
 from consumers.grounding.plan import Look, Plan
 from consumers.grounding.resting import Resting
+from consumers.grounding.results import result_of
 from consumers.grounding.standing import Standing
+from consumers.grounding.telling import tell
 from consumers.grounding.unknown import count
 from consumers.grounding.work import ComposeState, Outgoing, Work
 from infra.contracts import (
@@ -40,12 +39,9 @@ from infra.contracts import (
     OperatorAction,
     QueryResult,
     SkippedFrames,
-    StandingQuery,
     State,
     utc_from_ns,
 )
-from infra.metrics import counter, histogram
-from infra.topics import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -58,26 +54,12 @@ QUIET_NS = 1_000_000_000
 SILENT_S = 60.0
 """Without a frame for so long a camera counts as silent where its limits do not say when (`blind_s: null`)."""
 
+NEVER_BLIND = f"the camera's limits ask for no {CAMERA_BLIND} alarm (blind_s: null)"
+
 MAX_FAILURES = 5
 """Frames in a row that cannot be judged before the fault is taken to be the program's, not the frames'."""
 
-GATED = 8192
-"""Queries of which it is remembered what is told of them when a gate keeps them out."""
-
 DEFAULT_LIMITS = CameraLimits()
-
-_ALERTS = counter(
-    "simvg_worker_alerts_total",
-    "transitions of alerts, committed; state raised_again: told again by its interval, updated: all that leaves the "
-    "state as it was, such as another object, a shelf, a comment",
-    ("camera", "state", "mode"),
-)
-_LATENCY = histogram(
-    "simvg_worker_alert_latency_seconds",
-    "from the capture of the raising frame to its committed alert, once per alert; not of silent cameras",
-    ("camera",),
-)
-_VISIBLE = histogram("simvg_worker_alert_commit_seconds", "from the decision on an alert to its commit")
 
 
 class Sink(Protocol):
@@ -131,7 +113,7 @@ class Judge:
         try:
             taken, results, resting = self._decide(picture, looks, findings)
             live = [alert for done in taken if done.state.mode == "live" for alert in done.alerts]
-            pictures = [one for alert in live for one in self._pictures(alert, picture)]
+            pictures = [one for alert in live for one in pictures_of(alert, picture, self._quality)]
         except Exception as error:
             self._failures += 1
             if self._failures >= MAX_FAILURES:
@@ -170,15 +152,16 @@ class Judge:
     ) -> tuple[list[Step], list[QueryResult], Resting]:
         """What the frame does to alarms, what was found, and the queries whose alarms only move on; changes nothing."""
         header, place = picture.frame.header, picture.frame.place
-        results, steps, calm = [], [], self._actions.empty
+        results, steps = [], []
         resting = Resting(self._resting.get(header.camera), place, header.epoch, header.captured_ns)
         noted = self._book.noted(header.camera, [look.query.id for look in looks])
         for look, (state, last) in zip(looks, noted, strict=True):
             query, found = look.query, findings[look.query.id]
+            calm = not self._actions.knows(query.id)  # an alarm at rest has no alert that could be acted on
             if calm and (same := resting.still(query, state, last, found)) is not None:
                 results.append(same)
                 continue
-            results.append(result := _result(query, found))
+            results.append(result := result_of(query, found))
             seen = Sighting(
                 place, header.epoch, header.captured_ns, found.state, result.score, found.boxes, found.box_scores
             )
@@ -198,21 +181,25 @@ class Judge:
         """A frame of this camera came in order and was not scored, by intent."""
         self._silence.heard(camera)
 
-    def tick(self, lease_of: Callable[[int], int], *, waiting: Collection[str] = ()) -> None:
+    def tick(
+        self,
+        lease_of: Callable[[int], int],
+        *,
+        waiting: Collection[str] = (),
+        listened_ns: Callable[[int], int] | None = None,
+    ) -> None:
         """Time passes: raises the alarms of cameras that have said nothing for too long, and lets operators' actions
         and the clock reach the alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored.
+        ``listened_ns``: for how long a partition has been read in all, which is what silence counts by; without it, the
+        clock.
         """
         self._forget(lease_of)
-        now_ns, cameras = self._clock_ns(), self._book.cameras()
-        self._silence.tick(now_ns, cameras, waiting)
+        now_ns, cameras = self._clock_ns(), self._book.partitions()
+        clock_ns = listened_ns if listened_ns is not None else lambda partition: now_ns
+        self._silence.tick({camera: clock_ns(partition) for camera, partition in cameras.items()}, waiting)
         self._resting = {camera: one for camera, one in self._resting.items() if camera in cameras}
         for state in self._book.of_query(CAMERA_BLIND):
-            query = blind_query(self._limits(state.camera))
-            silent_ns = self._silence.silent_ns(state.camera)
-            if query is None or silent_ns < QUIET_NS:
-                continue
-            actions = self._about(CAMERA_BLIND, state.camera, state)
-            self._keep(silent(query, state, silent_ns=silent_ns, now_ns=now_ns, actions=actions), lease_of)
+            self._watch(state, now_ns, lease_of)
         for state in self._book.of_cameras([camera for camera in cameras if self._is_silent(camera)]):
             found = self._plan.queries.get(state.query_id)
             # Alarms that the plan has no place for are ended by it; those without an alert have nothing to wait for.
@@ -221,6 +208,17 @@ class Judge:
             actions = self._about(state.query_id, state.camera, state)
             self._keep(pass_time(found, state, actions, at=utc_from_ns(now_ns)), lease_of)
         self._standing.show(self._book)
+
+    def _watch(self, state: AlarmState, now_ns: int, lease_of: Callable[[int], int]) -> None:
+        """One camera's own alarm, at a moment without a frame."""
+        query = blind_query(self._limits(state.camera))
+        silent_ns = self._silence.silent_ns(state.camera)
+        if query is None:
+            if state.episodes:
+                self._end(state, NEVER_BLIND, lease_of)
+        elif silent_ns >= QUIET_NS and not (self._plan.known and self._plan.why_over(state)):
+            actions = self._about(CAMERA_BLIND, state.camera, state)
+            self._keep(silent(query, state, silent_ns=silent_ns, now_ns=now_ns, actions=actions), lease_of)
 
     def _is_silent(self, camera: str) -> bool:
         """Whether no frame is awaited any more: until then, actions take effect at the frame at which any worker would
@@ -259,8 +257,6 @@ class Judge:
         return [taken]
 
     def _about(self, query_id: str, camera: str, state: AlarmState | None) -> tuple[OperatorAction, ...]:
-        if self._actions.empty:
-            return ()
         return self._actions.about(query_id, camera, [] if state is None else [alert.id for alert in state.alerts])
 
     def end(self, plan: Plan, lease_of: Callable[[int], int]) -> int:
@@ -268,7 +264,7 @@ class Judge:
         self._plan = plan
         over = self._book.over(plan) if plan.known else []
         for state, reason in over:
-            self._end(state, reason, lease_of)
+            self._end(state, reason, lease_of, for_good=plan.removed(state.query_id))
         return len(over)
 
     def _forget(self, lease_of: Callable[[int], int]) -> None:
@@ -278,14 +274,21 @@ class Judge:
             action = gone[state.camera]
             if state.frame.captured_at <= action.at:
                 said = f": {action.comment}" if action.comment else ""
-                self._end(state, f"{action.by} took the camera out of the plant{said}", lease_of)
+                reason = f"{action.by} took the camera out of the plant{said}"
+                self._end(state, reason, lease_of, for_good=True)
 
-    def _end(self, state: AlarmState, reason: str, lease_of: Callable[[int], int]) -> None:
-        ended = close(state, at=datetime.fromtimestamp(self._clock_ns() / 1e9, tz=UTC), reason=reason)
-        self._book.forget(state)
+    def _end(self, state: AlarmState, reason: str, lease_of: Callable[[int], int], *, for_good: bool = False) -> None:
+        """Closes the open alerts. Unless query or camera is gone ``for_good``, what operators did to the alarm is kept:
+        their actions are read again by every worker, and must not take effect again when it goes on."""
+        ended = close(state, at=utc_from_ns(self._clock_ns()), reason=reason)
         partition = state.frame.partition
         alerts = [(alert, state.mode) for alert in ended.alerts]
-        self._put(partition, lease_of(partition), None, alerts, [], [], None, gone=state)
+        if is_touched(state) and not for_good:
+            self._book.keep(ended.state)
+            self._put(partition, lease_of(partition), None, alerts, [ended.state], [], None)
+        else:
+            self._book.forget(state)
+            self._put(partition, lease_of(partition), None, alerts, [], [], None, gone=state)
 
     def _put(
         self,
@@ -319,21 +322,9 @@ class Judge:
             urgent=bool(live),
             ended=tuple(alert.id for alert in live if alert.state is AlertState.CLOSED),
             size=sum(len(one.value or b"") for one in evidence),
-            committed=lambda: self._tell(alerts, decided_ns, on_frame=offset is not None),
+            committed=lambda: tell(alerts, decided_ns=decided_ns, now_ns=self._clock_ns(), on_frame=offset is not None),
         )
         self._outbox.put(work)
-
-    def _tell(self, alerts: Iterable[tuple[Alert, str]], decided_ns: int, *, on_frame: bool) -> None:
-        """Alerts that are committed now; ``on_frame``: a frame brought them, not time alone."""
-        now_ns = self._clock_ns()
-        for alert, mode in alerts:
-            _ALERTS.labels(alert.camera, _what_happened(alert), mode).inc()
-            if mode == "live":
-                _VISIBLE.observe((now_ns - decided_ns) / 1e9)
-            if on_frame and alert.number == 1 and mode == "live":
-                _LATENCY.labels(alert.camera).observe(max(0.0, now_ns / 1e9 - alert.frame.captured_at.timestamp()))
-            facts = {"camera": alert.camera, "query": alert.query.id, "alert": alert.id, "mode": mode}
-            logger.info("alert %s: %s", alert.state, alert.reason, extra=facts)
 
     def _late(self, alert: Alert, picture: Picture) -> Alert:
         """Says in the reason of a raised alert how late it was decided, if it was."""
@@ -342,59 +333,3 @@ class Judge:
         if not raised_here or late <= LATE_SECONDS:
             return alert
         return alert.model_copy(update={"reason": f"{alert.reason}; decided {late:.0f} s after capture"})
-
-    def _pictures(self, alert: Alert, picture: Picture) -> list[Outgoing]:
-        """The frame, to which the alert refers, and what was found on it.
-
-        Only where it was raised on this frame: what operators do to it later does not change what was seen.
-        """
-        if alert.state is not AlertState.RAISED or alert.frame != picture.frame.place:
-            return []
-        pixels = in_full(picture)
-        pictures = {
-            "frame": frame_jpeg(picture.frame, pixels, self._quality, MAX_MESSAGE_BYTES),
-            "crop": crop_jpeg(pixels, alert.boxes, self._quality),
-        }
-        return [
-            Outgoing.image(
-                "evidence",
-                key=alert.id,
-                value=jpeg,
-                id=f"{alert.id}/{alert.number}/{part}",
-                source=f"/cameras/{alert.camera}",
-                part=part,
-            )
-            for part, jpeg in pictures.items()
-            if jpeg is not None
-        ]
-
-
-def _result(query: StandingQuery, found: Finding) -> QueryResult:
-    if not found.asked and found.score is not None:  # as of most of a thousand: to check them all takes milliseconds
-        return _gated(query.id, query.revision, found.score)
-    return QueryResult(
-        query_id=query.id,
-        revision=query.revision,
-        state=found.state,
-        score=None if found.score is None else _rounded(found.score),
-        boxes=found.boxes,
-        reason=found.reason,
-    )
-
-
-def _rounded(score: float) -> float:
-    return round(min(max(score, 0.0), 1.0), 4)
-
-
-@lru_cache(GATED)
-def _gated(query_id: str, revision: int, score: float) -> QueryResult:
-    """What a gate says that keeps a text out; of a query always the same."""
-    return QueryResult(query_id=query_id, revision=revision, state=State.ABSENT, score=_rounded(score))
-
-
-def _what_happened(alert: Alert) -> str:
-    """The state that the alert has come to with its last transition, or what else that was."""
-    if alert.timeline[-1].note == RAISED_AGAIN:
-        return "raised_again"
-    stayed = len(alert.timeline) > 1 and alert.timeline[-2].state is alert.state
-    return "updated" if stayed else alert.state

@@ -1,10 +1,10 @@
 """Frames that wait to be scored, camera by camera: which is next, and which is skipped. No I/O; the clock is passed in.
 
-`latest` keeps one frame per camera: a newer one takes its place and the older is skipped as ``behind``. While a
-partition still has a backlog to be read its `latest` frames are held back, so the worker jumps to the newest frame
-instead of scoring some stale one on the way. `every` keeps all, in order, and says when it is full. It takes in many
-before it does and gives most of them out before it takes in more: at every pause the Kafka client throws away what it
-has fetched ahead of us, and fetches it again.
+`latest` keeps one frame per camera, the newest: the others are skipped as ``behind``, also an older one that comes
+after it, as of rejected frames that are sent again. While a partition still has a backlog to be read its `latest`
+frames are held back, so the worker jumps to the newest frame instead of scoring some stale one on the way. `every`
+keeps all, in order, and says when it is full. It takes in many before it does and gives most of them out before it
+takes in more: at every pause the Kafka client throws away what it has fetched ahead of us, and fetches it again.
 
 Cameras take turns, but those that go *first* do so when several wait; no camera is passed over more than a few times.
 A frame that is skipped once taken costs no turn, or a camera with a backlog of old frames would never come to new ones.
@@ -53,12 +53,15 @@ class Mailbox:
         self._held_since: dict[int, float] = {}
 
     def offer(self, frame: Frame) -> list[Frame]:
-        """Puts a frame in. Returns the frames that it replaces, to be counted as skipped."""
+        """Puts a frame in. Returns the frames that give way, to be counted as skipped: those that it replaces, or the
+        frame itself where a newer one waits under 'latest'."""
         self._offered(frame)
         with self._changed:
             queue = self._waiting.setdefault(frame.camera, deque())
             replaced: list[Frame] = []
             if self._freshness_of(frame.camera) == "latest":
+                if any(_is_older(frame, than=waiting) for waiting in queue):
+                    return [frame]
                 replaced = list(queue)
                 queue.clear()
             else:
@@ -154,3 +157,10 @@ class Mailbox:
     def _held(self, camera: str, queue: deque[Frame], now: float) -> bool:
         since = self._held_since.get(queue[0].place.partition)
         return since is not None and now - since < HOLD_SECONDS and self._freshness_of(camera) == "latest"
+
+
+def _is_older(frame: Frame, *, than: Frame) -> bool:
+    """Whether number and capture time say so; one of the two alone may be a camera's slip, and of another numbering
+    only the time says anything."""
+    one, other = frame.header, than.header
+    return one.captured_ns < other.captured_ns and (one.epoch != other.epoch or one.sequence < other.sequence)

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import alert_line
-from consumers.grounding.replay_diff import Difference, compare, episodes
+from consumers.grounding.replay_diff import Difference, comparable, compare, episodes
 from consumers.grounding.settings import WorkerSettings
 from consumers.moments import parse_moment
 from infra.cloudevents import event_headers
-from infra.contracts import Alert, StandingQuery
+from infra.contracts import CAMERA_BLIND, Alert, StandingQuery
 from infra.errors import QueryNotFound, SettingsError
 from infra.kafka import Publisher
 from infra.options import Kafka, Prefix, RedisUrl
@@ -55,7 +55,8 @@ def replay(
 ) -> None:
     """Runs frames of the past through model and alarms again and shows what would be raised; nothing is acted on.
 
-    The standing queries are those of now, shadow ones included. Exit code 1 when --diff finds a difference.
+    The standing queries are those of now, shadow ones included. Exit code 1 when --diff finds a difference; it leaves
+    camera-blind out where frames do not tell it (a silent camera, one blind from before) and with --query or --text.
 
     Examples: simvg replay --camera line-1 --from 5m --diff · simvg replay --camera line-1 --video a.mp4 --text "stain"
     """
@@ -103,8 +104,11 @@ def replay(
         _publish(settings.kafka, found)
         console.print(f"{len(found)} transitions on {topic_name(settings.kafka.prefix, 'alerts-replay')}")
     if diff:
-        ids = {one.id for one in queries.queries}
-        differences = compare(episodes(_raised(settings.kafka, camera, ids, start, end)), episodes(found))
+        then = _alerts(settings.kafka, camera, {one.id for one in queries.queries} | {CAMERA_BLIND}, end)
+        raised, again, left_out = comparable(then, found, start=start, whole=text is None and query is None)
+        if left_out is not None:
+            console.print(f"{CAMERA_BLIND} is not compared: {left_out}", highlight=False)
+        differences = compare(episodes(raised), episodes(again))
         _show(console, differences)
         if any(one.verdict != "same" for one in differences):
             raise typer.Exit(1)
@@ -137,10 +141,10 @@ def _queries(
     return QuerySet(known.revision, watching)
 
 
-def _raised(kafka: KafkaSettings, camera: str, ids: set[str], start: datetime, end: datetime) -> Iterator[Alert]:
-    """The transitions, in the span, of alerts that began in it."""
+def _alerts(kafka: KafkaSettings, camera: str, ids: set[str], end: datetime) -> Iterator[Alert]:
+    """The transitions of the camera's alerts that began before the end of the span."""
     for one in read_alerts(kafka, from_beginning=True, to_end=True):
-        if isinstance(one, Alert) and one.camera == camera and one.query.id in ids and start <= one.onset_at < end:
+        if isinstance(one, Alert) and one.camera == camera and one.query.id in ids and one.onset_at < end:
             yield one
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from infra.contracts import Alert, AlertState
+from infra.contracts import CAMERA_BLIND, CAMERA_SILENT, Alert, AlertState
 
 Verdict = Literal["same", "moved", "only then", "only now"]
 _EVER = datetime.max.replace(tzinfo=UTC)
@@ -52,6 +52,32 @@ def episodes(alerts: Iterable[Alert]) -> list[Episode]:
         for alert in last.values()
     ]  # fmt: skip
     return sorted(found, key=lambda episode: (episode.onset, episode.query_id, episode.id))
+
+
+def comparable(
+    then: Iterable[Alert], now: Iterable[Alert], *, start: datetime, whole: bool
+) -> tuple[list[Alert], list[Alert], str | None]:
+    """Of the alerts of then those that began in the span, from ``start`` on, and those of the replay; both without the
+    camera's own alarm where a replay cannot tell of that, and why, in words (None: it can, or there was none).
+
+    ``whole``: all that the camera was asked then is replayed. A replay has frames and no clock: silence raises nothing
+    in it.
+    """
+    then, now = list(then), list(now)
+    own = [alert for alert in then if alert.query.id == CAMERA_BLIND]
+    touching = {one.id: one for one in episodes(own) if one.ended is None or one.ended >= start}
+    why = None
+    if not whole:
+        why = "only some of what its frames were asked is replayed"
+    elif any(alert.id in touching and alert.reason.startswith(CAMERA_SILENT) for alert in own):
+        why = "the camera was silent, which no frame tells"
+    elif any(one.onset < start for one in touching.values()):
+        why = "the camera was blind when the span began"
+    began = [alert for alert in then if alert.onset_at >= start]
+    if why is None:
+        return began, now, None
+    first, second = ([alert for alert in side if alert.query.id != CAMERA_BLIND] for side in (began, now))
+    return first, second, why if len(first) + len(second) < len(began) + len(now) else None
 
 
 def compare(then: list[Episode], now: list[Episode]) -> list[Difference]:

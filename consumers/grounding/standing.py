@@ -33,7 +33,7 @@ class Standing:
         for camera, on in blind.items():
             _BLIND.labels(camera).set(on)
         self._blind = set(blind)
-        cameras = book.cameras()
+        cameras = set(book.partitions())
         for camera in self._cameras - cameras:
             for shown in (_OPEN, _UNACKNOWLEDGED, _SHELVED):
                 shown.remove(camera)

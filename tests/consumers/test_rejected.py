@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from consumers.reading import read_to_end
 from consumers.rejected import find_rejected, parse_place, read_rejected
 from consumers.rejected_cli import app
 from infra.cloudevents import Headers, read_frame, rejected_headers
@@ -111,6 +113,18 @@ def test_retry_sends_the_frame_as_it_came(kafka: KafkaSettings) -> None:
         message = next(found for _ in range(100) if (found := consumer.poll(0.1)) is not None)
         assert message.value() == JPEG and message.key() == b"line-1"
         assert read_frame(message.headers(), b"line-1").id == "line-1/e/0"
+
+
+def test_retry_waits_for_room_in_the_client(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the client's queue holds is sent all the same, in order; what `latest` makes of it is said."""
+    for number in range(12):
+        reject(kafka, JPEG + bytes([number]), headers(), reason="model_failed")
+    monkeypatch.setattr("consumers.rejected.Publisher", partial(Publisher, queue_messages=2, linger_ms=50))
+    done = run(kafka, "retry", "--all")
+    assert done.exit_code == 0, done.output
+    assert "12 of 12 sent again" in done.stdout and "under freshness `latest`" in done.stdout
+    sent = [message.value() for message in read_to_end(kafka, topic_name(kafka.prefix, "frames"), client_id="test")]
+    assert sent == [JPEG + bytes([number]) for number in range(12)]
 
 
 def test_retry_says_what_cannot_be_sent(kafka: KafkaSettings) -> None:

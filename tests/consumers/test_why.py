@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers.why import Facts, Published, Refused, Scored, explain, scored_of
+from consumers.why import explain
+from consumers.why_facts import Facts, Published, Refused, Scored, scored_of
 from infra.contracts import (
     CAMERA_BLIND,
     Alert,
@@ -32,7 +33,7 @@ def scored(number: int, score: float | None, seconds: float = 0.0, state: State 
     result = QueryResult(
         query_id="q", revision=1, state=state, score=score, reason="frame is black" if score is None else None
     )
-    return Scored(number, AT + timedelta(seconds=seconds), result)
+    return Scored(number, AT + timedelta(seconds=seconds), result, place(number))
 
 
 def published(number: int, seconds: float = 0.0, epoch: str = "e") -> Published:
@@ -71,7 +72,10 @@ def test_the_query_itself_may_be_why(query: StandingQuery | None, says: str) -> 
     ("facts", "says"),
     [
         ({}, "nothing is kept of the camera around that time"),
-        ({"scored": [scored(1, 0.9, -20)]}, "the camera published no frame within 1 s"),
+        (
+            {"scored": [scored(1, 0.9, -20)], "published": [published(1, -20)]},
+            "the camera published no frame within 1 s",
+        ),
         (
             {"published": [published(7)]},
             "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
@@ -100,7 +104,7 @@ def test_the_query_itself_may_be_why(query: StandingQuery | None, says: str) -> 
             {"rejected": [Refused(AT, "missing_headers (none)", place(7))]},
             "a message of the camera was rejected at 13:37:10",
         ),
-        ({"scored": [Scored(7, AT, None)]}, "the worker did not have it active"),
+        ({"scored": [Scored(7, AT, None, place(7))]}, "the worker did not have it active"),
     ],
     ids=[
         "nothing",
@@ -127,6 +131,35 @@ def test_a_nearer_frame_that_was_skipped_is_the_one_in_question() -> None:
     assert "frame 7" in told(**facts, skipped=skipped) and "by its rate" in told(**facts, skipped=skipped)
 
 
+def test_scored_frame_is_known_by_its_place() -> None:
+    """A camera's clock says more digits than are written down: the frame nearest to the moment is the same one."""
+    at = AT + timedelta(microseconds=456)
+    kept = [published(number, 0.2 * (number - 7) + 456e-6) for number in range(5, 10)]
+    frames = [scored(number, 0.1, round(0.2 * (number - 7), 3)) for number in range(5, 10)]
+    for ms in (-50, 0, 50):
+        asked = at + timedelta(milliseconds=ms)
+        assert told(at=asked, published=kept, scored=frames) == "no alert: the condition was not there"
+
+
+def test_moment_that_frames_do_not_reach_back_to_says_so() -> None:
+    """Frames are kept for minutes: that there is none any more says nothing of the camera. What was skipped between
+    the frames that were scored is told."""
+    frames = [scored(100, 0.1, -3), scored(125, 0.1, 2), scored(150, 0.1, 7)]
+    runs = [SkippedFrames(reason="rate", epoch="e", first=n, last=n + 23) for n in (76, 101, 126)]
+    gone = (
+        "`frames` does not reach back to that time any more, so whether the camera published a frame within 1 s of it "
+        "cannot be told; the last scored before it is frame 100, captured at 13:37:07.000, the next is frame 125, "
+        "captured at 13:37:12.000; "
+    )
+    skipped = f"{gone}skipped between them: frames 101 to 124 (no query was due by its rate, or the camera's)"
+    assert told(scored=frames, skipped=runs) == skipped
+    assert told(scored=frames, skipped=runs, published=[published(150, 7)]) == skipped
+    assert told(scored=frames) == f"{gone}no frame is told as skipped between them"
+    assert "published no frame" in told(scored=frames, published=[published(100, -3), published(125, 2)])
+    alone = told(scored=frames[1:])
+    assert "no scored frame before it is known, the next is frame 125" in alone
+
+
 REFUSED = {"w0": "the model does not know 'quux'", "w1": "the model does not know 'quux'"}
 
 
@@ -137,7 +170,7 @@ def test_query_that_the_model_refuses_says_so() -> None:
         "`simvg query edit q --text …`"
     )
     frame = "frame 7 was scored, but not for this query"
-    assert told(scored=[Scored(7, AT, None)], refused=REFUSED) == f"{frame}: {because}"
+    assert told(scored=[Scored(7, AT, None, place(7))], refused=REFUSED) == f"{frame}: {because}"
     skipped = [SkippedFrames(reason="no_query", epoch="e", first=7, last=7)]
     facts = Facts(
         camera="line-1", at=AT, asked="q", query=QUERY, published=[published(7)], skipped=skipped, refused=REFUSED
@@ -159,7 +192,7 @@ def test_a_look_that_was_left_out_for_overload_says_so() -> None:
     """A frame on which nothing was asked, and one on which the query alone was left out; a critical query never is."""
     skipped = [SkippedFrames(reason="overload", epoch="e", first=7, last=7)]
     assert "the worker was overloaded" in told(published=[published(7)], skipped=skipped)
-    between = [scored(6, 0.1, -0.2), Scored(7, AT, None), scored(8, 0.1, 0.2)]
+    between = [scored(6, 0.1, -0.2), Scored(7, AT, None, place(7)), scored(8, 0.1, 0.2)]
     assert "before and after it: the worker was overloaded" in told(scored=between)
     assert "did not have it active" in told(scored=between[:2])
     assert "did not have it active" in told(changed(severity="critical"), scored=between)
@@ -167,8 +200,10 @@ def test_a_look_that_was_left_out_for_overload_says_so() -> None:
 
 def test_a_query_that_was_not_due_says_so() -> None:
     """A rate, or a revision newer than the frame, is named."""
-    assert "at most 2 times a second" in told(changed(rate=2.0), scored=[Scored(7, AT, None)])
-    assert "newer than the frame" in told(changed(changed=AT + timedelta(seconds=5)), scored=[Scored(7, AT, None)])
+    assert "at most 2 times a second" in told(changed(rate=2.0), scored=[Scored(7, AT, None, place(7))])
+    assert "newer than the frame" in told(
+        changed(changed=AT + timedelta(seconds=5)), scored=[Scored(7, AT, None, place(7))]
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,7 +298,9 @@ def test_alert_of_a_silent_camera_names_its_last_frame() -> None:
     black = scored(1, None).result
     assert black is not None
     alert = blind_alert("no frame for 10 s (limit 10 s)")
-    said = statements(alert, scored=scored_of([detections(8, -10.0, black)], CAMERA_BLIND))
+    last = detections(8, -10.0, black)
+    kept = Published(place(last.frame.offset), last.frame.captured_at, 8, "e")
+    said = statements(alert, scored=scored_of([last], CAMERA_BLIND), published=[kept])
     assert said[1:] == [
         "the camera published no frame within 1 s of that time; the last scored one is frame 8, captured at "
         "13:37:00.000",

@@ -134,10 +134,10 @@ def test_watch_counts_silence_but_not_its_own_pauses() -> None:
     watch = SilenceWatch()
     assert watch.silent_ns("c1") == 0
     for second in range(5):
-        watch.tick(second * SECOND, ["c1"])
+        watch.tick({"c1": second * SECOND})
     assert watch.silent_ns("c1") == 4 * SECOND
     watch.heard("c1")
-    watch.tick(65 * SECOND, ["c1"])
+    watch.tick({"c1": 65 * SECOND})
     assert watch.silent_ns("c1") == 2 * SECOND
 
 
@@ -145,10 +145,10 @@ def test_watch_forgets_a_camera_of_another_worker() -> None:
     """A camera that comes back to this worker is not silent for the time that another one listened to it."""
     watch = SilenceWatch()
     for second in range(5):
-        watch.tick(second * SECOND, ["c1", "c2"], waiting=["c2"])
+        watch.tick({"c1": second * SECOND, "c2": second * SECOND}, waiting=["c2"])
     assert (watch.silent_ns("c1"), watch.silent_ns("c2")) == (4 * SECOND, 0)
-    watch.tick(5 * SECOND, ["c2"])
-    watch.tick(6 * SECOND, ["c1", "c2"])
+    watch.tick({"c2": 5 * SECOND})
+    watch.tick({"c1": 6 * SECOND, "c2": 6 * SECOND})
     assert watch.silent_ns("c1") == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,12 +11,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from consumers.grounding.actions import ActionBook
+from consumers.grounding.alarm import AlarmState
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.findings import Finding
 from consumers.grounding.frames import Frame, Picture
-from consumers.grounding.judge import SILENT_S, Judge, _result
+from consumers.grounding.judge import SILENT_S, Judge
 from consumers.grounding.plan import Plan
+from consumers.grounding.results import result_of
 from consumers.grounding.vision import sample
 from consumers.grounding.work import Work
 from infra.contracts import (
@@ -46,19 +49,31 @@ class Desk:
     blind_s: float | None = 5.0
     now_ns: int = START_NS
     alerts: list[Alert] = field(default_factory=list)
+    states: dict[str, bytes | None] = field(default_factory=dict)
+    """The changelog, as it is once it is compacted; None: a tombstone."""
 
     def __post_init__(self) -> None:
-        self.actions = ActionBook()
-        limits = CameraLimits(blind_s=self.blind_s, frozen_s=None)
+        self.actions, self.number = ActionBook(), 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Another worker goes on from the changelog, and has read all that operators ever did."""
+        book = AlarmBook()
+        book.adopt([AlarmState.model_validate_json(state) for state in self.states.values() if state], {0})
         self.judge = Judge(
-            AlarmBook(), self, model="m", quality=80, actions=self.actions, limits=lambda _: limits,
-            clock_ns=lambda: self.now_ns,
+            book, self, model="m", quality=80, actions=self.actions,
+            limits=lambda _: CameraLimits(blind_s=self.blind_s, frozen_s=None), clock_ns=lambda: self.now_ns,
         )  # fmt: skip
-        self.plan = Plan(1, {self.query.id: self.query})
+        self.turn_to(self.query)
+
+    def turn_to(self, query: StandingQuery | None) -> None:
+        """From now on the query is this; None: there is none any more."""
+        self.query = query or self.query
+        self.plan = Plan(self.query.revision, {} if query is None else {query.id: query})
         self.judge.end(self.plan, lambda _: 1)
-        self.number = 0
 
     def put(self, work: Work) -> None:
+        self.states |= {key: state({}).value for key, state in work.states.items()}
         messages = work.messages({})
         self.alerts += [Alert.model_validate_json(one.value or b"") for one in messages if one.topic == "alerts"]
         if work.committed is not None:
@@ -79,11 +94,11 @@ class Desk:
         self.judge.frame(picture, self.plan.looks("c1"), {self.query.id: found}, revision=1, stage_ms={})
         self.number += 1
 
-    def wait(self, seconds: int) -> None:
+    def wait(self, seconds: int, listened_ns: Callable[[int], int] | None = None) -> None:
         """Ticks, one a second."""
         for _ in range(seconds):
             self.now_ns += SECOND
-            self.judge.tick(lambda _: 1)
+            self.judge.tick(lambda _: 1, listened_ns=listened_ns)
 
     def act(self, kind: ActionKind, **facts: object) -> None:
         """An operator's action, done now."""
@@ -108,7 +123,7 @@ def test_what_a_gate_kept_out_is_told_as_any_other_answer() -> None:
     for revision, score in ((1, 0.028513), (1, 0.03), (2, 0.03), (2, 0.028513)):
         edited = query.model_copy(update={"revision": revision})
         gated, asked = (Finding(State.ABSENT, score, asked=was) for was in (False, True))
-        assert _result(edited, gated) == _result(edited, asked)
+        assert result_of(edited, gated) == result_of(edited, asked)
 
 
 @pytest.mark.parametrize(("blind_s", "limit"), [(5.0, 5), (None, int(SILENT_S))], ids=["limit", "no limit"])
@@ -168,13 +183,167 @@ def test_hours_of_duty_end_while_nothing_comes() -> None:
     assert desk.alerts[-1].reason == "closed because the hours of the query's schedule are over"
 
 
+def edited(query: StandingQuery, **changes: object) -> StandingQuery:
+    return query.model_copy(update={"revision": query.revision + 1, **changes})
+
+
+def paused_and_resumed(desk: Desk) -> None:
+    desk.turn_to(edited(desk.query, enabled=False))
+    desk.turn_to(edited(desk.query, enabled=True))
+
+
+def refused_and_taken(desk: Desk) -> None:
+    desk.judge.end(Plan(7, {"q": desk.query}, refused={"q": "no such word"}), lambda _: 1)
+    desk.turn_to(desk.query)
+
+
+def paused_over_a_restart(desk: Desk) -> None:
+    desk.turn_to(edited(desk.query, enabled=False))
+    desk.restart()
+    desk.turn_to(edited(desk.query, enabled=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda desk: desk.turn_to(edited(desk.query)),
+        paused_and_resumed,
+        refused_and_taken,
+        paused_over_a_restart,
+        lambda desk: desk.restart(),
+    ],
+    ids=["edited", "paused", "refused", "paused over a restart", "restart"],
+)
+@pytest.mark.parametrize("is_open", [False, True], ids=["at rest", "alert open"])
+def test_shelf_that_is_used_up_does_not_come_back(change: Callable[[Desk], None], is_open: bool) -> None:
+    """A one-shot shelf ended with the condition: whatever ends the alarm, the next alert calls for its action."""
+    desk = Desk(make_query(action="stop"))
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.act(ActionKind.SHELVE, query_id="q")
+    for score in (0.9, 0.1, 0.9 if is_open else 0.1):
+        desk.wait(1)
+        desk.frame(score)
+    told = [(str(one.state), one.suppressed, str(one.action)) for one in desk.alerts]
+    assert told[:2] == [("raised", "shelved", "none"), ("cleared", "shelved", "none")]
+    change(desk)
+    desk.alerts.clear()
+    for score in (0.1, 0.9):
+        desk.wait(1)
+        desk.frame(score)
+    assert [(one.suppressed, str(one.action)) for one in desk.alerts if str(one.state) == "raised"] == [(None, "stop")]
+
+
+def test_shelf_outlasts_an_edit() -> None:
+    """What an operator shelved until a time stays so, though the alert that it was about is closed."""
+    desk = Desk(make_query(action="stop"))
+    desk.wait(1)
+    desk.frame(0.9)
+    desk.act(ActionKind.SHELVE, query_id="q", until=utc_from_ns(desk.now_ns) + timedelta(hours=1))
+    desk.wait(1)
+    desk.frame(0.9)
+    desk.turn_to(edited(desk.query, enabled=False))
+    assert desk.told()[-1] == "closed"
+    ended = len(desk.alerts)
+    desk.turn_to(desk.query)  # as after every change of any query: it has ended
+    desk.restart()
+    assert len(desk.alerts) == ended
+    desk.turn_to(edited(desk.query, enabled=True))
+    desk.wait(1)
+    desk.frame(0.9)
+    assert [(str(one.state), one.suppressed) for one in desk.alerts[ended:]] == [("raised", "shelved")]
+
+
+@pytest.mark.parametrize("touched", [False, True], ids=["untouched", "acknowledged"])
+def test_alarm_of_a_removed_query_is_forgotten(touched: bool) -> None:
+    """Also by the changelog. Of a paused one that is kept which operators did something to."""
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.9)
+    if touched:
+        desk.act(ActionKind.ACKNOWLEDGE, query_id="q")
+    desk.wait(1)
+    desk.frame(0.9)
+    desk.turn_to(edited(desk.query, enabled=False))
+    assert (desk.states["c1/q"] is not None) is touched
+    desk.turn_to(None)
+    assert desk.states["c1/q"] is None
+    assert desk.told()[-1] == "closed"
+
+
+def test_camera_that_no_query_watches_is_not_missed() -> None:
+    """Though it is remembered what operators did to its alarm: not done again when a query watches it anew."""
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.act(ActionKind.SHELVE, query_id="camera-blind")
+    desk.wait(8)
+    desk.wait(1)
+    for _ in range(4):
+        desk.wait(1)
+        desk.frame(0.1)
+    assert [(str(one.state), one.suppressed) for one in desk.alerts][:2] == [
+        ("raised", "shelved"),
+        ("cleared", "shelved"),
+    ]
+    desk.turn_to(edited(desk.query, enabled=False))
+    desk.alerts.clear()
+    desk.wait(30)
+    assert desk.alerts == []
+    desk.turn_to(edited(desk.query, enabled=True))
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.wait(8)
+    assert [(str(one.state), one.suppressed) for one in desk.alerts] == [("raised", None)]
+
+
+@pytest.mark.parametrize("touched", [False, True], ids=["untouched", "acknowledged"])
+def test_blind_alert_ends_where_the_limits_ask_for_none(touched: bool) -> None:
+    """With `blind_s: null` nothing would ever clear it."""
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.wait(8)
+    if touched:
+        desk.act(ActionKind.ACKNOWLEDGE, query_id="camera-blind")
+    desk.wait(1)
+    assert REGISTRY.get_sample_value("simvg_worker_camera_blind", {"camera": "c1"}) == 1
+    desk.blind_s = None
+    desk.alerts.clear()
+    desk.wait(2)
+    assert [(str(one.state), one.reason) for one in desk.alerts] == [
+        ("closed", "closed because the camera's limits ask for no camera-blind alarm (blind_s: null)")
+    ]
+    assert not REGISTRY.get_sample_value("simvg_worker_camera_blind", {"camera": "c1"})
+
+
+def test_camera_is_blamed_for_the_time_in_which_it_was_listened_to() -> None:
+    """Not for that in which its partition was not read, as by the clock of the partitions; for the rest it is."""
+    listened = {0: 0, 1: 0}
+    desk = Desk(make_query())
+    desk.wait(1, listened.__getitem__)
+    desk.frame(0.1)
+
+    def listens(seconds: int) -> None:
+        for _ in range(seconds):
+            listened[0] += SECOND
+            desk.wait(1, listened.__getitem__)
+
+    listens(3)
+    listened[1] += 60 * SECOND  # another partition is read
+    desk.wait(60, listened.__getitem__)
+    assert desk.alerts == []
+    listens(3)
+    assert [(str(one.state), one.reason) for one in desk.alerts] == [("raised", "no frame for 5 s (limit 5 s)")]
+
+
 def test_alarm_of_an_edited_query_is_left_to_its_end() -> None:
     """Time does not judge an old revision's alarm by the new one."""
     desk = Desk(make_query())
     desk.wait(1)
     desk.frame(0.9)
     desk.act(ActionKind.ACKNOWLEDGE, alert_id=desk.alerts[0].id)
-    desk.judge.end(Plan(2, {"q": make_query(revision=2)}), lambda _: 1)
+    desk.turn_to(make_query(revision=2))
     desk.wait(20)
     assert desk.told() == ["raised", "closed"]
 

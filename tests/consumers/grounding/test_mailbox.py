@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,29 @@ def test_latest_replaces_and_names_the_skipped() -> None:
     taken = mailbox.take(0.0)
     assert taken is not None and taken.place.sequence == 2
     assert mailbox.take(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("sequence", "seconds", "epoch", "stays"),
+    [
+        (40, -6, "e", True),
+        (40, -6, "before", True),
+        (100, 0, "e", False),
+        (101, -3600, "e", False),
+        (40, 1, "e", False),
+        (0, 1, "after", False),
+    ],
+    ids=["sent again", "of an earlier numbering", "the same", "clock set back", "number out of place", "restarted"],
+)
+def test_latest_keeps_the_newest_whatever_comes_after_it(sequence: int, seconds: int, epoch: str, stays: bool) -> None:
+    """Rejected frames that are sent again displace no live one; a camera whose clock or numbering slips is heard."""
+    mailbox = Mailbox(freshness, 4)
+    live = frame("a", 100)
+    changes = {"sequence": sequence, "epoch": epoch, "captured_ns": live.header.captured_ns + seconds * 10**9}
+    comes = replace(live, header=live.header.model_copy(update=changes))
+    assert mailbox.offer(live) == []
+    assert mailbox.offer(comes) == ([comes] if stays else [live])
+    assert mailbox.take(0.0) is (live if stays else comes)
 
 
 def test_latest_waits_for_the_end_of_a_backlog() -> None:

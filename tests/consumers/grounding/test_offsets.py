@@ -99,9 +99,10 @@ def test_book_forgets_a_revoked_partition() -> None:
     """A frame that finishes after its partition went away changes nothing, and new frames of it are not taken."""
     book = CommitBook()
     book.assign({0: None, 1: None})
+    lease = book.lease(0)
     assert book.start(0, 7)
     book.revoke([0])
-    book.finish(0, 7, "scored")
+    book.finish(0, 7, "scored", lease=lease)
     assert book.marks({}) == {}
     assert not book.start(0, 8)
 
@@ -116,6 +117,28 @@ def test_book_tells_a_second_lease_from_the_first() -> None:
     book.assign({0: Mark(7, frozenset({8}))})
     assert book.lease(0) not in (0, first)
     assert [book.start(0, offset) for offset in (6, 7, 8, 9)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("end", ["finish", "abandon"])
+def test_frame_of_an_earlier_lease_says_nothing_of_its_second_copy(end: str) -> None:
+    """A partition that was lost comes back with frames still at the model: what becomes of those ends no later copy."""
+    book = CommitBook()
+    book.assign({0: Mark(7)})
+    first = book.lease(0)
+    assert book.start(0, 7) and book.start(0, 8)
+    book.revoke([0])
+    book.assign({0: Mark(7)})
+    now = book.lease(0)
+    assert book.start(0, 7) and book.start(0, 8)
+    if end == "finish":
+        book.finish(0, 7, "skipped_behind", lease=first)
+    else:
+        book.abandon(0, 7, lease=first)
+    assert book.marks({0: {}}) == {0: Mark(7)}
+    assert not book.wait_idle([0], 0.0)
+    book.finish(0, 7, "scored", lease=now)
+    book.finish(0, 8, "scored", lease=now)
+    assert book.marks({0: {}}) == {0: Mark(9, fates=(("scored", 2),))}
 
 
 def test_book_names_only_what_moved_and_what_is_finishing() -> None:

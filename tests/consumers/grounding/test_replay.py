@@ -20,13 +20,15 @@ from consumers.grounding import engine as engine_module
 from consumers.grounding.plan import make_plan
 from consumers.grounding.replay import Replay, retained_frames, video_frames
 from consumers.grounding.replay_cli import replay
-from consumers.grounding.replay_diff import Episode, compare, episodes
+from consumers.grounding.replay_diff import Episode, comparable, compare, episodes
 from consumers.moments import parse_moment
 from infra.contracts import Alert, AlertState, Delay, StandingQuery
 from infra.errors import CameraError, QueryNotFound, SettingsError
 from infra.queries import QuerySet
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
 from tests.consumers.grounding.conftest import Line
+from tests.consumers.grounding.test_operators_and_blindness import BLACK as BLACK_FRAME
+from tests.consumers.test_alerts import make_alert
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -67,6 +69,45 @@ def test_differences_are_named() -> None:
         ("same", "a"), ("moved", "b"), ("only now", "y"), ("only then", "c"), ("only then", "d"), ("only now", "z"),
     ]  # fmt: skip
     assert compare([], []) == []
+
+
+def raised(id: str, query: str, reason: str, second: float, ended: float | None = None) -> list[Alert]:
+    """One alert, as it was raised and, if so, closed."""
+    at = NOW + timedelta(seconds=second)
+    first = make_alert(1).model_dump() | {"id": id, "reason": reason, "onset_at": at, "raised_at": at}
+    first |= {"query": {"id": query, "text": query, "revision": 1}, "timeline": [{"state": "raised", "at": at}]}
+    if ended is None:
+        return [Alert.model_validate(first)]
+    closing = {"state": "closed", "at": NOW + timedelta(seconds=ended)}
+    last = first | {"state": "closed", "reason": "it sees again", "timeline": [*first["timeline"], closing]}
+    return [Alert.model_validate(first), Alert.model_validate(last)]
+
+
+BLACK, GONE = "camera sees nothing: frame is black", "no frame for 10 s (limit 10 s)"
+
+
+@pytest.mark.parametrize(
+    ("then", "whole", "why"),
+    [
+        (raised("b", "camera-blind", BLACK, 5, 9), True, None),
+        (raised("b", "camera-blind", BLACK, 5), True, None),
+        (raised("b", "camera-blind", GONE, 5, 9), True, "the camera was silent, which no frame tells"),
+        (raised("b", "camera-blind", BLACK, -5, 9), True, "the camera was blind when the span began"),
+        (raised("b", "camera-blind", BLACK, 5, 9), False, "only some of what its frames were asked is replayed"),
+        (raised("a", "camera-blind", GONE, -9, -5) + raised("b", "camera-blind", BLACK, 5, 9), True, None),
+    ],
+    ids=["black", "still black", "silent", "black from before", "some queries", "silent before"],
+)
+def test_a_blind_camera_is_compared_where_frames_tell_it(then: list[Alert], whole: bool, why: str | None) -> None:
+    """Else it is left out on both sides; what else was raised is compared as ever."""
+    others = raised("x", "q", "score 0.9", 3)
+    before = raised("y", "q", "score 0.9", -3, 1)
+    again = raised("b", "camera-blind", BLACK, 5, 9)
+    first, second, said = comparable(before + then + others, again + others, start=NOW, whole=whole)
+    assert said == why
+    left = {"x"} if why is not None else {"x", "b"}
+    assert {alert.id for alert in first} == {alert.id for alert in second} == left
+    assert comparable(others, others, start=NOW, whole=False) == (others, others, None)
 
 
 def transitions(line: Line) -> list[Alert]:
@@ -212,6 +253,31 @@ def test_the_command_compares(line: Line, monkeypatch: pytest.MonkeyPatch) -> No
     assert code == 0 and shown == ""
     code, shown = command(line, "--camera", "line-1", "--from", "5m", "--query", "q-red", "--json")
     assert [json.loads(text)["state"] for text in shown.splitlines()] == ["raised", "cleared", "closed"] * 2
+
+
+def test_the_command_compares_a_camera_that_was_blind(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Black frames are in the replay as they were; not where one query alone is asked, nor is silence."""
+    limits = [{"cameras": "*", "frozen_s": None, "blind_s": 5}]
+    line.add("red", id="q-red")
+    worker = line.start(camera_limits=limits)
+    camera, began = line.camera(), time.time_ns() - 30_000_000_000
+    for number in range(20):
+        at = began + number * 1_000_000_000
+        camera.send(image=BLACK_FRAME if 4 <= number < 12 else None, captured_ns=at, published_ns=at)
+    line.until(lambda: [one.state for one in transitions(line)] == ["raised", "cleared", "closed"])
+    line.stop(worker)
+    monkeypatch.setattr(engine_module, "load_engine", lambda *_, **__: ColourEngine())
+    settings = line.folder / "work.yaml"
+    settings.write_text(json.dumps({"camera_limits": limits}))
+    ask = ["--camera", "line-1", "--from", "5m", "--diff", "--config", str(settings)]
+    code, shown = command(line, *ask)
+    assert code == 0 and "1 same" in shown, shown
+    code, shown = command(line, *ask, "--query", "q-red")
+    assert code == 0 and "camera-blind is not compared: only some" in shown, shown
+    line.start(camera_limits=limits)
+    line.until(lambda: len(transitions(line)) == 4)  # it is silent now
+    code, shown = command(line, *ask)
+    assert code == 0 and "camera-blind is not compared: the camera was silent" in shown, shown
 
 
 def test_a_question_without_an_answer_is_refused(line: Line) -> None:

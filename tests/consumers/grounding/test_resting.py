@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.grounding.alarm import AlarmState, Place, Sighting, idles, step
+from consumers.grounding.actions import ActionBook
+from consumers.grounding.alarm import AlarmState, Place, Sighting, Step, idles, step
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
 from consumers.grounding.findings import Finding
@@ -19,7 +21,17 @@ from consumers.grounding.judge import Judge
 from consumers.grounding.plan import Plan
 from consumers.grounding.vision import sample
 from consumers.grounding.work import Work
-from infra.contracts import Alert, Delay, Detections, FrameHeader, FrameReference, StandingQuery, State, utc_from_ns
+from infra.contracts import (
+    Alert,
+    Delay,
+    Detections,
+    FrameHeader,
+    FrameReference,
+    OperatorAction,
+    StandingQuery,
+    State,
+    utc_from_ns,
+)
 
 START_NS, PERIOD_NS = 1_790_000_000_000_000_000, 200_000_000
 BLACK = np.zeros((4, 4, 3), np.uint8)
@@ -48,11 +60,12 @@ class Line:
     told: list[Detections] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.book, self.plans = AlarmBook(), dict[int, Plan]()
+        self.book, self.actions, self.plans = AlarmBook(), ActionBook(), dict[int, Plan]()
         self.now_ns = START_NS
         self.judge = Judge(
-            self.book, self, model="m", quality=80, limits=lambda _: LIMITS, clock_ns=lambda: self.now_ns
-        )
+            self.book, self, model="m", quality=80, actions=self.actions, limits=lambda _: LIMITS,
+            clock_ns=lambda: self.now_ns,
+        )  # fmt: skip
 
     def put(self, work: Work) -> None:
         for one in work.messages({}):
@@ -147,6 +160,26 @@ def test_what_a_gate_keeps_out_is_looked_at_once(monkeypatch: pytest.MonkeyPatch
         line.frame(offset, epoch, "gg", revision)
         assert frame(offset + 1, epoch, "gg", revision) == ["q0", "q1"]
         assert frame(offset + 2, epoch, "gg", revision) == []
+
+
+def test_what_was_done_to_other_alarms_keeps_none_from_resting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators' actions are kept for a year: one of them costs the alarm that it is about, and no other."""
+    stepped: list[str] = []
+
+    def take(query: StandingQuery, state: AlarmState | None, seen: Sighting, **facts: Any) -> Step:
+        stepped.append(query.id)
+        return step(query, state, seen, **facts)
+
+    monkeypatch.setattr("consumers.grounding.judge.step", take)
+    line = Line([query(0), query(1), query(2)])
+    line.frame(0, "e1", "ggg")
+    facts = {"kind": "comment", "at": utc_from_ns(START_NS), "by": "mia", "comment": "lamp replaced"}
+    line.actions.add(OperatorAction.model_validate(facts | {"id": "1", "alert_id": "a-of-last-winter"}))
+    line.actions.add(OperatorAction.model_validate(facts | {"id": "2", "query_id": "q1", "camera": "c1"}))
+    for offset in range(1, 4):
+        stepped.clear()
+        line.frame(offset, "e1", "ggg")
+        assert stepped == ["q1"]
 
 
 def test_the_book_tells_of_every_alarm_where_it_is_now() -> None:

@@ -52,6 +52,26 @@ def test_the_running_line_is_asked(line: Line) -> None:
     )
 
 
+def test_frame_that_was_told_as_skipped_long_after_is_explained(line: Line) -> None:
+    """Skipped frames are told with the next one that is scored, which may be captured a minute later; and a moment
+    beside a frame that was scored is told by it, whatever digits its camera's clock has."""
+    line.add("red", rate=0.01)
+    worker = line.start()
+    camera, now = line.camera(), time.time_ns() // 100_000_000_000 * 100_000_000_000 - 250_000_000_000
+    for number in (0, 1, 2, 12):  # one look in 100 s: the first and the last
+        camera.send(captured_ns=now + number * 10_000_000_000 + 123_456_789)
+    line.wait_for_frames(worker, 4)
+    line.until(lambda: len(line.detections()) == 2)
+
+    def asked(seconds: float) -> str:
+        at = datetime.fromtimestamp(now / 1e9 + seconds, tz=UTC).isoformat()
+        said = json.loads(command(line, "--camera", "line-1", "--at", at, "--query", "red", "--json"))
+        return str(said["statements"][-1])
+
+    assert "frame 1, captured at" in asked(10.0) and "no query was due by its rate" in asked(10.0)
+    assert asked(0.1) == asked(0.2) == "no alert: the condition was not there"
+
+
 def test_alerts_of_a_removed_query_and_of_a_silent_camera_are_told(line: Line) -> None:
     """The registry knows neither any more; what the line wrote down does."""
     query = line.add("red")

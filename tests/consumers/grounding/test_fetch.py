@@ -1,0 +1,91 @@
+"""Partitions that go and come back while frames of them are under way; only Kafka is made up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from consumers.grounding.commits import CommitBook
+from consumers.grounding.fetch import Fetcher
+from consumers.grounding.frames import Frame
+from consumers.grounding.ledger import Ledger
+from consumers.grounding.mailbox import Mailbox
+from consumers.grounding.offsets import Mark
+from consumers.grounding.outbox import Outbox
+from consumers.grounding.settings import WorkerSettings
+from consumers.grounding.skips import SkipLog
+from infra.kafka import Consumer
+from tests.consumers.grounding.test_mailbox import frame, freshness
+
+BEGIN = 100
+
+
+class Broker:
+    """A consumer and an outbox, of which nothing is asked but to agree."""
+
+    def committed(self, partitions: list[TopicPartition], seconds: float) -> list[TopicPartition]:
+        return [TopicPartition(one.topic, one.partition, BEGIN) for one in partitions]
+
+    def assign_more(self, partitions: list[TopicPartition]) -> None:
+        pass
+
+    def join_group(self, group: object) -> None:
+        pass
+
+    def forget(self, partitions: set[int]) -> None:
+        pass
+
+
+class Reading:
+    """A fetcher whose partitions are given and taken by hand."""
+
+    def __init__(self) -> None:
+        self.broker, self.commits, self.ledger, self.skips = Broker(), CommitBook(), Ledger(), SkipLog()
+        self.fetcher = Fetcher(
+            WorkerSettings(), Mailbox(freshness, 1_000), self.ledger, self.commits, cast(Outbox, self.broker),
+            self.skips, turn=threading.Lock(), stopping=lambda: False, on_assigned=lambda numbers: lambda: None,
+            on_revoked=lambda numbers: None,
+        )  # fmt: skip
+
+    def take(self) -> None:
+        self.fetcher._assigned(cast(Consumer, self.broker), [TopicPartition("frames", 0)])
+
+    def lose(self) -> None:
+        self.fetcher._lost(cast(Consumer, self.broker), [TopicPartition("frames", 0)])
+
+    def read(self, offset: int) -> Frame:
+        assert self.commits.start(0, offset)
+        self.ledger.fetched("line-1", (0, offset))
+        return replace(frame("line-1", offset), lease=self.commits.lease(0), fetched_ns=time.time_ns())
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda fetcher, one: fetcher.leave(one, "handed_over"), lambda fetcher, one: fetcher.skip(one, "expired")],
+    ids=["left", "skipped"],
+)
+def test_first_copies_of_frames_end_no_second_ones(end: Callable[[Fetcher, Frame], None]) -> None:
+    """A partition was lost without a word, and came back: what is still under way of it says nothing of what is read
+    now, neither to the group nor to who asks which frames were skipped; and it is counted all the same."""
+    reading = Reading()
+    reading.take()
+    first = [reading.read(offset) for offset in (BEGIN, BEGIN + 1)]
+    reading.lose()
+    reading.take()
+    second = [reading.read(one.place.offset) for one in first]
+    for one in first:
+        end(reading.fetcher, one)
+    assert reading.ledger.totals().skipped == {"handed_over": 2}
+    assert reading.skips.take("line-1") == ()
+    assert reading.commits.marks({0: {}}) == {0: Mark(BEGIN)}
+    finished = {0: {one.place.offset: "scored" for one in second}}
+    marks = reading.commits.marks(finished)
+    assert marks == {0: Mark(BEGIN + 2, fates=(("scored", 2),))}
+    reading.commits.committed(finished, marks)
+    assert reading.commits.wait_idle([0], 0.0)
