@@ -33,6 +33,7 @@ from consumers.grounding.engine import load_engine  # noqa: E402
 from consumers.grounding.findings import Finding  # noqa: E402
 from consumers.grounding.frames import Pixels  # noqa: E402
 from consumers.grounding.views import crop, merge, views_of  # noqa: E402
+from infra.boxes import iou  # noqa: E402
 from infra.contracts import Box, StandingQuery, State  # noqa: E402
 from simvg_core.edge.settings import EdgeConfig  # noqa: E402
 from simvg_core.lineworld.draw import draw_scene  # noqa: E402
@@ -136,15 +137,6 @@ def ask(
     return answers, (time.perf_counter() - started) / len(frames)
 
 
-def overlap(one: Box, other: Box) -> float:
-    """IoU of two boxes."""
-    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return width * height / (sum(areas) - width * height)
-
-
 def score(cases: Sequence[Case], answers: Sequence[dict[str, Finding]]) -> tuple[float, float, float]:
     """Recall of targets with a side of 20 to 40 pixels, recall of all, and share of boxes that are right."""
     small: list[bool] = []
@@ -153,12 +145,12 @@ def score(cases: Sequence[Case], answers: Sequence[dict[str, Finding]]) -> tuple
     for number, text, truth in cases:
         boxes = answers[number][text].boxes
         for target in truth:
-            hit = any(overlap(box, target) >= 0.5 for box in boxes)
+            hit = any(iou(box, target) >= 0.5 for box in boxes)
             everything.append(hit)
             side = max((target[2] - target[0]) * WIDTH, (target[3] - target[1]) * HEIGHT)
             if 20 <= side <= 40:
                 small.append(hit)
-        right += [any(overlap(box, target) >= 0.5 for target in truth) for box in boxes]
+        right += [any(iou(box, target) >= 0.5 for target in truth) for box in boxes]
     return tuple(100 * statistics.fmean(part) if part else float("nan") for part in (small, everything, right))  # type: ignore[return-value]
 
 
@@ -168,7 +160,7 @@ def alarms(text: str, cases: Sequence[Case], answers: Sequence[dict[str, Finding
     for number, asked, truth in cases:
         answer = answers[number][text]
         if asked == text and truth:
-            found.append(any(overlap(box, target) >= 0.5 for box in answer.boxes for target in truth))
+            found.append(any(iou(box, target) >= 0.5 for box in answer.boxes for target in truth))
         elif asked == text:
             false.append(answer.state is State.PRESENT)
     return share(false), share(found)

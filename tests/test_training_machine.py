@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from simvg_core.lineworld.drawn import write_drawn_set
 from tests.absent import without
+from tests.simvg_core.drawn import write_drawn_set
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

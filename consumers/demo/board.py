@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import ValidationError
 
 from consumers.demo.score import QueryScore, RaisedAlert, merged, score_query
 from consumers.demo.truth import ClipTruth, Target
@@ -12,6 +15,7 @@ from infra.contracts import CAMERA_BLIND, Alert, AlertState, Detections, FrameRe
 
 RATE_WINDOW_S = 5.0
 PLAYING_TOLERANCE_S = 2.0
+Topic = Literal["detections", "alerts"]
 STAGES = ("transport", "decode", "queue", "ground")
 
 
@@ -76,7 +80,25 @@ class Board:
         self.detection_latencies_s: list[float] = []
         self.stage_ms: dict[str, deque[float]] = {}
         self.transitions: Counter[str] = Counter()
-        self.unreadable = 0
+        self.unreadable: Counter[str] = Counter()
+        self.faults: dict[str, str] = {}
+
+    def take(self, topic: Topic, value: bytes, *, now: float) -> None:
+        """Takes the value of one message; ``now`` is when it was written.
+
+        What is none of the topic's is counted in ``unreadable``, and the first one's fault kept in ``faults``.
+        """
+        try:
+            message = (Detections if topic == "detections" else Alert).model_validate_json(value)
+        except ValidationError as error:
+            self.unreadable[topic] += 1
+            fault = error.errors()[0]
+            self.faults.setdefault(topic, f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}")
+            return
+        if isinstance(message, Alert):
+            self.on_alert(message, now=now)
+        else:
+            self.on_detections(message, now=now)
 
     def on_detections(self, detections: Detections, *, now: float) -> None:
         """Takes one value of `detections`; ``now`` is when its message was written."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from consumers.demo.truth import ClipTruth, Episode, NormalisedBox, Target
+from infra.boxes import iou
 
 MATCH_IOU = 0.3
 """Overlap from which an alert's box points at the target: enough for a person to see what is meant."""
@@ -44,16 +45,6 @@ class QueryScore:
     @property
     def passed(self) -> bool:
         return self.recall >= MIN_RECALL and self.false_alerts <= MAX_FALSE_ALERTS
-
-
-def iou(a: NormalisedBox, b: NormalisedBox) -> float:
-    """Intersection over union of two xyxy boxes; 0 for boxes without area."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    inter = width * height
-    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
 
 
 def score_query(truth: ClipTruth, target: Target, alerts: Iterable[RaisedAlert], *, played: int) -> QueryScore:

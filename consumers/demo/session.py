@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
-from consumers.demo.board import Board
+from consumers.demo.board import Board, Topic
 from consumers.demo.clip import join_clips
 from consumers.demo.plan import DemoQuery
 from consumers.demo.processes import Roles
@@ -21,7 +19,7 @@ from consumers.demo.summary import Summary
 from consumers.demo.truth import ClipTruth
 from consumers.demo.view import CameraStatus, Step
 from infra.consumer import Consumer, follow
-from infra.contracts import Alert, Delay, Detections, StandingQuery
+from infra.contracts import Delay, StandingQuery
 from infra.errors import QueryNotFound, RegistryError, StackError
 from infra.local_stack import LocalStack
 from infra.process import free_port
@@ -118,36 +116,28 @@ class Session:
             registry.close()
 
     def _listen(self) -> None:
-        for name, read in (("detections", self._on_detections), ("alerts", self._on_alert)):
+        topics: tuple[Topic, ...] = ("detections", "alerts")
+        for name in topics:
             consumer = follow(
                 self.kafka,
-                [topic_name(self.kafka.prefix, "detections" if name == "detections" else "alerts")],
+                [topic_name(self.kafka.prefix, name)],
                 client_id=f"simvg-demo-{name}",
                 from_beginning=False,
             )
-            thread = threading.Thread(target=self._read, args=(consumer, read), name=f"demo-{name}", daemon=True)
+            thread = threading.Thread(target=self._read, args=(consumer, name), name=f"demo-{name}", daemon=True)
             thread.start()
             self._readers.append(thread)
 
-    def _read(self, consumer: Consumer, take: Callable[[bytes, float], None]) -> None:
+    def _read(self, consumer: Consumer, topic: Topic) -> None:
         try:
             with consumer:
                 while not self._stop.is_set():
                     message = consumer.poll(0.2)
                     if message is not None and message.value() is not None:
                         _, written_ms = message.timestamp()
-                        try:
-                            take(message.value() or b"", written_ms / 1000)
-                        except ValidationError:
-                            self.board.unreadable += 1
+                        self.board.take(topic, message.value() or b"", now=written_ms / 1000)
         except BaseException as error:
             self._reader_error = error
-
-    def _on_detections(self, value: bytes, written: float) -> None:
-        self.board.on_detections(Detections.model_validate_json(value), now=written)
-
-    def _on_alert(self, value: bytes, written: float) -> None:
-        self.board.on_alert(Alert.model_validate_json(value), now=written)
 
     def _start(self, name: str, arguments: list[str]) -> None:
         self._ports[name] = free_port()
@@ -251,6 +241,8 @@ class Session:
             rejected=int(metrics.total("simvg_worker_frames_rejected_total")),
             dropped=dropped,
             alerts=len(self.board.alerts),
+            unreadable=dict(self.board.unreadable),
+            faults=dict(self.board.faults),
             latencies_s=list(self.board.latencies_s),
             played_frames=self.board.played_frames,
             clip_frames=len(self.truth.frames),

@@ -16,7 +16,8 @@ MAX_LATENCY_P99_S = 1.0
 
 @dataclass(slots=True)
 class Summary:
-    """What one demo run did; times in seconds."""
+    """What one demo run did; times in seconds. ``unreadable`` counts messages by topic, ``faults`` say why the first of
+    each was none."""
 
     seconds: float
     frames_in: int
@@ -25,6 +26,8 @@ class Summary:
     rejected: int
     dropped: Mapping[str, int]
     alerts: int
+    unreadable: Mapping[str, int]
+    faults: Mapping[str, str]
     latencies_s: Sequence[float]
     played_frames: int
     clip_frames: int
@@ -38,6 +41,8 @@ class Summary:
             failures.append("no frame was scored")
         if not any(score.episodes for score in self.scores.values()):
             failures.append("too little of the clip was played to hold one whole episode; run longer")
+        for topic, count in sorted(self.unreadable.items()):
+            failures.append(f"{topic}: {count} messages could not be read, the first one for {self.faults[topic]}")
         for query, score in self.scores.items():
             if score.recall < MIN_RECALL:
                 late = f", {score.late} late" if score.late else ""
@@ -63,6 +68,7 @@ def show(summary: Summary, queries: Sequence[DemoQuery], console: Console) -> No
         ("rejected", str(summary.rejected)),
         ("dropped at the cameras", _reasons(summary.dropped)),
         ("alerts", str(summary.alerts)),
+        ("messages not readable", _reasons(summary.unreadable)),
         (
             "capture → alert p50 / p99",
             "no alert" if p50 is None or p99 is None else f"{p50 * 1e3:.0f} / {p99 * 1e3:.0f} ms",

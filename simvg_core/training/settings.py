@@ -62,8 +62,8 @@ class TrainSettings:
         tokenizer: a folder with the tokenizer; None = that of `start_from` where it has one, else the one that is made
             from the line's vocabulary.
         data: folders of rendered sets; pictures that appear while training are taken in.
-        first_data: drawn or older sets that fill the rounds while less than `first_share` of the run is done, or while
-            `data` holds fewer than `first_until` pictures.
+        first_data: other, such as older, sets that fill the rounds while less than `first_share` of the run is done, or
+            while `data` holds fewer than `first_until` pictures.
         validation: a rendered set for the periodic evaluation.
         output: the run's folder.
         augmentation: of rendered pictures.

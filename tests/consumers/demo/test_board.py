@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from consumers.demo.board import Board
 from consumers.demo.truth import ClipTruth, Sighting, Target
 from infra.contracts import (
@@ -57,7 +59,34 @@ def truth() -> ClipTruth:
 def test_a_new_board_has_nothing() -> None:
     """Before the first message every count is zero."""
     board = Board("line-1", 10.0)
-    assert (board.played_frames, board.latencies_s, board.alerts) == (0, [], {})
+    assert (board.played_frames, board.latencies_s, board.alerts, board.unreadable) == (0, [], {}, {})
+
+
+def test_messages_are_taken_by_their_topic() -> None:
+    """Detections fill the camera's board, alerts the table."""
+    board = Board("line-1", 10.0)
+    board.take("detections", detections(14).model_dump_json().encode(), now=START.timestamp() + 1.5)
+    board.take("alerts", alert(14).model_dump_json().encode(), now=START.timestamp() + 1.6)
+    assert (board.cameras["line-1"].scored, list(board.alerts), board.unreadable) == (1, ["a"], {})
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"{", "value: Invalid JSON"),
+        (b"", "value: Invalid JSON"),
+        (alert(14).model_dump_json().replace('"score":0.9', '"score":7').encode(), "score: Input should be less than"),
+    ],
+    ids=["no JSON", "empty", "bad score"],
+)
+def test_what_cannot_be_read_is_counted_with_its_fault(value: bytes, fault: str) -> None:
+    """By topic, and the first fault is kept; what comes after it is taken."""
+    board = Board("line-1", 10.0)
+    board.take("alerts", value, now=0.0)
+    board.take("alerts", b"later", now=0.0)
+    board.take("alerts", alert(14).model_dump_json().encode(), now=START.timestamp() + 1.6)
+    assert (board.unreadable, list(board.alerts)) == ({"alerts": 2}, ["a"])
+    assert board.faults["alerts"].startswith(fault)
 
 
 def test_each_playing_of_a_looped_clip_is_scored_by_itself() -> None:

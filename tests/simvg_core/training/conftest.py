@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from simvg_core.lineworld.drawn import write_drawn_set
 from simvg_core.lineworld.truth import seen_in
 from simvg_core.training.data import LineSet
 from simvg_core.training.sets.line import (
@@ -19,6 +18,7 @@ from simvg_core.training.sets.line import (
     LineInfo,
     write_document,
 )
+from tests.simvg_core.drawn import write_drawn_set
 
 TOY: dict[str, Any] = {
     "hidden_size": 32,

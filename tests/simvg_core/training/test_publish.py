@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError
 from simvg_core.grounder import Grounder
-from simvg_core.lineworld.drawn import write_drawn_set
 from simvg_core.training import calibrate as calibrating
 from simvg_core.training.calibrate import Calibration
 from simvg_core.training.evaluate import evaluate
@@ -20,6 +20,7 @@ from simvg_core.training.publish import Training, card, publish
 from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.train import Trainer
+from tests.simvg_core.drawn import write_drawn_set
 
 SHIPPED = Path(__file__).parents[3] / "models" / "line-small"
 
@@ -78,22 +79,79 @@ def test_scores_are_those_of_the_written_model(
     assert "hard" not in result and "Harder" not in (out / "README.md").read_text()
 
 
-def test_the_card_hides_no_weak_row(toy_settings: dict[str, Any]) -> None:
-    """Each standing text and kind of either split has its row, and those that are weak are limits by name."""
-    result = json.loads((SHIPPED / "evaluation.json").read_text(encoding="utf-8"))
-    fitted = {name: value for name, value in result["calibration"].items() if name != "questions"}
-    training = Training(6, 1.0, 1000, asdict(TrainSettings(**toy_settings)))
-    folders = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
-    told = card(Path("toy"), training, Calibration(**fitted), result, folders, 5)
-    limits = told.split("## Limits")[1]
-    harder = told.split("### Harder pictures")[1]
-    for name, part in (("test", told.split("### Harder pictures")[0]), ("hard", harder)):
-        assert f"- Weak on `{name}`" in limits
-        scores = result[name]["branches"]["token"]
+@pytest.fixture
+def shipped() -> dict[str, Any]:
+    """The shipped model's evaluation."""
+    return dict(json.loads((SHIPPED / "evaluation.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def told(toy_settings: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
+    """The card of an evaluation."""
+
+    def write(result: dict[str, Any]) -> str:
+        fitted = {name: value for name, value in result["calibration"].items() if name != "questions"}
+        training = Training(6, 1.0, asdict(TrainSettings(**toy_settings)))
+        folders: dict[str, Path | None] = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
+        return card(Path("toy"), training, Calibration(**fitted), result, folders, 5)
+
+    return write
+
+
+def test_the_card_hides_no_weak_row(shipped: dict[str, Any], told: Callable[[dict[str, Any]], str]) -> None:
+    """Each standing text and kind of either split has its row, and those that are weak are limits by name; so are the
+    nouns."""
+    card = told(shipped)
+    limits = card.split("## Limits")[1]
+    harder = card.split("### Harder pictures")[1]
+    for name, part in (("test", card.split("### Harder pictures")[0]), ("hard", harder)):
+        of_set = "\n".join(line for line in limits.splitlines() if f"`{name}`" in line)
+        assert f"- Weak on `{name}`" in of_set
+        scores = shipped[name]["branches"]["token"]
         for text, row in (scores["texts"] | scores["by_kind"]).items():
             assert f"| {text} | {row['questions']} |" in part
             weak = (row["t_acc"] is not None and row["t_acc"] < 80) or (row["auc"] is not None and row["auc"] < 0.95)
-            assert not weak or f" {text} (" in limits
+            assert not weak or f" {text} (" in of_set
+        for noun, row in scores["by_noun"].items():
+            assert row["t_acc"] is None or row["t_acc"] >= 80 or f" {noun} (" in of_set
+
+
+NOUN = {"questions": 60, "with_target": 30, "t_acc": 90.0, "auc": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({}, None),
+        ({"t_acc": 79.9}, "nouns: pin (80 %, AUC 0.990)"),
+        ({"auc": 0.94}, "nouns: pin (90 %, AUC 0.940)"),
+        ({"auc": 0.94, "questions": 49}, None),  # of 19 questions without a target
+        ({"t_acc": 10.0, "with_target": 20}, "nouns: pin (10 %, AUC 0.990)"),
+        ({"t_acc": 10.0, "with_target": 19}, "measured roughly: pin (10 % of 19)"),
+        ({"auc": 0.5, "with_target": 19}, None),
+        ({"t_acc": None, "auc": None, "with_target": 0}, None),
+    ],
+    ids=["strong", "found", "told apart", "few without", "enough", "few", "few, told apart", "never there"],
+)
+def test_a_weak_noun_is_a_limit(
+    changed: dict[str, Any],
+    named: str | None,
+    shipped: dict[str, Any],
+    told: Callable[[dict[str, Any]], str],
+) -> None:
+    """By T-acc or AUC, as far as there are questions enough; with few of them apart, with their number."""
+    shipped["test"]["branches"]["token"] |= {"texts": {}, "by_kind": {}, "by_noun": {"pin": NOUN | changed}}
+    limits = told(shipped | {"hard": None}).split("## Limits")[1]
+    assert (named in limits) if named else ("pin" not in limits)
+
+
+def test_the_card_counts_the_gate_among_the_parameters(
+    shipped: dict[str, Any], told: Callable[[dict[str, Any]], str]
+) -> None:
+    """The written model's, not those of the run that had no gate yet."""
+    assert "6.0 million parameters, 0.5 of them the gate's, standing attention" in told(shipped)
+    del shipped["test"]["cost"]["parameters"]["gate"]
+    assert "6.0 million parameters, standing attention" in told(shipped)
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, drawn_set: Path) -> None:

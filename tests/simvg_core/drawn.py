@@ -1,6 +1,6 @@
 """A cheap drawn line: plates and parts as flat shapes, with the truth records of the rendered one.
 
-For the first steps of a training and for tests; never shown, never scored. A picture takes a few milliseconds.
+For tests; never shown, and no model is scored on it. A picture takes a few milliseconds.
 """
 
 from __future__ import annotations
