@@ -37,7 +37,20 @@ def _bootstrap(value: str) -> str:
 _REDIS_OPTIONS = frozenset(
     {"db", "protocol", "client_name", "health_check_interval", "max_connections", "retry_on_timeout"}
 )
+_REDIS_TCP_OPTIONS = frozenset({"socket_keepalive"})
 _REDIS_TLS_OPTIONS = frozenset({"ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version", "ssl_ca_path"})
+# Options of the library that are settings here. In the address they would win over these unseen: files that nobody has
+# checked, and a time-out that the registry, which waits for half of `timeout_s`, knows nothing of.
+_REDIS_SETTINGS = {
+    "username": "SIMVG_REDIS__USERNAME",
+    "password": "SIMVG_REDIS__PASSWORD",
+    "socket_timeout": "SIMVG_REDIS__TIMEOUT_S",
+    "socket_connect_timeout": "SIMVG_REDIS__TIMEOUT_S",
+    "ssl_ca_certs": "SIMVG_REDIS__SSL_CA",
+    "ssl_certfile": "SIMVG_REDIS__SSL_CERTIFICATE",
+    "ssl_keyfile": "SIMVG_REDIS__SSL_KEY",
+    "ssl_password": "SIMVG_REDIS__SSL_KEY_PASSWORD",
+}
 
 
 def _redis_url(value: str) -> str:
@@ -71,10 +84,15 @@ def _redis_fault(value: str) -> str | None:
         return "for there is no port 0"
     if address.scheme == "unix" and not address.path:
         return "for it names no socket"
-    if address.scheme != "unix" and not re.fullmatch(r"(/\d*)?", address.path):
+    if address.scheme != "unix" and not re.fullmatch(r"(/\d*/?)?", address.path):
         return "for its path is no number of a database"
-    known = _REDIS_OPTIONS | (_REDIS_TLS_OPTIONS if address.scheme == "rediss" else frozenset())
-    if not set(parse_qs(address.query, keep_blank_values=True)) <= known:
+    known = _REDIS_OPTIONS | (_REDIS_TCP_OPTIONS if address.scheme != "unix" else frozenset())
+    known |= _REDIS_TLS_OPTIONS if address.scheme == "rediss" else frozenset()
+    given = set(parse_qs(address.query, keep_blank_values=True))
+    if moved := sorted(given & set(_REDIS_SETTINGS)):
+        first, *others = ((_REDIS_SETTINGS[option], option) for option in moved)
+        return f"for {first[0]} takes the place of {first[1]}" + "".join(f", {name} of {old}" for name, old in others)
+    if not given <= known:
         return f"for after '?' it may have {', '.join(sorted(known))} only"
     return None
 

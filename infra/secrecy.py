@@ -9,6 +9,7 @@ secrets. A settings file is copied, mailed and committed with all that is in it,
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,16 @@ from infra.errors import SettingsError
 from infra.redaction import hide_user, redact
 
 FILE_ENDING = "_FILE"
+# The host, perhaps a port, and the path of an address that names no user; a ':' in the path may be that of a password.
+_PLAIN_ADDRESS = re.compile(
+    r"(?:unix://|[A-Za-z][A-Za-z0-9+.\-]*://(?:[^\s:/@?#\[\]]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?)/[^\s:?#]*"
+)
+# Cameras have switches of these names, which say how to log in and not as whom.
+_SWITCH = re.compile(r"(?<=[?&;])(?:auth|key)=(?:[01]|no|off|none|false|yes|on|true|basic|digest)(?=[&;]|$)", re.I)
+_COUNTED = (
+    "what precedes an '@' counts as such unless the whole is a file that is there, and so does the value of a "
+    "parameter such as 'token='"
+)
 _MAX_BYTES = 64_000  # a token or a key; whatever is longer is the wrong file
 
 
@@ -66,7 +77,7 @@ def refuse_credentials(flags: Mapping[str, object], variables: Mapping[str, str]
             continue
         raise SettingsError(
             f"{setting} = {redact(hide_user(value))}: credentials on the command line can be read by everyone on this "
-            f"machine (what precedes an '@' counts as such); {_remedy(variable)}"
+            f"machine ({_COUNTED}); {_remedy(variable)}"
         )
 
 
@@ -80,13 +91,22 @@ def refuse_written_secrets(
         value = values.get(setting)
         if value is None or (setting in addresses and not (isinstance(value, str) and _holds_credentials(value))):
             continue
-        what = "its credentials do" if setting in addresses else "secrets do"
+        what = "its credentials" if setting in addresses else "secrets"
+        counted = f" ({_COUNTED})" if setting in addresses else ""
         raise SettingsError(
-            f"settings file {path} holds {setting}: {what} not belong in there; remove it, and {_remedy(variable)}"
+            f"settings file {path} holds {setting}: {what} do not belong in there{counted}; remove it, and "
+            f"{_remedy(variable)}"
         )
 
 
 def _holds_credentials(value: str) -> bool:
+    """Whether any part of an address is to be hidden, other than an ``@`` in the path of a plain one, and a switch.
+
+    Logs hide these two as well: there, to hide too much is no harm.
+    """
+    value = _SWITCH.sub("", value)
+    if plain := _PLAIN_ADDRESS.match(value):
+        value = plain[0].replace("@", "") + value[plain.end() :]
     return redact(hide_user(value)) != value
 
 

@@ -217,13 +217,33 @@ def _read_file(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {path} is no YAML: {redact(str(error))}") from error
+    # The words of these errors quote the file, which may hold a password: only places are told.
+    except UnicodeDecodeError as error:
+        fault = f"is no UTF-8 text, from byte {error.start + 1} on; save it as UTF-8"
+        raise SettingsError(f"settings file {path} {fault}") from None
+    except yaml.reader.ReaderError as error:
+        fault = f"holds a control character, character {error.position + 1} of the file; remove it"
+        raise SettingsError(f"settings file {path} {fault}") from None
+    except yaml.YAMLError as error:
+        remedy = "quote values that begin with a special character, hold ': ' or end with ':'"
+        raise SettingsError(f"settings file {path} is no YAML{_place(error)}; {remedy}") from None
+    except ValueError:
+        fault = "holds a date or a number that does not exist; correct it, or quote it if it is a text"
+        raise SettingsError(f"settings file {path} {fault}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"settings file {path} holds {type(content).__name__}; write 'key: value' lines")
     return _nested({str(key): value for key, value in content.items()})
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """Where YAML ends being such; nothing where the error does not tell."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return ""
+    place, begin = error.problem_mark, error.context_mark
+    begun = f" (begun at line {begin.line + 1}, column {begin.column + 1})" if begin and begin.line < place.line else ""
+    return f" at line {place.line + 1}, column {place.column + 1}{begun}"
 
 
 def _roles(above: type[RoleSettings] = RoleSettings) -> Iterator[type[RoleSettings]]:

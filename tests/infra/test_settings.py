@@ -114,6 +114,56 @@ def test_unreadable_file_is_named(tmp_path: Path, text: str | None, message: str
     assert str(path) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ("@Kj7-vale", "at line 3, column 18"),
+        ("%Kj7-vale", "at line 3, column 18"),
+        ("`Kj7-vale", "at line 3, column 18"),
+        ("*Kj7-vale", "at line 3, column 18"),
+        ("!Kj7-vale x", "at line 3, column 18"),
+        ("Kj7-vale: x", "at line 3, column 26"),
+        ("Kj7-vale:", "at line 3, column 26"),
+        ('"Kj7-vale', r"at line 4, column 1 \(begun at line 3, column 18\)"),
+        ("{Kj7-vale", r"at line 4, column 1 \(begun at line 3, column 18\)"),
+    ],
+    ids=["at", "percent", "backtick", "alias", "tag", "colon", "end", "quote", "brace"],
+)
+def test_line_that_is_no_yaml_is_placed_but_not_quoted(tmp_path: Path, value: str, place: str) -> None:
+    """A password often begins with what YAML cannot read: its place is told, and neither the line nor a part of it."""
+    file = _file(tmp_path, f"label: x\nkafka:\n  sasl_password: {value}\n")
+    with pytest.raises(SettingsError, match=f"{place}.*quote values") as refused:
+        load(ExampleSettings, file=file)
+    assert str(file) in str(refused.value)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "Kj7" not in shown
+    assert "vale" not in shown
+
+
+@pytest.mark.parametrize("value", ["2026-13-01", "0x_"], ids=["date", "number"])
+def test_date_or_number_that_does_not_exist_is_not_quoted(tmp_path: Path, value: str) -> None:
+    """YAML takes a password of such a form for a date or a number."""
+    with pytest.raises(SettingsError, match=r"holds a date or a number that .*or quote it") as refused:
+        load(ExampleSettings, file=_file(tmp_path, f"label: x\nkafka:\n  sasl_password: {value}\n"))
+    assert value not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"label: Kj7\xff", "is no UTF-8 text, from byte 11 on; save it as UTF-8"),
+        (b"label: Kj7\x00vale", "holds a control character, character 11 of the file; remove it"),
+    ],
+    ids=["latin", "control"],
+)
+def test_file_that_is_no_text_is_placed_but_not_quoted(tmp_path: Path, content: bytes, message: str) -> None:
+    """What no editor shows is told by its place."""
+    (tmp_path / "settings.yaml").write_bytes(content)
+    with pytest.raises(SettingsError, match=message) as refused:
+        load(ExampleSettings, file=tmp_path / "settings.yaml")
+    assert "Kj7" not in "".join(traceback.format_exception(refused.value))
+
+
 def test_empty_file_is_no_fault(tmp_path: Path) -> None:
     """An empty file gives no settings."""
     assert load(ExampleSettings, flags={"label": "x"}, file=_file(tmp_path, "")).rate == 5.0
@@ -133,9 +183,19 @@ def test_empty_file_is_no_fault(tmp_path: Path) -> None:
         ({"redis.url": "redis://[::1/0"}, "for its host or its port cannot be read"),
         ({"redis.url": "redis://h:0/0"}, "for there is no port 0"),
         ({"redis.url": "redis://h/lines"}, "for its path is no number of a database"),
+        ({"redis.url": "redis://h/0/1"}, "for its path is no number of a database"),
         ({"redis.url": "redis://h/0#1"}, "which has no '#' in it"),
         ({"redis.url": "redis://h/0?databse=1"}, "for after '?' it may have client_name, db, health_check_interval"),
         ({"redis.url": "redis://h/0?ssl_cert_reqs=none"}, "for after '?' it may have client_name, db, health"),
+        ({"redis.url": "redis://h/0?socket_timeout=2"}, "for SIMVG_REDIS__TIMEOUT_S takes the place of socket_timeout"),
+        (
+            {"redis.url": "rediss://h?socket_connect_timeout=2&ssl_ca_certs=/ca.pem"},
+            "for SIMVG_REDIS__TIMEOUT_S takes the place of socket_connect_timeout, "
+            "SIMVG_REDIS__SSL_CA of ssl_ca_certs: write",
+        ),
+        ({"redis.url": "rediss://h?ssl_certfile=/c.pem"}, "SIMVG_REDIS__SSL_CERTIFICATE takes the place of ssl_cert"),
+        ({"redis.url": "rediss://h?ssl_keyfile=/k.pem"}, "SIMVG_REDIS__SSL_KEY takes the place of ssl_keyfile"),
+        ({"redis.url": "unix:///r.sock?socket_keepalive=true"}, "for after '?' it may have client_name, db, health"),
         ({"redis.url": "unix://"}, "for it names no socket"),
         ({"telemetry.metrics_port": 70000}, "setting 'telemetry.metrics_port' = 70000"),
         ({"telemetry.log_format": "xml"}, "setting 'telemetry.log_format' = 'xml'"),
@@ -162,7 +222,8 @@ def test_secrets_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["hush#1", "hush/1", "hush?db=1", "hush 1", "1#hush", "1/hush", "1?hush", "1?hush=2"]
+    "password",
+    ["hush#1", "hush/1", "hush?db=1", "hush 1", "1#hush", "1/hush", "1/2/hush", "1?hush", "1?hush=2", "hush?db"],
 )
 def test_password_that_is_not_escaped_is_not_shown(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     """An address whose password breaks it up is refused with the remedy, and nothing tells the password."""
@@ -180,6 +241,9 @@ def test_password_that_is_not_escaped_is_not_shown(monkeypatch: pytest.MonkeyPat
         ("redis://u:p%23a@[::1]:6379/2?db=3", "redis://u:p%23a@[::1]:6379/2?db=3"),
         ("unix://u:p@/run/redis.sock?db=1", "unix://u:p@/run/redis.sock?db=1"),
         ("redis://h", "redis://h"),
+        ("redis://h/0/", "redis://h/0/"),
+        ("redis://h/", "redis://h/"),
+        ("redis://h/0?socket_keepalive=true", "redis://h/0?socket_keepalive=true"),
     ],
 )
 def test_address_of_redis_is_taken(url: str, taken: str) -> None:
@@ -187,6 +251,14 @@ def test_address_of_redis_is_taken(url: str, taken: str) -> None:
     settings = RedisSettings(url=url)
     assert settings.url == taken
     connect(settings).close()
+
+
+def test_number_of_the_database_may_end_with_a_slash() -> None:
+    """The database is the one that the address names."""
+    client = connect(RedisSettings(url="redis://h/3/?socket_keepalive=true"))
+    options = client.connection_pool.connection_kwargs
+    assert (options["db"], options["socket_keepalive"], options["socket_timeout"]) == (3, True, 5.0)
+    client.close()
 
 
 def test_option_with_a_wrong_value_is_named_without_the_address() -> None:

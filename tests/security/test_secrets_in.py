@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,79 @@ def test_address_without_credentials_may_stand_in_the_settings_file(tmp_path: Pa
     (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
     settings = load(CameraSettings, flags={"id": "c"}, file=tmp_path / "settings.yaml")
     assert (settings.source.get_secret_value(), settings.redis.url) == ("rtsp://10.0.0.7/s", "redis://h:1/0")
+
+
+def _load_from(way: str, tmp_path: Path, cls: type[RoleSettings], name: str, value: str) -> RoleSettings:
+    """Settings with this one value, from a flag or from a file; cameras get their id too."""
+    flags = {"id": "c"} if cls is CameraSettings else {}
+    file = tmp_path / "settings.yaml"
+    file.write_text("" if way == "flag" else f"{name}: '{value}'\n", encoding="utf-8")
+    return load(cls, flags=flags | ({name: value} if way == "flag" else {}), file=file)
+
+
+@pytest.mark.parametrize("way", ["flag", "file"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"rtsp://u:{SECRET}/x@10.0.0.7/s",
+        f"rtsp://u:123456/{SECRET}@10.0.0.7/s",
+        f"rtsp://u:12#{SECRET}@10.0.0.7/s",
+        f"http://h/s@1?password={SECRET}",
+        f"http://h/s?auth=no&pwd={SECRET}",
+        f"http://h/s?auth=no{SECRET}",
+        f"http://h/s?of=rtsp://u:{SECRET}@i/s",
+        f"http://h/s?of=u{SECRET}@i",
+        f"http://h/rtsp://u:{SECRET}@i/s",
+    ],
+)
+def test_credentials_in_an_odd_place_are_refused(tmp_path: Path, way: str, source: str) -> None:
+    """A password that breaks up the address, and one behind a host that is plain itself."""
+    with pytest.raises(SettingsError, match="give it as SIMVG_SOURCE") as refused:
+        _load_from(way, tmp_path, CameraSettings, "source", source)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("way", ["flag", "file"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rtsp://10.0.0.7/cam@1",
+        "rtsp://10.0.0.7:554/cam@1",
+        "rtsp://[fd00::7]:554/cam@1",
+        "http://camera-1/a@b/c@d?channel=1",
+        "http://10.0.0.7/video?auth=no",
+        "http://10.0.0.7/video?key=1&channel=2",
+        "http://10.0.0.7/cam@1?x=1&AUTH=Digest",
+    ],
+)
+def test_address_of_a_plain_host_holds_no_credentials(tmp_path: Path, way: str, source: str) -> None:
+    """Behind the host an ``@`` is a part of the path, and a switch is no secret whatever its name."""
+    settings = _load_from(way, tmp_path, CameraSettings, "source", source)
+    assert isinstance(settings, CameraSettings)
+    assert settings.source.get_secret_value() == source
+
+
+def test_socket_with_an_at_sign_is_no_credential() -> None:
+    """A socket has no host, and without a user no credentials."""
+    url = "unix:///run/redis@1.sock"
+    assert load(RoleSettings, flags={"redis.url": url}).redis.url == url
+
+
+@pytest.mark.parametrize("way", ["flag", "file"])
+def test_what_counts_as_a_credential_is_told(tmp_path: Path, way: str) -> None:
+    """A file that is not there yet and has an ``@`` in its name reads like a user: the refusal says why."""
+    hint = r"\(what precedes an '@' counts as such unless the whole is a file that is there, .*'token='\)"
+    with pytest.raises(SettingsError, match=hint):
+        _load_from(way, tmp_path, CameraSettings, "source", "recordings@night/a.mp4")
+
+
+@pytest.mark.parametrize("way", ["flag", "file"])
+@pytest.mark.parametrize("password", [f"12/{SECRET}", f"1/2/{SECRET}", f"12#{SECRET}", f"{SECRET}/1", f"{SECRET}#1"])
+def test_password_that_breaks_up_an_address_of_redis_is_refused(tmp_path: Path, way: str, password: str) -> None:
+    """Also where it begins like a port, and without being shown."""
+    with pytest.raises(SettingsError) as refused:
+        _load_from(way, tmp_path, RoleSettings, "redis.url", f"redis://u:{password}@h:6379/0")
+    assert SECRET not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize(
