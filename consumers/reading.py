@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from confluent_kafka import OFFSET_END, Message, TopicPartition
 
-from infra.errors import BrokerUnavailable
+from infra.errors import BrokerUnavailable, TopicMissing
 from infra.kafka import Consumer, follow, last_offsets
 from infra.settings import KafkaSettings
 
@@ -84,7 +84,7 @@ def _ends(consumer: Consumer) -> dict[int, int]:
         try:
             marks = {part.partition: consumer.watermarks(part, cached=False) for part in consumer.assignment()}
             return {partition: end for partition, (first, end) in marks.items() if end > first}
-        except BrokerUnavailable:
+        except (BrokerUnavailable, TopicMissing):  # a broker that is back may know its partitions a moment later
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)

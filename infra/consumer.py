@@ -21,7 +21,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not marked as re-exported
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from infra.contact import EVERY_MS, Contact
+from infra.contact import Contact, statistics
 from infra.hanging import is_seal
 from infra.kafka_client import AWAY, client_config, new_client, translate
 from infra.settings import KafkaSettings
@@ -268,8 +268,7 @@ def subscribe(
         config["heartbeat.interval.ms"] = 1_000
     if instance_id is not None:
         config["group.instance.id"] = instance_id
-    config |= {} if contact is None else {"statistics.interval.ms": EVERY_MS, "stats_cb": contact}
-    consumer = new_client(KafkaConsumer, kafka, config)
+    consumer = new_client(KafkaConsumer, kafka, config | statistics(contact))
     wrapped = Consumer(kafka, consumer, group)
 
     def hook(callback: OnPartitions | None) -> Callable[[KafkaConsumer, list[TopicPartition]], None] | None:
@@ -319,30 +318,33 @@ def last_offsets(kafka: KafkaSettings, topic: str, *, client_id: str) -> dict[in
 
 
 def follow(
-    kafka: KafkaSettings, topics: Sequence[str], *, client_id: str, from_beginning: bool, wait_ms: int = 100
+    kafka: KafkaSettings,
+    topics: Sequence[str],
+    *,
+    client_id: str,
+    from_beginning: bool,
+    wait_ms: int = 100,
+    contact: Contact | None = None,
 ) -> Consumer:
     """All partitions of the topics, read outside of any group: nothing is committed, every follower sees everything.
 
     ``wait_ms``: so long the broker waits with an answer while there is nothing to read. What comes is told at once in
     any case, where a partition ends is told with such an answer, and each costs the broker most of a millisecond.
+    ``contact``: told with every poll.
 
     Raises TopicMissing, BrokerUnavailable.
     """
-    consumer = new_client(
-        KafkaConsumer,
-        kafka,
-        client_config(kafka, client_id=client_id)
-        | {
-            # A client needs one, and looks for its coordinator; nothing is ever committed for it.
-            "group.id": f"{FOLLOWER_GROUPS}{client_id}-{uuid.uuid4().hex[:8]}",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": wait_ms,
-        },
-    )
+    config = client_config(kafka, client_id=client_id) | {
+        # A client needs one, and looks for its coordinator; nothing is ever committed for it.
+        "group.id": f"{FOLLOWER_GROUPS}{client_id}-{uuid.uuid4().hex[:8]}",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": wait_ms,
+    }
+    consumer = new_client(KafkaConsumer, kafka, config | statistics(contact))
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
     try:
         partitions = []

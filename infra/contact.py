@@ -24,18 +24,29 @@ class Contact:
 
     def __init__(self) -> None:
         self._heard: dict[str, frozenset[int]] = {}
+        self._there: dict[str, frozenset[int]] = {}
 
     def __call__(self, statistics: str) -> None:
         """Takes in what the library says, from within a poll."""
         try:
-            self._heard = _heard(json.loads(statistics))
+            told = json.loads(statistics)
+            self._heard, self._there = _heard(told), _there(told)
         except (ValueError, TypeError, KeyError, AttributeError):  # raised into the library, it would end the polling
             logger.exception("statistics of the Kafka client cannot be read")
-            self._heard = {}
+            self._heard, self._there = {}, {}
 
     def heard(self, topic: str) -> frozenset[int]:
         """Partitions of the topic that are fetched from a broker which answers."""
         return self._heard.get(topic, frozenset())
+
+    def there(self, topic: str) -> frozenset[int]:
+        """Partitions of the topic, fetched or paused, whose broker is connected and leaves nothing unanswered."""
+        return self._there.get(topic, frozenset())
+
+
+def statistics(contact: Contact | None) -> dict[str, Any]:
+    """What a client is configured with so that its library tells ``contact``; nothing without one."""
+    return {} if contact is None else {"statistics.interval.ms": EVERY_MS, "stats_cb": contact}
 
 
 def _heard(told: Any) -> dict[str, frozenset[int]]:
@@ -50,5 +61,20 @@ def _heard(told: Any) -> dict[str, frozenset[int]]:
             for one in topic["partitions"].values()
             if one["fetch_state"] == "active" and one["broker"] in answering
         )
+        for name, topic in told["topics"].items()
+    }
+
+
+def _there(told: Any) -> dict[str, frozenset[int]]:
+    # One whose partitions are all paused is asked for nothing, and gives nothing.
+    connected = {
+        broker["nodeid"]
+        for broker in told["brokers"].values()
+        if broker["nodeid"] >= 0
+        and broker["state"] == "UP"
+        and (broker["waitresp_cnt"] == 0 or 0 <= broker["rxidle"] <= IDLE_US)
+    }
+    return {
+        name: frozenset(one["partition"] for one in topic["partitions"].values() if one["broker"] in connected)
         for name, topic in told["topics"].items()
     }

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from consumers.grounding.alarm_state import AlarmState as AlarmState
 from consumers.grounding.alarm_state import Step as Step
-from consumers.grounding.alarm_state import begun_anew, differs, moved_on
+from consumers.grounding.alarm_state import at_rest, begun_anew, differs, moved_on
 from consumers.grounding.alarm_state import with_alerts as with_alerts
 from consumers.grounding.episode import (
     Episode,
@@ -66,7 +66,7 @@ def step(
     ended = close(state, at=seen.frame.captured_at, reason=reason)
     now = {"revision": query.revision, "mode": query.mode, "epoch": seen.epoch} | seen.place._asdict()
     begun = take_in(query, begun_anew(state).model_copy(update=now), seen, actions)
-    return Step(begun.state, ended.alerts + begun.alerts, True)
+    return Step(begun.state, ended.alerts + begun.alerts, True, was=state.mode)
 
 
 def idles(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
@@ -77,7 +77,7 @@ def idles(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
 
 def close(state: AlarmState, *, at: datetime, reason: str) -> Step:
     """Ends the alarm from outside: each open alert is closed for `reason` without having cleared."""
-    ended = begun_anew(state)
+    ended = at_rest(state)
     closed = tuple(transition(alert, AlertState.CLOSED, at, f"closed because {reason}") for alert in state.alerts)
     return Step(ended, closed, differs(state, ended))
 

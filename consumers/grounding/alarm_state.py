@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from consumers.grounding.episode import Episode, Phase, Place, Shelf
 from consumers.grounding.tracks import Track, Vector
-from infra.contracts import Alert, Contract, FrameReference, Identifier, Time
+from infra.contracts import CAMERA_BLIND, Alert, Contract, FrameReference, Identifier, Time
 
 
 class AlarmState(Contract):
@@ -66,11 +66,19 @@ _REMEMBERED = tuple(name for name in AlarmState.model_fields if name not in ("fr
 
 
 class Step(NamedTuple):
-    """Result of one step. `changed` says that the state must be written, for another worker to go on from it."""
+    """Result of one step. `changed` says that the state must be written, for another worker to go on from it; `was`,
+    after an edit, in which mode the alarm was before."""
 
     state: AlarmState
     alerts: tuple[Alert, ...] = ()
     changed: bool = False
+    was: Literal["live", "shadow"] | None = None
+
+    @property
+    def by_mode(self) -> list[tuple[Alert, str]]:
+        """The alerts, each with the mode of the revision that raised it: who was told of one is told of its end."""
+        state, before = self.state, self.was or self.state.mode
+        return [(one, state.mode if one.query.revision == state.revision else before) for one in self.alerts]
 
 
 def moved_on(state: AlarmState, place: Place | None) -> AlarmState:
@@ -78,15 +86,23 @@ def moved_on(state: AlarmState, place: Place | None) -> AlarmState:
     return state if place is None else state.model_copy(update=place._asdict())
 
 
-def begun_anew(state: AlarmState) -> AlarmState:
+def at_rest(state: AlarmState) -> AlarmState:
     """The same alarm with nothing going on. What operators did to it outlasts that: its shelf, and which actions took
-    effect, so that none of them does a second time."""
-    return state.model_copy(update={"episodes": (), "tracks": (), "flow": None, "next_number": 0})
+    effect, so that none of them does a second time. Its episodes count on: the next may have the onset of the last."""
+    return state.model_copy(update={"episodes": (), "tracks": (), "flow": None})
 
 
-def is_touched(state: AlarmState) -> bool:
-    """Whether the alarm remembers anything of operators."""
-    return state.shelf is not None or bool(state.applied) or state.applied_until is not None
+def begun_anew(state: AlarmState) -> AlarmState:
+    """As :func:`at_rest`, its episodes counted from 0: under another revision, or another numbering of the frames."""
+    return at_rest(state).model_copy(update={"next_number": 0})
+
+
+def outlasts(state: AlarmState) -> bool:
+    """Whether the alarm is remembered while nothing asks for it: it knows something of operators, or it is a camera's
+    own, which alone says that there is such a camera. One that dies meanwhile is missed when a query watches it again.
+    """
+    touched = state.shelf is not None or bool(state.applied) or state.applied_until is not None
+    return touched or state.query_id == CAMERA_BLIND
 
 
 def with_alerts(state: AlarmState, alerts: Iterable[Alert]) -> AlarmState:

@@ -36,9 +36,6 @@ MADE = datetime(2026, 1, 1, tzinfo=UTC)
 SEES_AGAIN_S = 2.0
 """A camera must see for so long before its alert clears: flicker between black and picture is one alert."""
 
-MAX_TICK_NS = 2_000_000_000
-"""Silence between two ticks counts up to this: a worker that was busy itself has not listened."""
-
 
 @lru_cache(maxsize=256)
 def blind_query(limits: CameraLimits) -> StandingQuery | None:
@@ -105,20 +102,18 @@ def silent(
     if silent_ns < query.on_delay.value * 1e9 or state.phase is Phase.ACTIVE:
         return acted
     pending = next((e for e in state.episodes if e.phase is Phase.PENDING), None)
-    episode = pending or Episode(number=state.next_number, onset=state.frame)
+    # Without a frame in between, the last alert may have had the same onset: its number makes it another alert.
+    episode = pending or Episode(number=state.next_number, ordinal=state.next_number, onset=state.frame)
     now = Moment(
         query.model_copy(update={"on_delay": Delay(value=0)}),
         state.camera, state.epoch, state.frame, now_ns, state.shelf,
     )  # fmt: skip
     raised = advance(now, episode, Glance(Signal.ON, 1.0))
     assert raised.episode is not None and raised.episode.alert is not None  # without a delay it is raised at once
-    alert = raised.episode.alert.model_copy(
-        update={
-            "raised_at": at,
-            "timeline": (Transition(state=AlertState.RAISED, at=at),),
-            "reason": f"{CAMERA_SILENT} {silent_ns / 1e9:.0f} s (limit {query.on_delay.value:g} s)",
-        }
-    )
+    reason = f"{CAMERA_SILENT} {silent_ns / 1e9:.0f} s (limit {query.on_delay.value:g} s)"
+    # Noted too: of a compacted topic a reader may see no other transition than the last.
+    begun = Transition(state=AlertState.RAISED, at=at, note=reason)
+    alert = raised.episode.alert.model_copy(update={"raised_at": at, "timeline": (begun,), "reason": reason})
     others = tuple(e for e in state.episodes if e is not pending)
     state = state.model_copy(
         update={
@@ -147,14 +142,15 @@ class SilenceWatch:
         self._clocks_ns: dict[str, int] = {}
 
     def heard(self, camera: str) -> None:
-        """A frame of this camera came, whatever becomes of it."""
+        """A frame of this camera came, whatever becomes of it: silence counts from the next tick on."""
         with self._lock:
             self._silent_ns[camera] = 0
+            self._clocks_ns.pop(camera, None)
 
     def tick(self, clocks_ns: Mapping[str, int], waiting: Collection[str] = ()) -> None:
         """Time passes for the cameras that are watched, each by a clock of its own, but not for those whose frames are
-        ``waiting`` here; others are forgotten. A camera's first tick, and a long pause of the worker itself, count as
-        no or little silence."""
+        ``waiting`` here; others are forgotten. A camera's first tick, ever and after a frame, counts as no silence: a
+        worker that was busy itself takes in the frames of a long time at once."""
         with self._lock:
             self._silent_ns = {
                 camera: self._silent_ns.get(camera, 0) + (0 if camera in waiting else self._passed(camera, clock_ns))
@@ -163,7 +159,7 @@ class SilenceWatch:
             self._clocks_ns = dict(clocks_ns)
 
     def _passed(self, camera: str, clock_ns: int) -> int:
-        return min(max(0, clock_ns - self._clocks_ns.get(camera, clock_ns)), MAX_TICK_NS)
+        return max(0, clock_ns - self._clocks_ns.get(camera, clock_ns))
 
     def silent_ns(self, camera: str) -> int:
         """Nanoseconds without a frame; a camera that is new here begins with none."""

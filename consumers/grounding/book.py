@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Iterable
 
 from consumers.grounding.alarm import AlarmState, Place
-from consumers.grounding.alarm_state import begun_anew, differs, is_touched, moved_on
+from consumers.grounding.alarm_state import at_rest, differs, moved_on, outlasts
 from consumers.grounding.plan import Plan
 from infra.contracts import CAMERA_BLIND, Alert
 
@@ -120,4 +120,4 @@ class AlarmBook:
 
 
 def _has_ended(state: AlarmState) -> bool:
-    return is_touched(state) and not differs(state, begun_anew(state))
+    return outlasts(state) and not differs(state, at_rest(state))

@@ -194,7 +194,7 @@ def _while_active(now: Moment, episode: Episode, glance: Glance) -> Progress:
     cleared = announced(
         transition(episode.alert.model_copy(update=facts), AlertState.CLEARED, at, _reason(now.query, episode, glance)),
         now.query,
-        episode.shelf or now.shelf,
+        lasting(episode.shelf, now.shelf),
     )
     if now.query.latch and before is not AlertState.ACKNOWLEDGED:
         waiting = {"phase": Phase.LATCHED, "alert": cleared}
@@ -206,7 +206,7 @@ def _while_active(now: Moment, episode: Episode, glance: Glance) -> Progress:
 def _still_on(now: Moment, episode: Episode, glance: Glance) -> Progress:
     """Told again when it has lasted for the re-alarm interval, or when more objects belong to it than were told of."""
     assert episode.alert is not None and episode.raised_ns is not None  # ACTIVE always has its alert
-    interval, shelf = now.query.realarm_interval, episode.shelf or now.shelf
+    interval, shelf = now.query.realarm_interval, lasting(episode.shelf, now.shelf)
     lasted_s = (now.captured_ns - episode.raised_ns) / 1e9
     facts: dict[str, object] = {"frame": now.frame, "score": glance.score, "boxes": glance.boxes}
     pictured = facts | {"evidence": None}  # what is raised gets its picture from this frame
@@ -247,6 +247,12 @@ def transition(
     if note == RAISED_AGAIN and last.note == note:
         entry, before = entry.model_copy(update={"count": last.count + 1}), before[:-1]
     return alert.model_copy(update={"state": to, "reason": reason, "timeline": (*before, entry)})
+
+
+def lasting(own: Shelf | None, of_query: Shelf | None) -> Shelf | None:
+    """Of an alert's own shelf and its query's the one that ends later: until then the alert is shelved."""
+    both = [shelf for shelf in (own, of_query) if shelf is not None]
+    return max(both, key=lambda shelf: shelf.until, default=None)
 
 
 def announced(alert: Alert, query: StandingQuery, shelf: Shelf | None) -> Alert:
@@ -301,7 +307,7 @@ def _raise(now: Moment, episode: Episode, glance: Glance) -> Alert:
         reason=_reason(query, episode, glance),
         timeline=(Transition(state=AlertState.RAISED, at=now.frame.captured_at),),
     )
-    return announced(alert, query, episode.shelf or now.shelf)
+    return announced(alert, query, lasting(episode.shelf, now.shelf))
 
 
 def _reason(query: StandingQuery, episode: Episode, glance: Glance) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Message, TopicPartition
@@ -136,15 +136,21 @@ class Fetcher:
         if drained and self._commits.partitions and not self._joining:
             self._outbox.join_group(group)
         self._joining = False
-        self._listening.polled((self._commits.partitions - self._paused) & self._contact.heard(self._topic))
+        self._listen()
         self._look_ahead(consumer)
         self._back_pressure(consumer)
         self._revive(consumer)
 
-    def listened_ns(self, partition: int) -> int:
-        """For how long the partition has been read in all: not while it is paused, partitions are taken over or its
-        broker does not answer. Any thread."""
-        return self._listening.listened_ns(partition)
+    def listened_ns(self) -> Mapping[int, int]:
+        """For how long each partition has been read in all: not while partitions are taken over or its broker does not
+        answer, and while it is paused only as far as what was written meanwhile has been read since. Any thread."""
+        return self._listening.listened_ns()
+
+    def _listen(self) -> None:
+        held, paused = self._commits.partitions, self._paused
+        heard, there = self._contact.heard(self._topic), self._contact.there(self._topic)
+        away = (held - paused - heard) | (paused - there)
+        self._listening.polled((held - paused) & heard, paused=paused & there, unheard=away)
 
     def _membership(self, consumer: Consumer) -> Any:
         now = time.monotonic()
@@ -207,6 +213,7 @@ class Fetcher:
         assert partition is not None and offset is not None, "a consumed message has a place"
         self._next[partition] = offset + 1
         self._stalls.gave(partition)
+        self._listening.gave(partition, message.timestamp()[1] * 1_000_000)
         if not self._commits.start(partition, offset):
             return
         lease = self._commits.lease(partition)
@@ -259,6 +266,8 @@ class Fetcher:
             _, end = consumer.watermarks(TopicPartition(self._topic, partition))
             lag += max(end - following, 0)
             self._mailbox.hold(partition, behind=following < end, now=now)
+            if following >= end:
+                self._listening.caught_up(partition)
         _LAG.set(lag)
 
     def _back_pressure(self, consumer: Consumer) -> None:
@@ -352,6 +361,7 @@ class Fetcher:
             self._commits.revoke(numbers)
         self._outbox.forget(numbers)
         self._paused -= numbers
+        self._listening.forget(numbers)
         for number in numbers:
             self._next.pop(number, None)
         _ASSIGNED.set(len(self._commits.partitions))

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from consumers.grounding.actions import ActionBook
 from consumers.grounding.alarm import AlarmState, Place, Sighting, Step, close, pass_time, step, with_alerts
-from consumers.grounding.alarm_state import is_touched, moved_on
+from consumers.grounding.alarm_state import moved_on, outlasts
 from consumers.grounding.blind import SilenceWatch, blind_query, judged, silent
 from consumers.grounding.book import AlarmBook
 from consumers.grounding.cameras import CameraLimits
@@ -112,7 +112,8 @@ class Judge:
         """
         try:
             taken, results, resting = self._decide(picture, looks, findings)
-            live = [alert for done in taken if done.state.mode == "live" for alert in done.alerts]
+            alerts = [told for done in taken for told in done.by_mode]
+            live = [alert for alert, mode in alerts if mode == "live"]
             pictures = [one for alert in live for one in pictures_of(alert, picture, self._quality)]
         except Exception as error:
             self._failures += 1
@@ -143,7 +144,6 @@ class Judge:
             source=f"/cameras/{header.camera}",
         )
         changed = [done.state for done in taken if done.changed]
-        alerts = [(alert, done.state.mode) for done in taken for alert in done.alerts]
         self._put(place.partition, picture.frame.lease, place.offset, alerts, changed, pictures, message)
         return None
 
@@ -186,17 +186,17 @@ class Judge:
         lease_of: Callable[[int], int],
         *,
         waiting: Collection[str] = (),
-        listened_ns: Callable[[int], int] | None = None,
+        listened_ns: Mapping[int, int] | None = None,
     ) -> None:
         """Time passes: raises the alarms of cameras that have said nothing for too long, and lets operators' actions
         and the clock reach the alarms of cameras that are silent. ``waiting``: cameras whose frames wait to be scored.
-        ``listened_ns``: for how long a partition has been read in all, which is what silence counts by; without it, the
-        clock.
+        ``listened_ns``: for how long each partition has been read in all, which is what silence counts by; without it,
+        the clock.
         """
         self._forget(lease_of)
         now_ns, cameras = self._clock_ns(), self._book.partitions()
-        clock_ns = listened_ns if listened_ns is not None else lambda partition: now_ns
-        self._silence.tick({camera: clock_ns(partition) for camera, partition in cameras.items()}, waiting)
+        clocks_ns = dict.fromkeys(cameras.values(), now_ns) if listened_ns is None else listened_ns
+        self._silence.tick({camera: clocks_ns.get(partition, 0) for camera, partition in cameras.items()}, waiting)
         self._resting = {camera: one for camera, one in self._resting.items() if camera in cameras}
         for state in self._book.of_query(CAMERA_BLIND):
             self._watch(state, now_ns, lease_of)
@@ -231,8 +231,7 @@ class Judge:
         self._book.keep(taken.state)
         if taken.changed:
             partition = taken.state.frame.partition
-            alerts = [(alert, taken.state.mode) for alert in taken.alerts]
-            self._put(partition, lease_of(partition), None, alerts, [taken.state], [], None)
+            self._put(partition, lease_of(partition), None, taken.by_mode, [taken.state], [], None)
 
     def _camera_step(self, picture: Picture, found: list[Finding]) -> list[Step]:
         """What the frame says of its camera: blind when nothing at all could be judged on it."""
@@ -278,17 +277,17 @@ class Judge:
                 self._end(state, reason, lease_of, for_good=True)
 
     def _end(self, state: AlarmState, reason: str, lease_of: Callable[[int], int], *, for_good: bool = False) -> None:
-        """Closes the open alerts. Unless query or camera is gone ``for_good``, what operators did to the alarm is kept:
-        their actions are read again by every worker, and must not take effect again when it goes on."""
+        """Closes the open alerts. Unless query or camera is gone ``for_good``, the camera's own alarm is kept, and what
+        operators did to any: their actions are read again by every worker, and must not take effect again when it goes
+        on."""
         ended = close(state, at=utc_from_ns(self._clock_ns()), reason=reason)
         partition = state.frame.partition
-        alerts = [(alert, state.mode) for alert in ended.alerts]
-        if is_touched(state) and not for_good:
+        if outlasts(state) and not for_good:
             self._book.keep(ended.state)
-            self._put(partition, lease_of(partition), None, alerts, [ended.state], [], None)
+            self._put(partition, lease_of(partition), None, ended.by_mode, [ended.state], [], None)
         else:
             self._book.forget(state)
-            self._put(partition, lease_of(partition), None, alerts, [], [], None, gone=state)
+            self._put(partition, lease_of(partition), None, ended.by_mode, [], [], None, gone=state)
 
     def _put(
         self,

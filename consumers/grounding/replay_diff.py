@@ -69,7 +69,7 @@ def comparable(
     why = None
     if not whole:
         why = "only some of what its frames were asked is replayed"
-    elif any(alert.id in touching and alert.reason.startswith(CAMERA_SILENT) for alert in own):
+    elif any(alert.id in touching and _was_silent(alert) for alert in own):
         why = "the camera was silent, which no frame tells"
     elif any(one.onset < start for one in touching.values()):
         why = "the camera was blind when the span began"
@@ -96,6 +96,12 @@ def compare(then: list[Episode], now: list[Episode]) -> list[Difference]:
             result.append(Difference("moved", partner, episode))
     result += [Difference("only then", episode, None) for episode in left_then]
     return sorted(result, key=_when)
+
+
+def _was_silent(alert: Alert) -> bool:
+    """Whether silence raised it: by its first entry, which all its transitions carry, or by a raised one's reason."""
+    said = (alert.reason, alert.timeline[0].note or "")
+    return any(one.startswith(CAMERA_SILENT) for one in said)
 
 
 def _when(difference: Difference) -> tuple[datetime, str]:

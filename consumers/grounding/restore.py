@@ -22,16 +22,19 @@ RESTORE_SECONDS = 120.0
 _UNREADABLE = counter("simvg_worker_alarm_states_unreadable_total", "stored alarm states that could not be read")
 
 
-def read_alarm_states(kafka: KafkaSettings, *, client_id: str, stop: threading.Event | None = None) -> list[AlarmState]:
+def read_alarm_states(
+    kafka: KafkaSettings, *, client_id: str, settled: bool = True, stop: threading.Event | None = None
+) -> list[AlarmState]:
     """The last committed state of every alarm in the changelog. What cannot be read is counted, logged and skipped.
 
-    Waits until the transaction of a worker that was killed in mid-commit is undone, or done; or until ``stop``.
+    ``settled``: waits until the transaction of a worker that was killed in mid-commit is undone, or done; or until
+    ``stop``.
 
     Raises BrokerUnavailable, TopicMissing.
     """
     states: dict[bytes | str | None, AlarmState] = {}
     topic = topic_name(kafka.prefix, "alarm-state")
-    for message in read_to_end(kafka, topic, client_id=client_id, settled=True, stop=stop):
+    for message in read_to_end(kafka, topic, client_id=client_id, settled=settled, stop=stop):
         key, value = message.key(), message.value()
         if value is None:
             states.pop(key, None)

@@ -102,11 +102,10 @@ class Verdicts:
         if time.monotonic() - self._ticked >= TICK_SECONDS:
             self._ticked = time.monotonic()
             with self._turn:
-                self._judge.tick(
-                    self._commits.lease,
-                    waiting=self._ledger.cameras_in_flight(),
-                    listened_ns=self._fetcher.listened_ns,
-                )
+                # In this order: what was read up to then has its frames in flight, or done with.
+                listened_ns = self._fetcher.listened_ns()
+                waiting = self._ledger.cameras_in_flight()
+                self._judge.tick(self._commits.lease, waiting=waiting, listened_ns=listened_ns)
 
     def _frame(self, one: Answered) -> None:
         frame = one.picture.frame

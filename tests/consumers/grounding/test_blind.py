@@ -76,6 +76,7 @@ def test_silence_raises_after_the_limit_only_once() -> None:
     taken = silent(query(), state, silent_ns=4 * SECOND, now_ns=now)
     assert told(list(taken.alerts)) == ["raised: no frame for 4 s (limit 3 s)"]
     assert (taken.alerts[0].onset.sequence, taken.alerts[0].raised_at) == (2, utc_from_ns(now))
+    assert [entry.note for entry in taken.alerts[0].timeline] == [taken.alerts[0].reason]  # all transitions carry it
     assert silent(query(), taken.state, silent_ns=9 * SECOND, now_ns=now).alerts == ()
     restored = AlarmState.model_validate_json(taken.state.model_dump_json())
     assert [str(alert.state) for alert in play("....", restored, 100)[1]] == ["cleared", "closed"]
@@ -129,8 +130,8 @@ def test_first_sight_of_a_camera_is_written() -> None:
     assert taken.changed
 
 
-def test_watch_counts_silence_but_not_its_own_pauses() -> None:
-    """Silence grows by the clock; a worker that was stuck for a minute has not listened for that minute."""
+def test_watch_counts_silence_from_the_tick_after_a_frame() -> None:
+    """It grows by the clock; a worker that was stuck for a minute takes in then what came in that minute."""
     watch = SilenceWatch()
     assert watch.silent_ns("c1") == 0
     for second in range(5):
@@ -138,6 +139,8 @@ def test_watch_counts_silence_but_not_its_own_pauses() -> None:
     assert watch.silent_ns("c1") == 4 * SECOND
     watch.heard("c1")
     watch.tick({"c1": 65 * SECOND})
+    assert watch.silent_ns("c1") == 0
+    watch.tick({"c1": 67 * SECOND})
     assert watch.silent_ns("c1") == 2 * SECOND
 
 

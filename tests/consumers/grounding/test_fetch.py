@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TopicPartition
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.fetch import Fetcher
@@ -20,14 +20,73 @@ from consumers.grounding.offsets import Mark
 from consumers.grounding.outbox import Outbox
 from consumers.grounding.settings import WorkerSettings
 from consumers.grounding.skips import SkipLog
+from consumers.grounding.work import Work
 from infra.kafka import Consumer
 from tests.consumers.grounding.test_mailbox import frame, freshness
+from tests.infra.test_contact import statistics
 
 BEGIN = 100
 
 
+@dataclass
+class Written:
+    """A message that is no frame."""
+
+    at: int
+    written_ms: int
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        return TIMESTAMP_CREATE_TIME, self.written_ms
+
+    def key(self) -> bytes:
+        return b"line-1"
+
+    def value(self) -> bytes:
+        return b""
+
+    def headers(self) -> None:
+        return None
+
+
 class Broker:
     """A consumer and an outbox, of which nothing is asked but to agree."""
+
+    full = doubts_group = False
+
+    def __init__(self) -> None:
+        self.end, self.messages = BEGIN, list[Written]()
+
+    def write(self, written_ms: int) -> None:
+        self.messages.append(Written(self.end, written_ms))
+        self.end += 1
+
+    def poll(self, seconds: float) -> Written | None:
+        time.sleep(0.01)
+        return self.messages.pop(0) if self.messages else None
+
+    def consume(self, most: int, seconds: float) -> list[Written]:
+        return []
+
+    def watermarks(self, part: TopicPartition) -> tuple[int, int]:
+        return BEGIN, self.end
+
+    def group_metadata(self) -> None:
+        pass
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        pass
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        pass
+
+    def put(self, work: Work) -> None:
+        pass
 
     def committed(self, partitions: list[TopicPartition], seconds: float) -> list[TopicPartition]:
         return [TopicPartition(one.topic, one.partition, BEGIN) for one in partitions]
@@ -89,3 +148,26 @@ def test_first_copies_of_frames_end_no_second_ones(end: Callable[[Fetcher, Frame
     assert marks == {0: Mark(BEGIN + 2, fates=(("scored", 2),))}
     reading.commits.committed(finished, marks)
     assert reading.commits.wait_idle([0], 0.0)
+
+
+@pytest.mark.parametrize("state", ["UP", "DOWN"])
+def test_paused_partition_is_listened_to_as_far_as_it_is_read_later(state: str) -> None:
+    """The cameras of a partition that is paused again and again are missed all the same; not if its broker was away."""
+    reading = Reading()
+    reading.take()
+    fetcher, broker = reading.fetcher, reading.broker
+    fetcher._consumer = cast(Consumer, broker)
+    fetcher._contact(statistics(state, rxidle=5_000_000, waitresp_cnt=0))
+    broker.write(1_000)
+    fetcher.step()
+    broker.full = True
+    for _ in range(30):
+        fetcher.step()
+    broker.full = False
+    fetcher.step()
+    assert fetcher.listened_ns()[0] == 0
+    for written_ms in (1_060, 1_150, 1_200):
+        broker.write(written_ms)
+    for _ in range(3):
+        fetcher.step()
+    assert fetcher.listened_ns()[0] == (200_000_000 if state == "UP" else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -94,7 +94,7 @@ class Desk:
         self.judge.frame(picture, self.plan.looks("c1"), {self.query.id: found}, revision=1, stage_ms={})
         self.number += 1
 
-    def wait(self, seconds: int, listened_ns: Callable[[int], int] | None = None) -> None:
+    def wait(self, seconds: int, listened_ns: Mapping[int, int] | None = None) -> None:
         """Ticks, one a second."""
         for _ in range(seconds):
             self.now_ns += SECOND
@@ -297,6 +297,60 @@ def test_camera_that_no_query_watches_is_not_missed() -> None:
     assert [(str(one.state), one.suppressed) for one in desk.alerts] == [("raised", None)]
 
 
+def limits_without_and_with(desk: Desk) -> None:
+    desk.blind_s = None
+    desk.wait(2)
+    desk.blind_s = 5.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [paused_and_resumed, paused_over_a_restart, limits_without_and_with],
+    ids=["paused", "paused over a restart", "limits"],
+)
+@pytest.mark.parametrize("touched", [False, True], ids=["untouched", "acknowledged"])
+def test_closed_blind_alert_is_not_raised_again(touched: bool, change: Callable[[Desk], None]) -> None:
+    """A camera that is silent still when it is watched anew gets another alert, though the last frame is the same."""
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.wait(8)
+    if touched:
+        desk.act(ActionKind.ACKNOWLEDGE, alert_id=desk.alerts[-1].id)
+        desk.wait(2)
+    for _ in range(2):
+        change(desk)
+        desk.wait(8)
+    said = ["raised", *(["acknowledged"] if touched else []), "closed", "raised", "closed", "raised"]
+    assert [str(one.state) for one in desk.alerts] == said
+    assert len({one.id for one in desk.alerts}) == 3
+    assert [one.number for one in desk.alerts if str(one.state) == "raised"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["same worker", "another worker"])
+def test_camera_that_dies_while_no_query_watches_is_missed_from_then_on(restart: bool) -> None:
+    """That there is such a camera is known until it is taken out of the plant."""
+    desk = Desk(make_query())
+    desk.wait(1)
+    desk.frame(0.1)
+    desk.turn_to(edited(desk.query, enabled=False))
+    written = dict(desk.states)
+    desk.wait(60)
+    desk.turn_to(desk.query)  # as after every change of any query: it has ended
+    assert (desk.alerts, desk.states) == ([], written)
+    if restart:
+        desk.restart()
+    desk.turn_to(edited(desk.query, enabled=True))
+    desk.wait(8)
+    assert [(one.query.id, str(one.state)) for one in desk.alerts] == [("camera-blind", "raised")]
+    desk.turn_to(None)
+    desk.wait(8)
+    desk.act(ActionKind.FORGET, query_id="camera-blind", camera="c1")
+    desk.wait(1)
+    assert [str(one.state) for one in desk.alerts] == ["raised", "closed"]
+    assert not any(desk.states.values())
+
+
 @pytest.mark.parametrize("touched", [False, True], ids=["untouched", "acknowledged"])
 def test_blind_alert_ends_where_the_limits_ask_for_none(touched: bool) -> None:
     """With `blind_s: null` nothing would ever clear it."""
@@ -321,17 +375,17 @@ def test_camera_is_blamed_for_the_time_in_which_it_was_listened_to() -> None:
     """Not for that in which its partition was not read, as by the clock of the partitions; for the rest it is."""
     listened = {0: 0, 1: 0}
     desk = Desk(make_query())
-    desk.wait(1, listened.__getitem__)
+    desk.wait(1, listened)
     desk.frame(0.1)
 
     def listens(seconds: int) -> None:
         for _ in range(seconds):
             listened[0] += SECOND
-            desk.wait(1, listened.__getitem__)
+            desk.wait(1, listened)
 
     listens(3)
     listened[1] += 60 * SECOND  # another partition is read
-    desk.wait(60, listened.__getitem__)
+    desk.wait(60, listened)
     assert desk.alerts == []
     listens(3)
     assert [(str(one.state), one.reason) for one in desk.alerts] == [("raised", "no frame for 5 s (limit 5 s)")]
@@ -346,6 +400,19 @@ def test_alarm_of_an_edited_query_is_left_to_its_end() -> None:
     desk.turn_to(make_query(revision=2))
     desk.wait(20)
     assert desk.told() == ["raised", "closed"]
+
+
+@pytest.mark.parametrize(("before", "told"), [("live", ["raised", "closed"]), ("shadow", [])])
+def test_alert_is_closed_in_the_mode_in_which_it_was_raised(before: str, told: list[str]) -> None:
+    """Also when a frame meets the edit first: nobody waits for the end of an alert, or hears of the end alone."""
+    desk = Desk(make_query(mode=before))
+    desk.wait(1)
+    desk.frame(0.9)
+    desk.query = edited(desk.query, mode="shadow" if before == "live" else "live")
+    desk.plan = Plan(desk.query.revision, {"q": desk.query})
+    desk.wait(1)
+    desk.frame(0.1)
+    assert desk.told() == told
 
 
 def counted(camera: str = "c1") -> dict[str, float]:

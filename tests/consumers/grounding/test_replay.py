@@ -78,6 +78,7 @@ def raised(id: str, query: str, reason: str, second: float, ended: float | None 
     first |= {"query": {"id": query, "text": query, "revision": 1}, "timeline": [{"state": "raised", "at": at}]}
     if ended is None:
         return [Alert.model_validate(first)]
+    first["timeline"][0]["note"] = reason if reason == GONE else None
     closing = {"state": "closed", "at": NOW + timedelta(seconds=ended)}
     last = first | {"state": "closed", "reason": "it sees again", "timeline": [*first["timeline"], closing]}
     return [Alert.model_validate(first), Alert.model_validate(last)]
@@ -94,9 +95,18 @@ BLACK, GONE = "camera sees nothing: frame is black", "no frame for 10 s (limit 1
         (raised("b", "camera-blind", GONE, 5, 9), True, "the camera was silent, which no frame tells"),
         (raised("b", "camera-blind", BLACK, -5, 9), True, "the camera was blind when the span began"),
         (raised("b", "camera-blind", BLACK, 5, 9), False, "only some of what its frames were asked is replayed"),
+        (raised("b", "camera-blind", GONE, 5, 9)[-1:], True, "the camera was silent, which no frame tells"),
         (raised("a", "camera-blind", GONE, -9, -5) + raised("b", "camera-blind", BLACK, 5, 9), True, None),
     ],
-    ids=["black", "still black", "silent", "black from before", "some queries", "silent before"],
+    ids=[
+        "black",
+        "still black",
+        "silent",
+        "black from before",
+        "some queries",
+        "silent and compacted",
+        "silent before",
+    ],
 )
 def test_a_blind_camera_is_compared_where_frames_tell_it(then: list[Alert], whole: bool, why: str | None) -> None:
     """Else it is left out on both sides; what else was raised is compared as ever."""
