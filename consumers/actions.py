@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from infra.cloudevents import event_headers
+from consumers.reading import read_to_end
+from infra.cloudevents import event_headers, headers_of
 from infra.contracts import EVENT_TYPES, OperatorAction
-from infra.errors import BadOperatorAction, BrokerError, BrokerUnavailable
+from infra.errors import BadOperatorAction, BrokerError, BrokerUnavailable, ContractError
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
 from infra.topics import require_topics, topic_name
@@ -31,6 +32,25 @@ def parse_action(value: bytes | None, headers: object = None) -> OperatorAction:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "value"
         raise BadOperatorAction(f"{where}: {fault['msg']} (got {str(fault.get('input'))[:80]!r})") from error
+
+
+def read_actions(kafka: KafkaSettings, alert_id: str, *, client_id: str) -> list[OperatorAction]:
+    """What operators did to one alert, by time, each action once; also to one that was closed by then, whose timeline
+    does not tell of it. What is no action is skipped.
+
+    Raises TopicMissing, BrokerUnavailable, AccessDenied.
+    """
+    found: dict[str, OperatorAction] = {}
+    for message in read_to_end(kafka, topic_name(kafka.prefix, "operator-actions"), client_id=client_id):
+        if message.key() != alert_id.encode():
+            continue
+        try:
+            action = parse_action(message.value(), headers_of(message))
+        except ContractError:
+            continue
+        if action.alert_id == alert_id:
+            found.setdefault(action.id, action)
+    return sorted(found.values(), key=lambda one: (one.at, one.id))
 
 
 def publish_action(kafka: KafkaSettings, action: OperatorAction, *, seconds: float = 10.0) -> None:

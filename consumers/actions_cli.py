@@ -6,19 +6,23 @@ import getpass
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from consumers.actions import publish_action
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import app as app
+from consumers.moments import shown
+from consumers.targets import query_shelved, require_known
 from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, Box, OperatorAction
 from infra.errors import BadOperatorAction
-from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
-from infra.settings import KafkaSettings
+from infra.options import ConfigFile, Kafka, Prefix, RedisUrl
+from infra.settings import KafkaSettings, RoleSettings, load
 
 console = Console()
 
@@ -29,6 +33,7 @@ OptionalAlertId = Annotated[
 Query = Annotated[str | None, typer.Option("--query", help="All alerts of this query id, open and to come.")]
 Camera = Annotated[str | None, typer.Option("--camera", help="With --query: at this camera only.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does it; default: the login name.")]
+Force = Annotated[bool, typer.Option("--force", help="Also for a query or a camera that is not known (yet).")]
 Comment = Annotated[str | None, typer.Option("--comment", help="Why, in words; kept with the alert.")]
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)")
@@ -38,13 +43,15 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 @app.command("ack")
 def acknowledge(
     alert: OptionalAlertId = None, query: Query = None, camera: Camera = None, by: By = None, comment: Comment = None,
-    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+    force: Force = False, kafka: Kafka = None, topic_prefix: Prefix = None, redis: RedisUrl = None,
+    config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Acknowledges an alert: somebody has seen it and takes care. A latched one that has cleared is closed.
 
     Example: simvg alerts ack a-3f61 --by mia
     """
-    _act(ActionKind.ACKNOWLEDGE, alert, query, camera, by, comment, kafka_settings(kafka, topic_prefix, config))
+    where = _settings(kafka, topic_prefix, redis, config)
+    _act(ActionKind.ACKNOWLEDGE, alert, query, camera, by, comment, where, force=force)
 
 
 @app.command("shelve")
@@ -54,27 +61,30 @@ def shelve(
         str | None,
         typer.Option("--for", help="How long: '30m', '2h', 24h at most; default: until it has cleared once."),
     ] = None,
-    by: By = None, comment: Comment = None,
-    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+    by: By = None, comment: Comment = None, force: Force = False,
+    kafka: Kafka = None, topic_prefix: Prefix = None, redis: RedisUrl = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Takes an alert, or a query's alarms, out of annunciation for a while: shown as shelved, without its action.
 
     Example: simvg alerts shelve --query missing-bolt --camera line-1 --for 30m --comment 'bolts being refilled'
     """
-    where = kafka_settings(kafka, topic_prefix, config)
-    _act(ActionKind.SHELVE, alert, query, camera, by, comment, where, span=None if span is None else parse_span(span))
+    lasts = None if span is None else parse_span(span)
+    where = _settings(kafka, topic_prefix, redis, config)
+    _act(ActionKind.SHELVE, alert, query, camera, by, comment, where, force=force, span=lasts)
 
 
 @app.command("unshelve")
 def unshelve(
     alert: OptionalAlertId = None, query: Query = None, camera: Camera = None, by: By = None, comment: Comment = None,
-    kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
+    force: Force = False, kafka: Kafka = None, topic_prefix: Prefix = None, redis: RedisUrl = None,
+    config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Ends a shelving before its time; what is still true calls for its action again.
 
     Example: simvg alerts unshelve --query missing-bolt
     """
-    _act(ActionKind.UNSHELVE, alert, query, camera, by, comment, kafka_settings(kafka, topic_prefix, config))
+    where = _settings(kafka, topic_prefix, redis, config)
+    _act(ActionKind.UNSHELVE, alert, query, camera, by, comment, where, force=force)
 
 
 @app.command("verdict")
@@ -93,7 +103,7 @@ def verdict(
     Example: simvg alerts verdict a-3f61 false --comment glare
     """
     boxes = None if not box else tuple(_box(text) for text in box)
-    where = kafka_settings(kafka, topic_prefix, config)
+    where = _settings(kafka, topic_prefix, None, config)
     _act(ActionKind.VERDICT, alert, None, None, by, comment, where, verdict=said.lower(), boxes=boxes)
 
 
@@ -106,7 +116,7 @@ def comment_on(
 
     Example: simvg alerts comment a-3f61 'lamp replaced'
     """
-    _act(ActionKind.COMMENT, alert, None, None, by, words, kafka_settings(kafka, topic_prefix, config))
+    _act(ActionKind.COMMENT, alert, None, None, by, words, _settings(kafka, topic_prefix, None, config))
 
 
 def parse_span(text: str) -> timedelta:
@@ -114,10 +124,10 @@ def parse_span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text.strip())
     if not match:
         raise BadOperatorAction(f"--for {text!r} is no span of time; write '45s', '30m' or '2h'")
-    span = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
-    if not timedelta(0) < span <= MAX_SHELF:
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= MAX_SHELF.total_seconds():
         raise BadOperatorAction(f"--for {text!r} is not within 24 hours; `simvg query pause` stops a query for longer")
-    return span
+    return timedelta(seconds=seconds)
 
 
 def find_alert_id(kafka: KafkaSettings, begin: str) -> Alert:
@@ -135,13 +145,18 @@ def find_alert_id(kafka: KafkaSettings, begin: str) -> Alert:
     return next(iter(found.values()))
 
 
+def _settings(kafka: str | None, topic_prefix: str | None, redis: str | None, config: Path | None) -> RoleSettings:
+    flags = {"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix, "redis.url": redis}
+    return load(RoleSettings, flags=flags, file=config)
+
+
 def _act(
     kind: ActionKind, alert: str | None, query: str | None, camera: str | None, by: str | None, comment: str | None,
-    kafka: KafkaSettings, *, span: timedelta | None = None, **facts: object,
+    settings: RoleSettings, *, force: bool = False, span: timedelta | None = None, **facts: object,
 ) -> None:  # fmt: skip
     if (alert is None) == (query is None):
         raise BadOperatorAction("say what it is about: the id of an alert, or --query with the id of a query; not both")
-    about = None if alert is None else find_alert_id(kafka, alert)
+    about = None if alert is None else find_alert_id(settings.kafka, alert)
     now = datetime.now(UTC)
     given = facts | {
         "id": str(uuid.uuid4()), "kind": kind, "at": now, "by": by or getpass.getuser(), "comment": comment,
@@ -153,12 +168,39 @@ def _act(
     except ValidationError as error:
         faults = (fault["msg"].removeprefix("Value error, ") for fault in error.errors(include_url=False))
         raise BadOperatorAction("; ".join(faults)) from error
-    publish_action(kafka, action)
-    name = f"query [bold]{query}[/]" if about is None else f"[bold]{about.id}[/] “{about.query.text}” {about.camera}"
-    until = f" until {action.until:%H:%M:%S} UTC" if action.until is not None else ""
-    console.print(f"{kind}{until}: {name}, by {action.by}", highlight=False)
-    if about is not None and about.state is AlertState.CLOSED and kind in (ActionKind.ACKNOWLEDGE, ActionKind.SHELVE):
-        console.print("[yellow]the alert is closed already: nothing is left to do[/]", highlight=False)
+    if query is not None and not force:
+        require_known(settings, query, camera)
+    shelved = None
+    if kind is ActionKind.UNSHELVE and about is not None:
+        shelved = query_shelved(settings.kafka, about, at=now)
+    publish_action(settings.kafka, action)
+    _confirm(action, about)
+    if shelved is not None and about is not None:
+        until, who = shelved
+        console.print(
+            f"[yellow]its query stays shelved until {shown(until)} (by {escape(who)})[/]: `simvg alerts unshelve "
+            f"--query {about.query.id} --camera {about.camera}` ends that",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _confirm(action: OperatorAction, about: Alert | None) -> None:
+    """Says what was done to what, and whether it changes anything."""
+    if about is None:
+        where = "at all cameras" if action.camera is None else f"at camera {action.camera}"
+        name = f"query [bold]{action.query_id}[/] {where}"
+    else:
+        name = f"[bold]{escape(about.id)}[/] “{escape(about.query.text)}” {about.camera}"
+    until = f" until {shown(action.until)}" if action.until is not None else ""
+    console.print(f"{action.kind}{until}: {name}, by {escape(action.by)}", highlight=False, soft_wrap=True)
+    if about is None or about.state is not AlertState.CLOSED:
+        return
+    if action.kind in (ActionKind.ACKNOWLEDGE, ActionKind.SHELVE):
+        told = "the alert is closed already: nothing is left to do"
+    else:
+        told = f"kept; the alert is closed, its timeline does not change: `simvg why {about.id}` shows it"
+    console.print(f"[yellow]{escape(told)}[/]", highlight=False, soft_wrap=True)
 
 
 def _box(text: str) -> Box:

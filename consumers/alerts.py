@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from confluent_kafka import Message
 from pydantic import ValidationError
 
+from consumers.moments import shown
 from consumers.reading import read_to_end
 from infra.cloudevents import headers_of
+from infra.contact import Contact
 from infra.contracts import EVENT_TYPES, Alert, MessageReference
 from infra.errors import BadAlertMessage, ContractError
 from infra.kafka import follow
@@ -22,6 +26,10 @@ from infra.topics import topic_name
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = counter("simvg_alerts_unreadable_total", "messages on the alerts topic that could not be read")
+
+
+AWAY_SECONDS = 3.0
+"""A broker that is not heard for so long is away; a change of the partitions' leaders takes a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +63,13 @@ def read_alerts(
     to_end: bool = False,
     stop: threading.Event | None = None,
     client_id: str = "simvg-alerts",
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Alert | UnreadableAlert]:
     """Alert transitions as they come, committed ones only; in order per alert.
 
     What cannot be read is counted and comes as :class:`UnreadableAlert`. Ends when ``stop`` is set, or, with
-    ``to_end`` (always from the beginning), after the last message that was there at the start.
+    ``to_end`` (always from the beginning), after the last message that was there at the start. ``say``: told in words
+    when alerts do not arrive any more because no broker answers, and when one does again.
 
     Raises TopicMissing, BrokerUnavailable (at the start; later the reader waits for the broker).
     """
@@ -71,11 +81,41 @@ def read_alerts(
             if stop.is_set():
                 return
         return
-    with follow(kafka, [topic], client_id=client_id, from_beginning=from_beginning) as consumer:
+    contact = Contact()
+    with follow(kafka, [topic], client_id=client_id, from_beginning=from_beginning, contact=contact) as consumer:
+        parts, outage = len(consumer.assignment()), Outage(kafka.bootstrap, say)
         while not stop.is_set():
             following = consumer.poll(0.1)
+            outage.look(parts - len(contact.heard(topic)), of=parts)
             if following is not None:
                 yield _read(following)
+
+
+class Outage:
+    """Says that brokers do not answer, once they have not for a while, and that they do again. Pure but for ``say``."""
+
+    def __init__(self, bootstrap: str, say: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+        self._bootstrap = bootstrap
+        self._say = say
+        self._clock = clock
+        self._well = clock()
+        self._told = False
+
+    def look(self, silent: int, *, of: int) -> None:
+        """``silent``: partitions, of so many, of which no broker is heard now."""
+        now = self._clock()
+        if not silent:
+            if self._told:
+                self._say(f"Kafka at {self._bootstrap} answers again, at {_shown(now)}; what came meanwhile follows")
+            self._well, self._told = now, False
+        elif not self._told and now - self._well >= AWAY_SECONDS:
+            what = "alerts" if silent == of else f"alerts on {silent} of {of} partitions"
+            self._say(f"no broker answers at {self._bootstrap} since {_shown(self._well)}: {what} wait until one does")
+            self._told = True
+
+
+def _shown(seconds: float) -> str:
+    return shown(datetime.fromtimestamp(seconds, UTC))
 
 
 def _read(message: Message) -> Alert | UnreadableAlert:

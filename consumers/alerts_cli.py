@@ -11,9 +11,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from consumers.alerts import UnreadableAlert, read_alerts
+from consumers.moments import shown
+from consumers.near import did_you_mean
 from infra.contracts import Alert, AlertState
+from infra.errors import SettingsError
 from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import RoleSettings, load
 from infra.telemetry import configure_logging
@@ -49,6 +53,7 @@ def alerts(
     Examples: simvg alerts --follow · simvg alerts --json --camera line-1 | jq .reason
     """
     if context.invoked_subcommand is not None:
+        _refuse_options_before(context, context.invoked_subcommand)
         return
     settings = load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config)
     # The reader itself says what it cannot read; a log line besides would break JSON piped elsewhere.
@@ -58,10 +63,16 @@ def alerts(
     def end(number: int, frame: FrameType | None) -> None:
         stop.set()
 
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
     before = signal.signal(signal.SIGINT, end)
     try:
-        found = read_alerts(settings.kafka, from_beginning=from_beginning or not follow, to_end=not follow, stop=stop)
-        wanted = (one for one in found if _wanted(one, camera, query))
+        found = read_alerts(
+            settings.kafka, from_beginning=from_beginning or not follow, to_end=not follow, stop=stop, say=say
+        )
+        chosen = _Chosen(camera, query)
+        wanted = filter(chosen.takes, found)
         rows = wanted if follow else iter(sorted(wanted, key=_time))
         console = Console()
         nothing = True
@@ -69,15 +80,57 @@ def alerts(
             nothing = False
             _show_json(one) if as_json else console.print(alert_line(one), highlight=False, soft_wrap=True)
         if nothing and not as_json and not follow:
-            console.print("no alerts are kept")
+            console.print(escape(chosen.nothing()), highlight=False, soft_wrap=True)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _wanted(one: Alert | UnreadableAlert, camera: str | None, query: str | None) -> bool:
-    if isinstance(one, UnreadableAlert):
-        return True
-    return camera in (None, one.camera) and query in (None, one.query.id)
+def _refuse_options_before(context: typer.Context, name: str) -> None:
+    """Options in front of a subcommand's name would say nothing to it, also not which plant is meant."""
+    given = [option for option in context.command.params if option.name and _is_given(context, option.name)]
+    if not given:
+        return
+    assert isinstance(context.command, TyperGroup)  # else there is no subcommand
+    called = context.command.get_command(context, name)
+    taken = {option.opts[0] for option in called.params} if called is not None else set()
+    first = given[0].opts[0]
+    remedy = f"write {first} behind {name!r}" if first in taken else f"{name!r} takes no {first}: leave it away"
+    raise SettingsError(f"{first} stands in front of {name!r} and would say nothing to it; {remedy}")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+class _Chosen:
+    """Which alerts are wanted, and how many there were to choose from."""
+
+    def __init__(self, camera: str | None, query: str | None) -> None:
+        self._camera = camera
+        self._query = query
+        self._ids: set[str] = set()
+        self._cameras: set[str] = set()
+        self._queries: set[str] = set()
+
+    def takes(self, one: Alert | UnreadableAlert) -> bool:
+        if isinstance(one, UnreadableAlert):
+            return True
+        self._ids.add(one.id)
+        self._cameras.add(one.camera)
+        self._queries.add(one.query.id)
+        return self._camera in (None, one.camera) and self._query in (None, one.query.id)
+
+    def nothing(self) -> str:
+        """Why none is shown, in words."""
+        if not self._ids:
+            return "no alerts are kept"
+        wanted = [
+            f"of {kind} {word!r}{did_you_mean(word, known)}"
+            for kind, word, known in (("camera", self._camera, self._cameras), ("query", self._query, self._queries))
+            if word is not None
+        ]
+        return f"none of the {len(self._ids)} alerts kept is {' and '.join(wanted)}"
 
 
 def _time(one: Alert | UnreadableAlert) -> str:
@@ -100,6 +153,6 @@ def alert_line(one: Alert | UnreadableAlert) -> str:
     colour = _COLOURS[one.state]
     silent = " [dim](shelved)[/]" if one.suppressed else ""
     return (
-        f"{one.timeline[-1].at:%H:%M:%S} [{colour}]{one.state:<12}[/] {escape(one.camera)} “{escape(one.query.text)}” "
-        f"{one.severity} [dim]{one.id}[/] {escape(one.reason)}{silent}"
+        f"{shown(one.timeline[-1].at)} [{colour}]{one.state:<12}[/] {escape(one.camera)} “{escape(one.query.text)}” "
+        f"{one.severity} [dim]{escape(one.id)}[/] {escape(one.reason)}{silent}"
     )

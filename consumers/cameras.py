@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from consumers.actions import publish_action
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.restore import read_alarm_states
+from consumers.near import did_you_mean
 from infra.contracts import CAMERA_BLIND, ActionKind, OperatorAction
 from infra.errors import BadOperatorAction
 from infra.settings import KafkaSettings
@@ -42,6 +42,11 @@ def known_cameras(kafka: KafkaSettings) -> list[KnownCamera]:
     ]
 
 
+def read_alarms(kafka: KafkaSettings) -> list[AlarmState]:
+    """All alarms as they stand by what is committed now. Raises TopicMissing, BrokerUnavailable, AccessDenied."""
+    return read_alarm_states(kafka, client_id="simvg-operator", settled=False)
+
+
 def forget_camera(kafka: KafkaSettings, camera: str, *, by: str, comment: str | None = None) -> KnownCamera:
     """Takes a camera out of the plant: its alarms end, and nobody waits for its frames any more.
 
@@ -49,8 +54,7 @@ def forget_camera(kafka: KafkaSettings, camera: str, *, by: str, comment: str | 
     """
     known = {one.id: one for one in known_cameras(kafka)}
     if camera not in known:
-        near = difflib.get_close_matches(camera, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(camera, known)
         raise BadOperatorAction(f"no camera {camera!r} is known{hint}; `simvg cameras list` shows those that are")
     # A camera's clock may be ahead of this one: what it has sent by now is before its end all the same.
     at = max(datetime.now(UTC), known[camera].last + timedelta(microseconds=1))

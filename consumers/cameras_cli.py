@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from consumers.moments import shown
 from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
 
 app = typer.Typer(no_args_is_help=True, help="Cameras that the alarms know; `simvg camera` runs one.")
@@ -27,9 +28,7 @@ def list_cameras(kafka: Kafka = None, topic_prefix: Prefix = None, config: Confi
         return
     table = Table("camera", "last change", "open alerts", "")
     for one in found:
-        table.add_row(
-            escape(one.id), f"{one.last:%Y-%m-%d %H:%M:%S} UTC", str(one.open_alerts), "blind" if one.blind else ""
-        )
+        table.add_row(escape(one.id), shown(one.last), str(one.open_alerts), "blind" if one.blind else "")
     console.print(table)
 
 

@@ -11,8 +11,10 @@ import typer
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 from consumers.alerts import read_alerts
+from consumers.saving import require_file, writing
 from infra.contracts import Alert, AlertState, MessageReference
 from infra.errors import BadAlertMessage
 from infra.kafka import follow
@@ -20,6 +22,7 @@ from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import KafkaSettings, RoleSettings, load
 
 WAIT_S = 10.0
+SUFFIXES = (".png", ".jpg", ".jpeg")
 RED = (48, 48, 230)
 
 
@@ -84,13 +87,17 @@ def evidence(
 
     Example: simvg evidence a-1f0c9d2e4b5a6c7d8e9f --out alert.png
     """
+    require_file(out, suffixes=() if raw else SUFFIXES)
     settings = load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config)
     alert = find_alert(settings.kafka, alert_id)
     if alert.evidence is None:
         raise BadAlertMessage(f"alert {alert_id} was raised without a picture")
     image = fetch_evidence(settings.kafka, alert.evidence)
-    if raw:
+    if not raw:
+        encoded, drawn = cv2.imencode(out.suffix.lower(), annotated(image, alert))
+        assert encoded, "an image of 8 bits with three channels can be encoded"
+        image = drawn.tobytes()
+    with writing(out):
         out.write_bytes(image)
-    elif not cv2.imwrite(str(out), annotated(image, alert)):
-        raise typer.BadParameter(f"{out} cannot be written as a picture; use .png or .jpg", param_hint="--out")
-    Console().print(f"{alert.query.text} at {alert.camera}: {alert.reason} → {out}", highlight=False)
+    told = f"{alert.query.text} at {alert.camera}: {alert.reason} → {out}"
+    Console().print(escape(told), highlight=False, soft_wrap=True)

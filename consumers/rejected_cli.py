@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consumers.rejected import Rejected, find_rejected, read_rejected, send_again
+from consumers.near import did_you_mean
+from consumers.rejected import Rejected, find_rejected, parse_place, read_rejected, send_again
+from consumers.saving import require_file, require_folder, writing
 from infra.cloudevents import original_headers
 from infra.errors import BadRejectedMessage
 from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
-from infra.settings import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="Messages that were no usable frames: list, show, save, send again.")
 
@@ -38,14 +40,15 @@ def list_rejected(
 
     Example: simvg rejected list --camera line-1
     """
-    found = _chosen(kafka_settings(kafka, topic_prefix, config), camera, reason)
+    everything = list(read_rejected(kafka_settings(kafka, topic_prefix, config)))
+    found = _chosen(everything, camera, reason)
     if as_json:
         for one in found:
             typer.echo(json.dumps(_facts(one)))
         return
     console = Console()
     if not found:
-        console.print("no rejected messages are kept")
+        console.print(escape(_none(everything, camera, reason)), highlight=False, soft_wrap=True)
         return
     table = Table("place", "rejected (UTC)", "camera", "reason", "bytes", "what was wrong", box=None, pad_edge=False)
     for one in found:
@@ -94,13 +97,19 @@ def save_rejected(
     """
     settings = kafka_settings(kafka, topic_prefix, config)
     if place is not None:
-        out.write_bytes(find_rejected(settings, place).value)
+        parse_place(place)
+        require_file(out)
+        one = find_rejected(settings, place)
+        with writing(out):
+            out.write_bytes(one.value)
         typer.echo(f"saved to {out}")
         return
-    found = _chosen(settings, camera, reason)
-    out.mkdir(parents=True, exist_ok=True)
-    for one in found:
-        (out / one.file_name).write_bytes(one.value)
+    require_folder(out)
+    found = _chosen(read_rejected(settings), camera, reason)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            (out / one.file_name).write_bytes(one.value)
     typer.echo(f"{len(found)} saved to {out}")
 
 
@@ -125,7 +134,7 @@ def retry_rejected(
     if (place is None) is not everything:
         raise typer.BadParameter("give either one PARTITION:OFFSET or --all", param_hint="PLACE")
     settings = kafka_settings(kafka, topic_prefix, config)
-    chosen = [find_rejected(settings, place)] if place is not None else _chosen(settings, camera, reason)
+    chosen = [find_rejected(settings, place)] if place is not None else _chosen(read_rejected(settings), camera, reason)
     results = send_again(settings, chosen)
     for one, fault in results:
         if fault is not None:
@@ -138,12 +147,21 @@ def retry_rejected(
         raise typer.Exit(1)
 
 
-def _chosen(kafka: KafkaSettings, camera: str | None, reason: str | None) -> list[Rejected]:
-    found = list(read_rejected(kafka))
+def _chosen(everything: Iterable[Rejected], camera: str | None, reason: str | None) -> list[Rejected]:
+    found = list(everything)
     known = sorted({one.reason for one in found})
     if reason is not None and found and reason not in known:
         raise BadRejectedMessage(f"no message was rejected for {reason!r}; the reasons are {', '.join(known)}")
     return [one for one in found if camera in (None, one.camera) and reason in (None, one.reason)]
+
+
+def _none(everything: Sequence[Rejected], camera: str | None, reason: str | None) -> str:
+    """Why none is shown, in words."""
+    if not everything or camera is None:
+        return "no rejected messages are kept"
+    near = did_you_mean(camera, {one.camera for one in everything})
+    why = f" and was rejected for {reason!r}" if reason is not None else ""
+    return f"none of the {len(everything)} rejected messages kept is of camera {camera!r}{near}{why}"
 
 
 def _facts(one: Rejected) -> dict[str, object]:

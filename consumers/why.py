@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from consumers.moments import shown
 from consumers.why_facts import Facts, Published, Scored
 from infra.contracts import (
     CAMERA_BLIND,
@@ -139,11 +140,11 @@ def _say_open(answer: Answer, facts: Facts) -> bool:
     """Names the alerts that were open at the moment; whether there is any."""
     found = _open_at(facts)
     for alert in found:
-        answer.say(f"alert {alert.id} was open: {alert.state} since {alert.raised_at:%H:%M:%S}, {alert.reason}")
+        answer.say(f"alert {alert.id} was open: {alert.state} since {shown(alert.raised_at)}, {alert.reason}")
         if alert.suppressed is not None:
             answer.say(f"it was {alert.suppressed}, so nothing was to act on it")
     if facts.alert is not None and all(alert.id != facts.alert.id for alert in found):
-        raised = f"alert {facts.alert.id} was raised at {facts.alert.raised_at:%H:%M:%S}"
+        raised = f"alert {facts.alert.id} was raised at {shown(facts.alert.raised_at)}"
         answer.say(f"{raised}; how it was then is not kept any more")
         return True
     return bool(found)
@@ -164,7 +165,7 @@ def _captured(frame: Scored) -> datetime:
 
 
 def _frame(frame: Scored) -> str:
-    return f"frame {frame.sequence}, captured at {frame.captured_at:%H:%M:%S.%f}"[:-3]
+    return f"frame {frame.sequence}, captured at {shown(frame.captured_at, ms=True)}"
 
 
 def _nearest(facts: Facts) -> Scored | None:
@@ -196,7 +197,7 @@ def _why_not_scored(facts: Facts) -> str:
     kept = {one.place for one in facts.published}
     for gone in facts.rejected:
         if gone.at is not None and abs(gone.at - facts.at) <= NEAR and gone.place not in kept:
-            return f"a message of the camera was rejected at {gone.at:%H:%M:%S}: {gone.why}"
+            return f"a message of the camera was rejected at {shown(gone.at)}: {gone.why}"
     if _is_out_of_reach(facts):
         return _known_by_neighbours(facts)
     if facts.scored or facts.published:
@@ -236,7 +237,7 @@ def _in_run(frame: Published, run: SkippedFrames) -> bool:
 def _why_not_asked(facts: Facts, query: StandingQuery, seen: Scored) -> str:
     frame = f"frame {seen.sequence} was scored, but not for this query"
     if query.changed > seen.captured_at:
-        return f"{frame}: its revision {query.revision} is newer than the frame (changed {query.changed:%H:%M:%S})"
+        return f"{frame}: its revision {query.revision} is newer than the frame (changed {shown(query.changed)})"
     if facts.refused:
         return f"{frame}: {_refusal(facts)}"
     if query.rate is not None:

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from consumers.actions import read_actions
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import alert_line
-from consumers.moments import parse_moment
+from consumers.moments import parse_moment, shown
 from consumers.reading import read_span
 from consumers.rejected import read_rejected
 from consumers.why import Answer, explain
@@ -27,10 +28,11 @@ from infra.contracts import (
     Alert,
     Detections,
     MessageReference,
+    OperatorAction,
     StandingQuery,
     utc_from_ns,
 )
-from infra.errors import BadAlertMessage, BadFrameMessage, RegistryAccessDenied, SettingsError
+from infra.errors import AccessDenied, BadAlertMessage, BadFrameMessage, RegistryAccessDenied, SettingsError
 from infra.options import ConfigFile, Kafka, Prefix, RedisUrl
 from infra.queries import QueryRegistry
 from infra.reports import Reports
@@ -55,7 +57,8 @@ def why(
     redis: RedisUrl = None,
     config: ConfigFile = None,
 ) -> None:
-    """Says why an alert was raised; or of a camera, a moment and a query, why there was an alert or none.
+    """Says why an alert was raised and what operators did to it; or of a camera, a moment and a query, why there was an
+    alert or none.
 
     Was the frame seen, skipped or scored; score, threshold, delays, schedule, result. It reads what the line wrote down
     (detections are kept for days, frames for minutes).
@@ -65,12 +68,14 @@ def why(
     flags = {"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix, "redis.url": redis}
     settings = load(RoleSettings, flags=flags, file=config)
     history: list[Alert] = []
+    actions: list[OperatorAction] = []
     if alert_id is not None:
         if camera is not None or at is not None or query is not None:
             raise SettingsError("give an alert's id, or --camera, --at and --query, not both")
         history = [one for one in _alerts(settings.kafka) if one.id == alert_id]
         if not history:
             raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")
+        actions = _actions(settings.kafka, alert_id)
         camera, query, moment = history[0].camera, history[0].query.id, history[0].raised_at
     elif camera is None or at is None or query is None:
         raise SettingsError("give an alert's id, or all of --camera, --at and --query")
@@ -81,9 +86,10 @@ def why(
     if as_json:
         frames = [_frame_facts(frame) for frame in answer.frames]
         told = {"statements": answer.statements, "frames": frames, "alerts": [one.id for one in history]}
+        told["actions"] = [one.model_dump(mode="json", exclude_none=True) for one in actions]
         typer.echo(json.dumps(told, ensure_ascii=False))
         return
-    _show(Console(), facts, answer, history)
+    _show(Console(), answer, history, actions)
 
 
 def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *, alert: Alert | None = None) -> Facts:
@@ -141,6 +147,14 @@ def _alerts(kafka: KafkaSettings) -> list[Alert]:
     return [one for one in read_alerts(kafka, from_beginning=True, to_end=True) if isinstance(one, Alert)]
 
 
+def _actions(kafka: KafkaSettings, alert_id: str) -> list[OperatorAction]:
+    try:
+        return read_actions(kafka, alert_id, client_id=CLIENT)
+    except AccessDenied as error:  # a reader whose rights are those of an earlier version
+        logger.warning("what operators did to the alert is not known: %s", error)
+        return []
+
+
 def _since_ms(moment: datetime) -> int:
     return max(0, int((moment - WINDOW).timestamp() * 1000))
 
@@ -183,23 +197,33 @@ def _published(kafka: KafkaSettings, camera: str, moment: datetime) -> Iterable[
             yield found
 
 
-def _show(console: Console, facts: Facts, answer: Answer, history: list[Alert]) -> None:
+def _show(console: Console, answer: Answer, history: list[Alert], actions: list[OperatorAction]) -> None:
     for alert in history:
         console.print(alert_line(alert), highlight=False, soft_wrap=True)
+    for action in actions:
+        console.print(_action_line(action), highlight=False, soft_wrap=True)
     for number, statement in enumerate(answer.statements):
         mark = "[bold]→[/]" if number == len(answer.statements) - 1 else "·"
         console.print(f"{mark} {escape(statement)}", highlight=False, soft_wrap=True)
     if not answer.frames:
         return
-    table = Table("frame", "captured (UTC)", "state", "score", "places", box=None, pad_edge=False)
+    table = Table("frame", "captured", "state", "score", "places", box=None, pad_edge=False)
     for one in answer.frames:
-        when = f"{one.captured_at:%H:%M:%S.%f}"[:-3]
+        when = shown(one.captured_at, ms=True)
         if one.result is None:
             table.add_row(str(one.sequence), when, "not asked", "–", "–")
         else:
             score = "–" if one.result.score is None else f"{one.result.score:.2f}"
             table.add_row(str(one.sequence), when, one.result.state, score, str(len(one.result.boxes)))
     console.print(table)
+
+
+def _action_line(action: OperatorAction) -> str:
+    """What an operator did, on one line; also what came after the alert was closed."""
+    said = f" {action.verdict}" if action.verdict is not None else ""
+    said += f" until {shown(action.until)}" if action.until is not None else ""
+    words = f": {escape(action.comment)}" if action.comment else ""
+    return f"{shown(action.at)} [bold]{action.kind}[/]{said} by {escape(action.by)}{words}"
 
 
 def _frame_facts(frame: Scored) -> dict[str, object]:

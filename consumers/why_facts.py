@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from consumers.moments import shown
 from infra.contracts import (
     CAMERA_BLIND,
     Alert,
@@ -41,8 +42,8 @@ class Published:
 
     def __str__(self) -> str:
         if self.sequence is None:
-            return f"a message of the camera, published at {self.at:%H:%M:%S.%f}"[:-3]
-        return f"frame {self.sequence}, captured at {self.at:%H:%M:%S.%f}"[:-3]
+            return f"a message of the camera, published at {shown(self.at, ms=True)}"
+        return f"frame {self.sequence}, captured at {shown(self.at, ms=True)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ PURPOSES: dict[Role, str] = {
     "viewer": "reads what was found, as `simvg alerts` does",
     "rejected": "reads what was rejected and publishes it again, as `simvg rejected` does",
     "replay": "scores kept frames anew and compares the alerts, as `simvg replay` does",
-    "why": "reads what became of a camera's frames, as `simvg why` does",
+    "why": "reads what became of a camera's frames and alerts, as `simvg why` does",
     "topics": "creates topics, as `simvg topics create` does",
 }
 
@@ -54,7 +54,7 @@ _READS: dict[Role, tuple[TopicName, ...]] = {
     "viewer": ("detections", "alerts", "evidence", "frames-rejected"),
     "rejected": ("frames-rejected",),
     "replay": ("frames", "alerts"),
-    "why": ("frames", "detections", "alerts", "frames-rejected"),
+    "why": ("frames", "detections", "alerts", "operator-actions", "frames-rejected"),
 }
 _WRITES: dict[Role, tuple[TopicName, ...]] = {
     "camera": ("frames",),

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from infra import acl, redis_acl
 from infra.errors import SettingsError
@@ -46,7 +47,7 @@ def kafka(
     found = acl.grants(cast(acl.Role, known), settings, group=group or DEFAULT_GROUPS.get(known, f"simvg-{known}"))
     if apply:
         count = acl.apply(settings, found, principal=principal, host=host)
-        console.print(f"{principal} has the {count} rights of {known} on {settings.bootstrap}", highlight=False)
+        console.print(f"{escape(principal)} has the {count} rights of {known} on {settings.bootstrap}", highlight=False)
         return
     for line in acl.commands(found, principal=principal, bootstrap=settings.bootstrap, host=host):
         typer.echo(line)
@@ -72,7 +73,7 @@ def redis(
     rules = redis_acl.rules(known, settings.prefix, password_sha256=_fingerprint(password_file))
     if apply:
         redis_acl.apply(settings, user, rules)
-        console.print(f"{user} has the rights of {known} on {settings.shown_url}", highlight=False)
+        console.print(f"{escape(user)} has the rights of {known} on {settings.shown_url}", highlight=False)
         return
     typer.echo(" ".join(["user", user, *rules]))
 

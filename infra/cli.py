@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infra.contracts import json_schemas
@@ -53,7 +54,7 @@ def up(
     """
     settings = stack_settings(config, state_dir, kafka_port, redis_port, prefix)
     stack = LocalStack.from_settings(settings)
-    started = stack.up(lambda step: console.print(f"[dim]{step}[/]", highlight=False))
+    started = stack.up(lambda step: console.print(f"[dim]{escape(step)}[/]", highlight=False))
     # The broker is the stack's own, whatever address the roles are given; the names of topics are the plant's.
     own = stack.kafka_settings.model_copy(
         update={"prefix": settings.kafka.prefix, "partitions": settings.kafka.partitions}
@@ -74,7 +75,7 @@ def down(
     Example: simvg down
     """
     stack = LocalStack.from_settings(stack_settings(config, state_dir, kafka_port, redis_port))
-    stopped = stack.down(lambda step: console.print(f"[dim]{step}[/]", highlight=False))
+    stopped = stack.down(lambda step: console.print(f"[dim]{escape(step)}[/]", highlight=False))
     console.print("the stack is down" if stopped else "the stack was not running")
 
 
@@ -92,7 +93,9 @@ def status(
         table.add_column(column)
     for service in services:
         state = "[green]running[/]" if service.running else "[red]stopped[/]"
-        table.add_row(service.name, state, str(service.pid or "–"), str(service.port or "–"), str(service.log_file))
+        table.add_row(
+            service.name, state, str(service.pid or "–"), str(service.port or "–"), escape(str(service.log_file))
+        )
     console.print(table)
     if not all(service.running for service in services):
         raise typer.Exit(1)
@@ -109,7 +112,7 @@ def schemas(
     out.mkdir(parents=True, exist_ok=True)
     for name, schema in json_schemas().items():
         (out / f"{name}.json").write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
-    console.print(f"wrote {len(json_schemas())} schemas to {out}", highlight=False)
+    console.print(f"wrote {len(json_schemas())} schemas to {escape(str(out))}", highlight=False)
 
 
 def _kafka_settings(config: Path | None, bootstrap: str | None, prefix: str | None, **new: int | None) -> RoleSettings:

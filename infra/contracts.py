@@ -32,6 +32,8 @@ MAX_QUERY_CHARACTERS = 200
 """Longest text of a standing query; a line query is a short phrase, and the models read 20 to 24 tokens."""
 
 CAMERA_PATTERN = re.compile(r"[A-Za-z0-9*?\[\]!._-]{1,64}")
+CLOSED_BRACKETS = re.compile(r"(?:[^\[\]]|\[!?+\]?+[^\]]*\])*")
+"""Where a bracket of a glob has no partner, it stands for itself, which no camera's id contains."""
 
 
 class FrameReference(Contract):
@@ -260,6 +262,11 @@ class StandingQuery(Contract):
         for pattern in value:
             if not CAMERA_PATTERN.fullmatch(pattern):
                 raise ValueError(f"camera pattern {pattern!r} is neither a camera id nor a glob such as 'line-*'")
+            if not CLOSED_BRACKETS.fullmatch(pattern):
+                raise ValueError(
+                    f"camera pattern {pattern!r} has a bracket without its partner and matches no camera; write a set "
+                    "as in 'line-[12]'"
+                )
         return value
 
     @field_validator("region")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 
 from infra.admission import forecast, refusal, replaced
 from infra.contracts import Severity, StandingQuery
@@ -37,7 +38,7 @@ def admit(registry: QueryRegistry, query: StandingQuery, *, force: bool, console
         raise refused
     numbers = "; ".join(str(one) for one in forecasts if one.over)
     logger.warning("query taken in over the budget: %s", numbers, extra={"query": query.id})
-    console.print(f"taken in over the budget: {numbers}", style="yellow", highlight=False)
+    console.print(f"taken in over the budget: {escape(numbers)}", style="yellow", highlight=False)
     return numbers
 
 

@@ -182,7 +182,8 @@ LEAST_WIDTHS = {"id": 12, "text": 10, "cameras": 7}
 
 
 def queries_table(queries: list[StandingQuery], revision: int, reports: Reports) -> Table:
-    """The registry as a table; its states are those that the running workers report."""
+    """The registry as a table; its states are those of now, refusals as the running workers report them."""
+    now = datetime.now(UTC)
     table = Table(title=f"Standing queries (revision {revision})", title_justify="left", pad_edge=False)
     for column in ("id", "text", "cameras", "raise/clear", "on/off", "state", "rev"):
         least = LEAST_WIDTHS.get(column)
@@ -194,7 +195,7 @@ def queries_table(queries: list[StandingQuery], revision: int, reports: Reports)
             escape(" ".join(query.cameras)),
             f"{query.raise_threshold:.2f}/{query.clears_below:.2f}",
             "/".join(str(delay).replace(" frames", "f") for delay in (query.on_delay, query.off_delay)),
-            state_cell(query, uptake(query, reports)),
+            state_cell(query, uptake(query, reports), now=now),
             str(query.revision),
         )
     return table

@@ -57,6 +57,13 @@ def test_camera_globs_are_shown_as_they_are(registry: QueryRegistry) -> None:
     assert "line-[ab]" in run("list")
 
 
+@pytest.mark.parametrize("pattern", ["line-[!ab]", "[]x]*", "[!]]", "line-[a[]"])
+def test_sets_with_brackets_of_their_own_are_taken(registry: QueryRegistry, pattern: str) -> None:
+    """A bracket right behind the opening one belongs to the set."""
+    run("add", "missing bolt", "--camera", pattern)
+    assert registry.get("missing-bolt").cameras == (pattern,)
+
+
 def test_a_narrow_terminal_shows_every_column(registry: QueryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long id takes several lines; it does not push the words that are looked for out of sight."""
     monkeypatch.setattr(query_cli.console, "_width", 80)
@@ -80,6 +87,9 @@ def test_a_narrow_terminal_shows_every_column(registry: QueryRegistry, monkeypat
         (("add", "  "), BadQuery, "no word in it"),
         (("add", "x" * 300), BadQuery, "200"),
         (("add", "bolt", "--camera", "line 1!"), BadQuery, r"camera pattern 'line 1!'"),
+        (("add", "bolt", "--camera", "line-[12"), BadQuery, r"camera pattern 'line-\[12' has a bracket without its"),
+        (("add", "bolt", "--camera", "line-[]"), BadQuery, r"camera pattern 'line-\[\]' has a bracket without its"),
+        (("add", "bolt", "--camera", "line-1]"), BadQuery, r"camera pattern 'line-1\]' has a bracket without its"),
         (("add", "bolt", "--threshold", "1.5"), BadQuery, r"raise_threshold.*1\.5"),
         (("add", "bolt", "--threshold", "0.5", "--clear-threshold", "0.7"), BadQuery, r"clear threshold 0\.7 is above"),
         (("add", "bolt", "--on-delay", "soon"), BadQuery, r"--on-delay 'soon'.*'1\.5s'"),
@@ -88,7 +98,21 @@ def test_a_narrow_terminal_shows_every_column(registry: QueryRegistry, monkeypat
         (("show", "nothing"), QueryNotFound, "nothing"),
         (("edit", "nothing"), BadQuery, "nothing to change"),
     ],
-    ids=["empty", "long", "pattern", "threshold", "clear", "delay", "region", "tiles", "unknown-id", "no-change"],
+    ids=[
+        "empty",
+        "long",
+        "pattern",
+        "open-set",
+        "empty-set",
+        "no-set",
+        "threshold",
+        "clear",
+        "delay",
+        "region",
+        "tiles",
+        "unknown-id",
+        "no-change",
+    ],
 )
 def test_bad_input_names_the_value_and_the_remedy(
     registry: QueryRegistry, arguments: tuple[str, ...], error: type[Exception], message: str

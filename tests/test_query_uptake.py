@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from infra import query_uptake
+from infra.cost import Prices
 from infra.errors import RegistryUnavailable
 from infra.queries import QueryRegistry
-from infra.reports import WorkerReport
+from infra.reports import Load, WorkerReport
 from tests.query_terminal import run
 
 AHEAD = 99
@@ -107,3 +109,41 @@ def test_registry_that_goes_away_leaves_the_query_written(
     monkeypatch.setattr(QueryRegistry, "reports", reports)
     assert "whether the workers take it is not known: Redis cannot be reached" in run_well("add", "bolt")
     assert registry.get("bolt").text == "bolt"
+
+
+def hours(*, begin_in_h: int) -> str:
+    """Two hours of every day that began, or begin, so many hours from now."""
+    begin = datetime.now(UTC) + timedelta(hours=begin_in_h)
+    return f"{begin:%H:%M}-{begin + timedelta(hours=2):%H:%M}"
+
+
+def test_what_cannot_raise_an_alert_now_is_not_called_active(registry: QueryRegistry) -> None:
+    """A query in shadow mode, or outside its hours; inside them it is active. Its hours are said as they were read."""
+    now, later = hours(begin_in_h=-1), hours(begin_in_h=5)
+    run_well("add", "bolt", "--mode", "shadow")
+    assert f"on duty mon,tue,wed,thu,fri,sat,sun {now} UTC; on duty now" in run_well("add", "nut", "--schedule", now)
+    added = run_well("add", "cap", "--schedule", later)
+    assert f"on duty mon,tue,wed,thu,fri,sat,sun {later} UTC; off duty now" in added
+    states = {id: row[5] for id, row in rows(run_well("list")).items()}
+    assert (states["bolt"], states["nut"], states["cap"]) == ("shadow", "active", "off duty")
+    assert "Europe/Berlin" in run_well("edit", "bolt", "--schedule", "mon-fri 06:00-22:00 Europe/Berlin")
+    registry.report_worker("w0", WorkerReport.of(AHEAD, refused={"bolt": "no"}), 60)
+    assert rows(run_well("list"))["bolt"][5] == "refused"
+    assert "on duty" not in run_well("edit", "bolt", "--schedule", "always")
+
+
+def test_camera_that_no_worker_has_seen_is_told(registry: QueryRegistry) -> None:
+    """By each pattern that matches none of the cameras that running workers report; not when they report none."""
+
+    def report(**cameras: float) -> None:
+        load = Load(prices=Prices(pass_s=0.001, pair_s=0.001), budget=0.9, cameras=cameras, cost=0.1, busy=0.1)
+        registry.report_worker("w0", WorkerReport.of(AHEAD, load, refused={}), 60)
+
+    report(lime=1.0)
+    told = "no running worker has seen a camera that matches"
+    assert told not in run_well("add", "bolt", "--camera", "li*")
+    added = run_well("add", "nut", "--camera", "lime", "--camera", "line-[12]")
+    assert f"{told} line-[12]\n" in added and f"{told} lime" not in added
+    assert f"{told} lemon" in run_well("edit", "bolt", "--camera", "lemon")
+    report()
+    assert told not in run_well("edit", "bolt", "--camera", "lemons")

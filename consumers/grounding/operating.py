@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from consumers.grounding.alarm_state import AlarmState, Step, differs
-from consumers.grounding.episode import Episode, Phase, Shelf, announced, transition
+from consumers.grounding.episode import Episode, Phase, Shelf, announced, lasting, transition
 from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, OperatorAction, StandingQuery
 
 MAX_APPLIED = 100
@@ -79,13 +79,17 @@ def _applied_to(
             return [told, transition(told, AlertState.CLOSED, at, "closed with its acknowledgement")], None
         return [told], episode.model_copy(update={"alert": told})
     if action.kind in (ActionKind.SHELVE, ActionKind.UNSHELVE):
-        if not whole:
+        if shelf is None or not whole:  # an unshelved query has no alert that stays shelved
             episode = episode.model_copy(update={"shelf": shelf})
-        holds = episode.shelf or state.shelf
+        holds = lasting(episode.shelf, state.shelf)
         if holds is None and alert.suppressed is None:
             return [], episode
-        note = "unshelved" if holds is None else f"shelved until {holds.until:%Y-%m-%d %H:%M:%S} UTC"
-        told = transition(alert, alert.state, at, f"{note} by {action.by}{said}", by=action.by, note=note)
+        did = "unshelved" if shelf is None else f"shelved until {_written(shelf.until)}"
+        stays = ""
+        if holds is not None and holds != shelf:
+            other = "alert" if whole else "query"
+            stays = f"; the {other} stays shelved until {_written(holds.until)} (by {holds.by})"
+        told = transition(alert, alert.state, at, f"{did} by {action.by}{said}{stays}", by=action.by, note=did + stays)
         told = announced(told, query, holds)
         return [told], episode.model_copy(update={"alert": told})
     note = f"verdict {action.verdict}{said}" if action.kind is ActionKind.VERDICT else f"comment{said}"
@@ -107,6 +111,10 @@ def _unshelved_by(query: StandingQuery, state: AlarmState, at: datetime) -> tupl
             episode = episode.model_copy(update={"alert": told})
         episodes.append(episode)
     return state.model_copy(update={"shelf": shelf, "episodes": tuple(episodes)}), alerts
+
+
+def _written(until: datetime) -> str:
+    return f"{until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _is_shelved(episode: Episode) -> bool:

@@ -18,7 +18,7 @@ from consumers.alerts import read_alerts
 from consumers.alerts_cli import alert_line
 from consumers.grounding.replay_diff import Difference, comparable, compare, episodes
 from consumers.grounding.settings import WorkerSettings
-from consumers.moments import parse_moment
+from consumers.moments import parse_moment, shown
 from infra.cloudevents import event_headers
 from infra.contracts import CAMERA_BLIND, Alert, StandingQuery
 from infra.errors import QueryNotFound, SettingsError
@@ -169,11 +169,12 @@ def _show(console: Console, differences: Sequence[Difference]) -> None:
     if not differences:
         console.print("no alert then, none now")
         return
-    table = Table("", "query", "onset then", "onset now", "alert", box=None, pad_edge=False)
+    table = Table("", "query", "onset then", "onset now", box=None, pad_edge=False)
+    table.add_column("alert", no_wrap=True)  # whole in every terminal: other commands want it
     for one in differences:
         either = one.then or one.now
         assert either is not None
-        onset = [f"{e.onset:%H:%M:%S.%f}"[:-3] if e is not None else "–" for e in (one.then, one.now)]
+        onset = [shown(e.onset, ms=True) if e is not None else "–" for e in (one.then, one.now)]
         colour = "green" if one.verdict == "same" else "yellow" if one.verdict == "moved" else "red"
         table.add_row(f"[{colour}]{one.verdict}[/]", escape(either.text), *onset, either.id)
     console.print(table)

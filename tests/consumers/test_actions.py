@@ -11,13 +11,19 @@ import pytest
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
-from consumers.actions import parse_action, publish_action
+from consumers.actions import parse_action, publish_action, read_actions
 from consumers.actions_cli import parse_span
 from consumers.grounding.actions import ActionBook, ActionReader
+from consumers.grounding.alarm_state import AlarmState
+from consumers.grounding.episode import Shelf
 from consumers.reading import read_to_end
-from infra.contracts import ActionKind, OperatorAction
+from infra.contracts import ActionKind, AlertQuery, AlertState, OperatorAction, StandingQuery
+from infra.cost import Prices
 from infra.errors import BadOperatorAction
 from infra.kafka import Publisher
+from infra.process import free_port
+from infra.queries import QueryRegistry
+from infra.reports import Load, WorkerReport
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
 from simvg import app
@@ -193,12 +199,115 @@ def test_alert_is_acknowledged_by_the_beginning_of_its_id(kafka: KafkaSettings) 
         run(kafka, "ack", "a-zz")
 
 
-def test_query_is_shelved_for_a_span(kafka: KafkaSettings) -> None:
-    """Shelving by query needs no alert, and ends at its time."""
-    run(kafka, "shelve", "--query", "q", "--camera", "line-1", "--for", "30m", "--by", "mia", "--comment", "refill")
+def make_query(id: str) -> StandingQuery:
+    return StandingQuery(id=id, text="missing bolt", created=AT, changed=AT)
+
+
+def publish_state(kafka: KafkaSettings, camera: str, query: str, shelf: Shelf | None = None) -> None:
+    """What a worker keeps of an alarm that is at rest."""
+    frame = make_alert(1).frame
+    state = AlarmState(
+        camera=camera, query_id=query, revision=1, epoch="e", frame=frame, captured_ns=1_000_000, shelf=shelf
+    )
+    with Publisher(kafka, client_id="test") as publisher:
+        topic, key = topic_name(kafka.prefix, "alarm-state"), f"{camera}/{query}".encode()
+        publisher.send(topic, key=key, value=state.model_dump_json().encode())
+        assert publisher.flush(10) == 0
+
+
+def test_query_is_shelved_for_a_span(kafka: KafkaSettings, registry: QueryRegistry) -> None:
+    """Shelving by query needs no alert, and ends at its time; the camera is said."""
+    registry.add(make_query("q"))
+    publish_state(kafka, "line-1", "camera-blind")
+    where = ("--query", "q", "--camera", "line-1")
+    shown = run(kafka, "shelve", *where, "--for", "30m", "--by", "mia", "--comment", "refill")
     (action,) = published(kafka)
     assert action.until is not None and action.until - action.at == timedelta(minutes=30)
     assert (action.target, action.camera, action.comment) == ("q", "line-1", "refill")
+    assert f"shelve until {action.until:%Y-%m-%d %H:%M:%S}Z: query q at camera line-1, by mia" in shown
+    assert "acknowledge: query q at all cameras, by mia" in run(kafka, "ack", "--query", "q", "--by", "mia")
+
+
+@pytest.mark.parametrize("kind", ["ack", "shelve", "unshelve"])
+def test_mistyped_query_or_camera_is_refused(kafka: KafkaSettings, registry: QueryRegistry, kind: str) -> None:
+    """Nothing is sent; the near one is named, and --force insists."""
+    registry.add(make_query("missing-bolt"))
+    load = Load(prices=Prices(pass_s=0.001, pair_s=0.001), budget=0.9, cameras={"line-1": 1.0}, cost=0.1, busy=0.1)
+    registry.report_worker("w0", WorkerReport.of(1, load, refused={}), 60)
+    with pytest.raises(BadOperatorAction, match=r"no query 'mising-bolt' is known \(did you mean 'missing-bolt'\?\)"):
+        run(kafka, kind, "--query", "mising-bolt")
+    with pytest.raises(BadOperatorAction, match=r"no camera 'lime-1' is known \(did you mean 'line-1'\?\).*--force"):
+        run(kafka, kind, "--query", "missing-bolt", "--camera", "lime-1")
+    assert published(kafka) == []
+    run(kafka, kind, "--query", "missing-bolt", "--camera", "line-1")
+    run(kafka, kind, "--query", "mising-bolt", "--camera", "lime-1", "--force")
+    assert [action.query_id for action in published(kafka)] == ["missing-bolt", "mising-bolt"]
+
+
+def test_without_the_registry_alarms_tell_which_queries_there_are(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has an alarm is known; of the rest it is said that the registry was not asked."""
+    publish_state(kafka, "line-1", "q")
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    assert "at camera line-1" in run(kafka, "ack", "--query", "q", "--camera", "line-1", "--redis", nowhere)
+    assert "camera-blind" in run(kafka, "ack", "--query", "camera-blind", "--redis", nowhere)
+    with pytest.raises(BadOperatorAction, match=r"no query 'x' is known.*the registry was not asked: "):
+        run(kafka, "ack", "--query", "x", "--redis", nowhere)
+
+
+def test_unshelved_alert_of_a_shelved_query_is_told(kafka: KafkaSettings) -> None:
+    """The alert calls for nothing before the query's shelving ends, which its operator is told, with the way out."""
+    alert = make_alert(1)
+    publish(kafka, alert.model_dump_json().encode())
+    until = datetime.now(UTC) + timedelta(hours=1)
+    publish_state(kafka, "line-1", "q", Shelf(by="mia [/x]", until=until))
+    shown = run(kafka, "unshelve", alert.id, "--by", "tom")
+    assert f"its query stays shelved until {until:%Y-%m-%d %H:%M:%S}Z (by mia [/x])" in shown
+    assert "`simvg alerts unshelve --query q --camera line-1` ends that" in shown
+    publish_state(kafka, "line-1", "q")
+    assert "stays shelved" not in run(kafka, "unshelve", alert.id)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("ack",), "nothing is left to do"),
+        (("shelve",), "nothing is left to do"),
+        (("unshelve",), "kept; the alert is closed, its timeline does not change"),
+        (("comment", "late [/words]"), "kept; the alert is closed, its timeline does not change"),
+        (("verdict", "false"), "kept; the alert is closed, its timeline does not change"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_comes_after_the_close_is_said_to_be_late(
+    kafka: KafkaSettings, arguments: tuple[str, ...], says: str
+) -> None:
+    """It is kept, and read by `simvg why`; the timeline of the alert does not tell of it."""
+    alert = make_alert(1, state=AlertState.CLOSED)
+    publish(kafka, alert.model_dump_json().encode())
+    kind, *words = arguments
+    assert says in run(kafka, kind, alert.id, *words, "--by", "mia")
+    (action,) = read_actions(kafka, alert.id, client_id="test")
+    assert (action.kind, action.alert_id) in {(k, alert.id) for k in ActionKind}
+
+
+def test_actions_on_one_alert_are_read_by_its_id(kafka: KafkaSettings) -> None:
+    """In the order of their times, each once; garbage, and what is about others, is left out."""
+    second, first = make_action(2, at=AT + timedelta(seconds=1)), make_action(1, kind="comment", comment="x")
+    for action in (second, first, second, make_action(3, alert_id="a-10"), make_action(4, query_id="a-1")):
+        publish_action(kafka, action)
+    with Publisher(kafka, client_id="test") as publisher:
+        publisher.send(topic_name(kafka.prefix, "operator-actions"), key=b"a-1", value=b"garbage")
+    assert read_actions(kafka, "a-1", client_id="test") == [first, second]
+
+
+def test_words_with_brackets_are_shown_as_they_are(kafka: KafkaSettings) -> None:
+    """Names and the words of a query are no markup of the terminal."""
+    alert = make_alert(1).model_copy(update={"query": AlertQuery(id="q", text="bolt [/bold] [red]", revision=1)})
+    publish(kafka, alert.model_dump_json().encode())
+    shown = run(kafka, "comment", alert.id, "seen", "--by", "[/mia]")
+    assert "“bolt [/bold] [red]”" in shown and "by [/mia]" in shown
 
 
 def test_verdict_carries_corrected_boxes(kafka: KafkaSettings) -> None:
@@ -212,7 +321,7 @@ def test_verdict_carries_corrected_boxes(kafka: KafkaSettings) -> None:
         run(kafka, "verdict", alert.id, "maybe")
 
 
-@pytest.mark.parametrize("text", ["soon", "0m", "25h", "-3m"])
+@pytest.mark.parametrize("text", ["soon", "0m", "25h", "-3m", "99999999999999h", "9" * 400 + "h"])
 def test_span_without_sense_is_refused(text: str) -> None:
     """A shelving has an end, within a day."""
     with pytest.raises(BadOperatorAction, match=f"--for '{text}'"):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from consumers.alerts import UnreadableAlert, parse_alert, read_alerts
+from consumers.alerts import Outage, UnreadableAlert, parse_alert, read_alerts
 from consumers.alerts_cli import alerts
+from consumers.moments import parse_moment
+from infra.broker import LocalBroker
 from infra.cloudevents import event_headers
 from infra.contracts import Alert, AlertState, FrameReference, Transition, alert_id
-from infra.errors import BadAlertMessage
+from infra.errors import BadAlertMessage, SettingsError
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
-from infra.topics import topic_name
+from infra.topics import create_topics, topic_name
+from simvg import app as simvg_app
 
 
 def make_alert(sequence: int, camera: str = "line-1", state: AlertState = AlertState.RAISED) -> Alert:
@@ -109,3 +115,96 @@ def test_a_line_shows_state_camera_and_reason(kafka: KafkaSettings) -> None:
 def test_no_alerts_says_so(kafka: KafkaSettings) -> None:
     """An empty topic is told in words."""
     assert "no alerts are kept" in run(kafka)
+
+
+def test_a_camera_or_query_of_no_alert_is_told_from_none_at_all(kafka: KafkaSettings) -> None:
+    """A mistyped id is named with the one that may be meant, and with how many alerts there are."""
+    publish(kafka, make_alert(1).model_dump_json().encode(), make_alert(2).model_dump_json().encode())
+    assert "none of the 2 alerts kept is of camera 'lime-1' (did you mean 'line-1'?)" in run(
+        kafka, "--camera", "lime-1"
+    )
+    assert "none of the 2 alerts kept is of query 'x'" in run(kafka, "--query", "x")
+    both = run(kafka, "--query", "q", "--camera", "nosuch")
+    assert "none of the 2 alerts kept is of camera 'nosuch' and of query 'q'" in both
+    assert run(kafka, "--query", "x", "--json") == ""
+
+
+def test_a_line_has_a_date_and_a_zone_that_can_be_pasted(kafka: KafkaSettings) -> None:
+    """Alerts are kept for four weeks: the hour alone does not say when."""
+    publish(kafka, make_alert(1).model_dump_json().encode())
+    line = run(kafka)
+    assert line.startswith("2026-11-23 13:37:01Z raised")
+    assert parse_moment(line[:20], now=datetime.now(UTC)) == make_alert(1).raised_at
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--topic-prefix", "plant-b", "shelve", "--query", "q"], "write --topic-prefix behind 'shelve'"),
+        (["--kafka", "b:9092", "ack", "a-1"], "write --kafka behind 'ack'"),
+        (["--config", "b.yaml", "comment", "a-1", "words"], "write --config behind 'comment'"),
+        (["--camera", "line-1", "unshelve", "--query", "q"], "write --camera behind 'unshelve'"),
+        (["--json", "verdict", "a-1", "true"], "'verdict' takes no --json: leave it away"),
+        (["-f", "ack", "a-1"], "'ack' takes no --follow: leave it away"),
+    ],
+)
+def test_options_in_front_of_a_subcommand_are_refused(arguments: list[str], says: str) -> None:
+    """They would say nothing to it: it would act on another plant than the one that was named."""
+    done = CliRunner().invoke(simvg_app, ["alerts", *arguments])
+    assert isinstance(done.exception, SettingsError)
+    assert says in str(done.exception)
+
+
+def test_outage_is_said_once_with_its_beginning_and_end() -> None:
+    """Not a moment's silence; what is away in part says of how much."""
+    said: list[str] = []
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+    times = iter([now, now + 1, now + 3, now + 4, now + 5, now + 60, now + 61, now + 62, now + 70, now + 71])
+    outage = Outage("broker:9092", said.append, clock=lambda: next(times))
+    for silent in (0, 2, 2, 2, 2, 0, 0, 1, 1):
+        outage.look(silent, of=2)
+    assert said == [
+        "no broker answers at broker:9092 since 2026-11-30 12:00:01Z: alerts wait until one does",
+        "Kafka at broker:9092 answers again, at 2026-11-30 12:01:01Z; what came meanwhile follows",
+        "no broker answers at broker:9092 since 2026-11-30 12:01:02Z: alerts on 1 of 2 partitions wait until one does",
+    ]
+
+
+def test_outage_is_told_beside_the_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On standard error, so that JSON piped elsewhere stays JSON."""
+
+    def read(*_: object, say: Callable[[str], None], **__: object) -> Iterator[Alert]:
+        say("no broker answers")
+        yield make_alert(1)
+
+    monkeypatch.setattr("consumers.alerts_cli.read_alerts", read)
+    done = CliRunner().invoke(simvg_app, ["alerts", "--follow", "--json"])
+    assert json.loads(done.stdout) == make_alert(1).model_dump(mode="json")
+    assert done.stderr == "no broker answers\n"
+
+
+def test_follower_hears_that_the_broker_is_away_and_back(broker: LocalBroker) -> None:
+    """Who waits for alerts is told that none can come, and gets those that come afterwards."""
+    kafka = KafkaSettings(bootstrap=broker.settings.bootstrap, prefix="outage", partitions=1)
+    create_topics(kafka)
+    stop, said, found = threading.Event(), queue.Queue[str](), queue.Queue[Alert | UnreadableAlert]()
+
+    def follow() -> None:
+        for one in read_alerts(kafka, from_beginning=True, stop=stop, say=said.put):
+            found.put(one)
+
+    following = threading.Thread(target=follow)
+    following.start()
+    try:
+        publish(kafka, make_alert(1).model_dump_json().encode())
+        assert found.get(timeout=20) == make_alert(1)
+        broker.stop()
+        assert f"no broker answers at {kafka.bootstrap} since 20" in said.get(timeout=20)
+        broker.start()
+        assert "answers again" in said.get(timeout=30)
+        publish(kafka, make_alert(2).model_dump_json().encode())
+        assert found.get(timeout=20) == make_alert(2)
+    finally:
+        stop.set()
+        following.join()
+    assert said.empty()

@@ -15,7 +15,7 @@ from consumers.rejected import find_rejected, parse_place, read_rejected
 from consumers.rejected_cli import app
 from infra.cloudevents import Headers, read_frame, rejected_headers
 from infra.contracts import MessageReference
-from infra.errors import BadFrameMessage, BadRejectedMessage
+from infra.errors import BadFrameMessage, BadRejectedMessage, SettingsError
 from infra.kafka import Publisher, follow
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
@@ -61,6 +61,35 @@ def test_an_unknown_reason_names_the_known_ones(kafka: KafkaSettings) -> None:
     reject(kafka, b"x", [], reason="empty")
     failed = run(kafka, "list", "--reason", "emtpy")
     assert isinstance(failed.exception, BadRejectedMessage) and "the reasons are empty" in str(failed.exception)
+
+
+def test_a_camera_of_none_is_told_from_none_at_all(kafka: KafkaSettings) -> None:
+    """A mistyped camera is named with the one that may be meant."""
+    reject(kafka, b"x", [], reason="empty")
+    told = run(kafka, "list", "--camera", "lime-1").stdout
+    assert "none of the 1 rejected messages kept is of camera 'lime-1' (did you mean 'line-1'?)" in told
+    told = run(kafka, "list", "--camera", "x", "--reason", "empty").stdout
+    assert "is of camera 'x' and was rejected for 'empty'" in told
+    assert run(kafka, "list", "--camera", "x", "--json").stdout == ""
+
+
+def test_a_place_to_save_to_that_is_none_is_named(kafka: KafkaSettings, tmp_path: Path) -> None:
+    """One message goes to a file in a folder that is there, several to a folder: before anything is read."""
+    reject(kafka, b"x", [])
+    file, folder = tmp_path / "e.png", tmp_path / "folder"
+    file.write_bytes(b"mine")
+    folder.mkdir()
+    place = next(read_rejected(kafka)).place
+    one = f"{place.partition}:{place.offset}"
+    for arguments, says in (
+        (("--reason", "odd", "--out", str(file)), f"{file} is a file, and a folder is needed"),
+        (("--out", str(file / "deeper")), f"{file} is a file, and a folder is needed"),
+        ((one, "--out", str(folder)), f"--out {folder} is a folder"),
+        ((one, "--out", str(tmp_path / "none" / "e.png")), f"there is no folder {tmp_path / 'none'}"),
+    ):
+        failed = run(kafka, "save", *arguments)
+        assert isinstance(failed.exception, SettingsError) and says in str(failed.exception)
+    assert file.read_bytes() == b"mine"
 
 
 def test_a_message_without_our_headers_is_listed(kafka: KafkaSettings) -> None:

@@ -78,31 +78,31 @@ def test_the_query_itself_may_be_why(query: StandingQuery | None, says: str) -> 
         ),
         (
             {"published": [published(7)]},
-            "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
+            "frame 7, captured at 2026-11-23 13:37:10.000Z, was published, and no worker has told of it",
         ),
         (
             {"published": [published(7)], "skipped": [SkippedFrames(reason="behind", epoch="e", first=6, last=9)]},
-            "frame 7, captured at 13:37:10.000, was not scored: the worker was behind",
+            "frame 7, captured at 2026-11-23 13:37:10.000Z, was not scored: the worker was behind",
         ),
         (
             {"published": [published(7)], "skipped": [SkippedFrames(reason="behind", epoch="d", first=6, last=9)]},
-            "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
+            "frame 7, captured at 2026-11-23 13:37:10.000Z, was published, and no worker has told of it",
         ),
         (
             {"published": [published(7)], "rejected": [Refused(LATER, "corrupt_image (cut off)", place(7))]},
-            "frame 7, captured at 13:37:10.000, was rejected: corrupt_image (cut off)",
+            "frame 7, captured at 2026-11-23 13:37:10.000Z, was rejected: corrupt_image (cut off)",
         ),
         (
             {"published": [published(7)], "rejected": [Refused(AT, "corrupt_image (cut off)", place(3))]},
-            "frame 7, captured at 13:37:10.000, was published, and no worker has told of it",
+            "frame 7, captured at 2026-11-23 13:37:10.000Z, was published, and no worker has told of it",
         ),
         (
             {"published": [Published(place(7), AT)], "rejected": [Refused(LATER, "bad_header (none)", place(7))]},
-            "a message of the camera, published at 13:37:10.000, was rejected: bad_header (none)",
+            "a message of the camera, published at 2026-11-23 13:37:10.000Z, was rejected: bad_header (none)",
         ),
         (
             {"rejected": [Refused(AT, "missing_headers (none)", place(7))]},
-            "a message of the camera was rejected at 13:37:10",
+            "a message of the camera was rejected at 2026-11-23 13:37:10Z",
         ),
         ({"scored": [Scored(7, AT, None, place(7))]}, "the worker did not have it active"),
     ],
@@ -148,8 +148,8 @@ def test_moment_that_frames_do_not_reach_back_to_says_so() -> None:
     runs = [SkippedFrames(reason="rate", epoch="e", first=n, last=n + 23) for n in (76, 101, 126)]
     gone = (
         "`frames` does not reach back to that time any more, so whether the camera published a frame within 1 s of it "
-        "cannot be told; the last scored before it is frame 100, captured at 13:37:07.000, the next is frame 125, "
-        "captured at 13:37:12.000; "
+        "cannot be told; the last scored before it is frame 100, captured at 2026-11-23 13:37:07.000Z, the next is "
+        "frame 125, captured at 2026-11-23 13:37:12.000Z; "
     )
     skipped = f"{gone}skipped between them: frames 101 to 124 (no query was due by its rate, or the camera's)"
     assert told(scored=frames, skipped=runs) == skipped
@@ -176,7 +176,8 @@ def test_query_that_the_model_refuses_says_so() -> None:
         camera="line-1", at=AT, asked="q", query=QUERY, published=[published(7)], skipped=skipped, refused=REFUSED
     )
     assert explain(facts).statements[1:] == [
-        "frame 7, captured at 13:37:10.000, was not scored: no query that the model can take watched the camera",
+        "frame 7, captured at 2026-11-23 13:37:10.000Z, was not scored: no query that the model can take watched the "
+        "camera",
         because,
     ]
     assert told(refused=REFUSED) == because
@@ -235,7 +236,8 @@ def test_an_open_alert_is_the_answer() -> None:
     alert = make_alert(9)
     assert alert.raised_at == AT - timedelta(seconds=1)
     frames = [scored(1, 0.97)]
-    assert f"alert {alert.id} was open: raised since 13:37:09, {alert.reason}" in told(scored=frames, alerts=[alert])
+    was_open = f"alert {alert.id} was open: raised since 2026-11-23 13:37:09Z, {alert.reason}"
+    assert was_open in told(scored=frames, alerts=[alert])
     assert "no alert" in told(scored=frames, alerts=[make_alert(11)])
 
 
@@ -257,8 +259,8 @@ def test_alert_of_another_revision_is_not_told_by_thresholds_of_today(query: Sta
     assert said == [
         f"query q “missing bolt” revision 1; {now}, and the thresholds, delays and hours of revision 1 are not kept, "
         "but in the reasons of its alerts",
-        "frame 1, captured at 13:37:10.000, was scored 0.97, 0 places",
-        f"alert {alert.id} was open: raised since 13:37:10, {alert.reason}",
+        "frame 1, captured at 2026-11-23 13:37:10.000Z, was scored 0.97, 0 places",
+        f"alert {alert.id} was open: raised since 2026-11-23 13:37:10Z, {alert.reason}",
     ]
 
 
@@ -287,8 +289,8 @@ def test_alert_of_a_blind_camera_is_told_by_its_frames() -> None:
     first, *said = statements(alert, scored=frames)
     assert first.startswith("alarm camera-blind of camera line-1: raised when for `blind_s`")
     assert said == [
-        "frame 9, captured at 13:37:10.000, could not be judged: frame is black",
-        f"alert {alert.id} was open: raised since 13:37:10, camera sees nothing: frame is black",
+        "frame 9, captured at 2026-11-23 13:37:10.000Z, could not be judged: frame is black",
+        f"alert {alert.id} was open: raised since 2026-11-23 13:37:10Z, camera sees nothing: frame is black",
     ]
     assert told(None, asked=CAMERA_BLIND, scored=frames[:1]) == "no alert: the camera saw"
 
@@ -303,8 +305,8 @@ def test_alert_of_a_silent_camera_names_its_last_frame() -> None:
     said = statements(alert, scored=scored_of([last], CAMERA_BLIND), published=[kept])
     assert said[1:] == [
         "the camera published no frame within 1 s of that time; the last scored one is frame 8, captured at "
-        "13:37:00.000",
-        f"alert {alert.id} was open: raised since 13:37:10, no frame for 10 s (limit 10 s)",
+        "2026-11-23 13:37:00.000Z",
+        f"alert {alert.id} was open: raised since 2026-11-23 13:37:10Z, no frame for 10 s (limit 10 s)",
     ]
 
 
@@ -312,5 +314,5 @@ def test_alert_whose_beginning_is_gone_says_so() -> None:
     """Retention may have left its last transition only, which was not there at that moment."""
     closed = make_alert(10).model_copy(update={"timeline": make_alert(20).timeline})
     assert statements(closed, query=QUERY, scored=[scored(1, 0.97)])[-1] == (
-        f"alert {closed.id} was raised at 13:37:10; how it was then is not kept any more"
+        f"alert {closed.id} was raised at 2026-11-23 13:37:10Z; how it was then is not kept any more"
     )

@@ -33,7 +33,7 @@ READS: dict[str, set[TopicName]] = {
     "viewer": {"detections", "alerts", "evidence", "frames-rejected"},
     "rejected": {"frames-rejected"},
     "replay": {"frames", "alerts"},
-    "why": {"frames", "detections", "alerts", "frames-rejected"},
+    "why": {"frames", "detections", "alerts", "operator-actions", "frames-rejected"},
     "topics": set(),
 }
 WRITES: dict[str, set[TopicName]] = {

@@ -62,7 +62,7 @@ def test_unknown_camera_is_an_error(line: Line) -> None:
     failed = _run(line, "forget", "line-11")
     assert isinstance(failed.exception, BadOperatorAction)
     assert str(failed.exception) == (
-        "no camera 'line-11' is known; did you mean 'line-1'?; `simvg cameras list` shows those that are"
+        "no camera 'line-11' is known (did you mean 'line-1'?); `simvg cameras list` shows those that are"
     )
     assert line.messages("operator-actions") == []
 

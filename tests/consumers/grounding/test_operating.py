@@ -165,6 +165,60 @@ def test_unshelving_brings_the_action_back() -> None:
     assert alerts[1].reason == "unshelved by mia"
 
 
+def by_tom(kind: ActionKind, second: float, **facts: object) -> OperatorAction:
+    return action(kind, second, by="tom", **facts)
+
+
+def test_unshelved_query_has_no_alert_that_stays_shelved() -> None:
+    """Whoever unshelves a query unshelves its alerts too, each with the action that it calls for."""
+    (first,), _ = play("11", make_query())
+    actions = [
+        action(ActionKind.SHELVE, 2, alert_id=first.id, until=at(60)),
+        by_tom(ActionKind.UNSHELVE, 3, query_id="q"),
+    ]
+    alerts, state = play("11111", make_query(), actions)
+    assert told(alerts) == ["raised!", "raised", "raised!"]
+    assert (alerts[2].reason, alerts[2].suppressed, alerts[2].shelved_until) == ("unshelved by tom", None, None)
+    assert alerts[2].timeline[-1].note == "unshelved"
+    assert [episode.shelf for episode in state.episodes] == [None]
+
+
+def test_alert_unshelved_while_its_query_is_shelved_says_so() -> None:
+    """It calls for no action until the query's shelving ends, and the record names whose that is."""
+    (first,), _ = play("11", make_query())
+    actions = [
+        action(ActionKind.SHELVE, 2, query_id="q", until=at(60)),
+        by_tom(ActionKind.UNSHELVE, 3, alert_id=first.id, comment="fixed"),
+    ]
+    alerts, _ = play("11111", make_query(), actions)
+    assert told(alerts) == ["raised!", "raised", "raised"]
+    stays = "; the query stays shelved until 2026-11-27 06:00:50 UTC (by mia)"
+    assert alerts[2].reason == f"unshelved by tom: fixed{stays}"
+    assert (alerts[2].timeline[-1].by, alerts[2].timeline[-1].note) == ("tom", f"unshelved{stays}")
+    assert (alerts[2].suppressed, alerts[2].shelved_until) == ("shelved", at(60))
+
+
+@pytest.mark.parametrize("by_alert_first", [True, False])
+def test_of_two_shelves_the_longer_one_holds(by_alert_first: bool) -> None:
+    """Each note says what its operator did, and where another's shelf lasts longer, that it does."""
+    (first,), _ = play("11", make_query())
+    of_alert, of_query = {"alert_id": first.id}, {"query_id": "q"}
+    longer, shorter = (of_alert, of_query) if by_alert_first else (of_query, of_alert)
+    actions = [
+        action(ActionKind.SHELVE, 2, **longer, until=at(7)),
+        by_tom(ActionKind.SHELVE, 3, **shorter, until=at(5)),
+    ]
+    alerts, _ = play("111111111", make_query(), actions)
+    assert told(alerts) == ["raised!", "raised", "raised", "raised!"]
+    other = "alert" if by_alert_first else "query"
+    assert alerts[2].reason == (
+        "shelved until 2026-11-27 05:59:55 UTC by tom; "
+        f"the {other} stays shelved until 2026-11-27 05:59:57 UTC (by mia)"
+    )
+    assert alerts[2].shelved_until == at(7)
+    assert (alerts[3].reason, alerts[3].timeline[-1].at) == ("unshelved: the shelving is over", at(7))
+
+
 def test_action_on_another_camera_changes_nothing() -> None:
     """A query shelved at one camera goes on at the others."""
     shelve = action(ActionKind.SHELVE, 0, query_id="q", camera="c2", until=at(60))

@@ -10,11 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from consumers.actions import publish_action
 from consumers.why_cli import why
 from infra import query_cli
+from infra.contracts import ActionKind
 from infra.errors import BadAlertMessage, SettingsError
 from tests.consumers.grounding.conftest import Line
-from tests.consumers.grounding.test_operators_and_blindness import BLIND
+from tests.consumers.grounding.test_operators_and_blindness import BLIND, action
 
 
 def command(line: Line, *arguments: str) -> str:
@@ -50,6 +52,20 @@ def test_the_running_line_is_asked(line: Line) -> None:
     line.until(
         lambda: "was rejected: not_an_image" in command(line, "--camera", "line-1", "--at", later, "--query", "q-red")
     )
+
+
+def test_what_operators_did_to_an_alert_is_told_also_after_its_close(line: Line) -> None:
+    """A comment that came too late for the timeline is kept, and read here; its words are no markup."""
+    line.add("red")
+    line.start()
+    line.camera().play("rrr.....")
+    raised = line.wait_for_alerts("raised", "cleared", "closed")[0]
+    late = action(ActionKind.COMMENT, alert_id=raised.id, comment="lamp [/replaced]")
+    publish_action(line.kafka, late)
+    line_told = f"{late.at:%Y-%m-%d %H:%M:%S}Z comment by mia: lamp [/replaced]"
+    assert line_told in command(line, raised.id)
+    (told,) = json.loads(command(line, raised.id, "--json"))["actions"]
+    assert (told["kind"], told["by"], told["comment"]) == ("comment", "mia", "lamp [/replaced]")
 
 
 def test_frame_that_was_told_as_skipped_long_after_is_explained(line: Line) -> None:
