@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simvg_core import geometry
+from simvg_core import geometry, whereabouts
 from simvg_core import reading as words
 from simvg_core.box_arrays import cxcywh_to_xyxy, xyxy_to_cxcywh
 from simvg_core.counted import uncounted
@@ -29,7 +29,10 @@ _ANCHOR_POWER = 2  # what a thing is related to counts by its root (`geometry.re
 FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
 
-_SIDES = {words.LEFT: (0, -1), words.RIGHT: (0, 1), words.TOP: (1, -1), words.BOTTOM: (1, 1), words.MIDDLE: (2, 1)}
+_SIDES = {
+    whereabouts.LEFT: (0, -1), whereabouts.RIGHT: (0, 1), whereabouts.TOP: (1, -1), whereabouts.BOTTOM: (1, 1),
+    whereabouts.MIDDLE: (2, 1),
+}  # fmt: skip
 _DIRECTIONS = {words.LEFT_OF: (-1, 0), words.RIGHT_OF: (1, 0), words.ABOVE: (0, -1), words.BELOW: (0, 1)}
 _EXTREMES = {
     words.LEFTMOST: (1, 0, 0), words.RIGHTMOST: (-1, 0, 0), words.TOPMOST: (0, 1, 0), words.LOWEST: (0, -1, 0),

@@ -14,7 +14,7 @@ NUMBERS = {
 """Not "one": "one bolt is missing" is true where two are."""
 NUMBER_WORD = "|".join(word if word != "six" else r"six(?! (?:\S+ ){0,2}sided)" for word in NUMBERS)
 """Matches such a word; not in "six sided bolt"."""
-_EXTREMES = frozenset({
+EXTREME_WORDS = frozenset({
     "leftmost", "rightmost", "topmost", "bottommost", "uppermost", "lowermost", "innermost", "outermost", "frontmost",
     "rearmost", "highest", "lowest", "largest", "biggest", "smallest", "tallest", "shortest", "longest", "widest",
     "narrowest", "thickest", "thinnest", "nearest", "closest", "farthest", "furthest", "brightest", "darkest",
@@ -29,6 +29,7 @@ _ALONG = re.compile(
     r"|beside|adjacent|behind)\b|(?<!\bthere )\b(?:is|are|has|have|was|were)\b"
 )
 """From here on a text tells of other things, or what is so of its own."""
+_ASKING = re.compile(r"^\W*(?:is|are) (?:there )?")
 _CLOSEST = re.compile(
     r"(?:(?!\b(?:left|right) of\b|\b(?:above|below|under|underneath|beneath|next|near|close|beside|adjacent)\b).)+"
     r" (?:nearest|closest)(?= (?:to|the|an?|any|both)\b)"
@@ -52,14 +53,14 @@ def at_most(text: str) -> int | None:
     A number says it, and so does an extreme, of which there is one: but not in a text with a plural ("the largest
     caps"). Only that of the thing itself counts, not that of another ("bolt left of the largest cap").
     """
-    said = in_words(text.lower()).replace("-", " ")
+    said = _ASKING.sub("", in_words(text.lower()).replace("-", " "))
     closest = _CLOSEST.match(said)
     thing = _ALONG.split(said if closest is None else closest[0], maxsplit=1)[0]
     number = _NUMBER.search(thing)
     if number is not None:
         return NUMBERS[number[1]]
     words = _WORD.findall(thing)
-    if closest is None and _EXTREMES.isdisjoint(words):
+    if closest is None and EXTREME_WORDS.isdisjoint(words):
         return None
     plural = any(word.endswith("s") and not word.endswith("ss") and word not in _SINGULAR for word in words)
     return None if plural else 1

@@ -5,20 +5,21 @@ Operators write "the bolt left of the label is missing", and it is the bolt that
 
 from __future__ import annotations
 
-from simvg_core.lineworld.vocabulary import COLOR_WORDS
-from simvg_core.sayings import is_name, meaning
+from simvg_core.lineworld.vocabulary import MISSING
+from simvg_core.sayings import meaning, nouns
+from simvg_core.trained import COLORS, as_trained, trained
 
 NEGATIONS = frozenset({
     "0", "arent", "doesnt", "dont", "hasnt", "havent", "isnt", "lacking", "lacks", "never", "neither", "no", "none",
     "nor", "not", "nothing", "wasnt", "werent", "without", "zero",
 })  # fmt: skip
 ABSENT = frozenset({"absent", "forgotten", "gone", "lost", "missing"})
-_STATES = ABSENT | {
+CONDITIONS = frozenset({
     "askew", "broken", "crooked", "damaged", "dented", "dirty", "empty", "fastened", "inclined", "leaning", "level",
     "loose", "misaligned", "rotated", "scratched", "skewed", "slanted", "slanting", "stained", "straight", "tight",
     "tightened", "tilted", "tipped", "turned", "unfastened", "unscrewed", "untightened", "vacant",
-    *(word for words in COLOR_WORDS.values() for word in words),
-}  # fmt: skip
+})  # fmt: skip
+STATES = ABSENT | CONDITIONS | COLORS
 _ARTICLES = frozenset({"a", "an", "any", "the"})
 _VERBS = frozenset({"is", "are", "was", "were", "has", "have", "sits", "sit", "came", "leans", "lean"})
 _RELATIVES = frozenset({"that", "which", "whose", "where", "who"})
@@ -42,7 +43,7 @@ def state_behind(words: str) -> tuple[str, str] | None:
     place = next((place for place, word in enumerate(parts) if place and word in ("not", "without")), len(parts) - 1)
     last = place == len(parts) - 1
     thing = parts[:place]
-    if _ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing) or (last and parts[place] not in _STATES):
+    if _ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing) or (last and parts[place] not in STATES):
         return None
     return " ".join(thing), " ".join(parts[place:])
 
@@ -69,20 +70,24 @@ def relative_clause(words: str) -> str | None:
 
 def said_of(part: str, so: str) -> str:
     """Both as one text, in words that training says where it says any: "red cap" of a "cap" that "is red"."""
-    sentence, words = f"{part} {so}", so.split()
+    sentence = f"{part} {so}"
     said = next((text for text in (sentence, f"{part} is {so}") if meaning(text) is not None), None)
-    if said is None and len(words) == 1 + (words[0] in _VERBS):
-        name = f"{words[-1]} {part}"
-        said = name if is_name(name) else None
-    return said or sentence
+    return said or as_trained(sentence)
 
 
-def is_said(words: str) -> bool:
-    """Whether training says a text, perhaps with a verb that it lacks: "bolt not tight" is "the bolt is not tight"."""
-    full = (words.replace(" not ", verb, 1) for verb in (" not ", " is not ", " that are not "))
-    return any(meaning(text) is not None for text in full)
+def state_and_color(part: str) -> tuple[str, str] | None:
+    """A thing of a colour that something is so of, "crooked white label" → "crooked label" and "white label", which
+    training says of it one by one; None of any other."""
+    words = part.split()
+    colors = [word for word in words if word in COLORS]
+    state = trained(" ".join(word for word in words if word not in COLORS)) if len(colors) == 1 else None
+    said = None if state is None or trained(part) is not None else meaning(state)
+    if state is None or said is None or not (said.concept.state or said.concept.kinds <= MISSING):
+        return None
+    named = [thing for noun in nouns(state) if meaning(thing := f"{colors[0]} {noun}") is not None]
+    return (state, named[0]) if named else None
 
 
 def turned(words: str) -> bool:
     """Whether a text turns a meaning round in words that training never said: it would be taken for its opposite."""
-    return not NEGATIONS.isdisjoint(words.split()) and not is_said(words)
+    return not NEGATIONS.isdisjoint(words.split()) and trained(words) is None

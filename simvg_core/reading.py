@@ -11,24 +11,36 @@ that would mislead whoever wrote them say so (`Reading.unclear`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from simvg_core.counted import NUMBER_WORD, at_most, in_words
+from simvg_core.counted import at_most
+from simvg_core.phrasing import answered, plain, stated
 from simvg_core.predicates import (
     divided,
     is_predicate,
     relative_clause,
     said_of,
+    state_and_color,
     state_behind,
     tail_behind,
     turned,
 )
 from simvg_core.sayings import is_name, meaning, names_plate, says_missing
-from simvg_core.words import clean_text
+from simvg_core.trained import as_trained, trained
+from simvg_core.whereabouts import (
+    BEFORE,
+    FRAME,
+    PLACE_WORDS,
+    PLACES,
+    any_of,
+    either,
+    place_ahead,
+    place_behind,
+    place_between,
+    place_on_plate,
+)
 
-LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
 LEFT_OF, RIGHT_OF, ABOVE, BELOW, NEXT_TO = "left of", "right of", "above", "below", "next to"
 ON, BEING = "on", "being"
 """A place on a thing, and being that thing itself."""
@@ -40,7 +52,7 @@ TEXTS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text in parts. Without place, relation and extreme it is one part, the text itself."""
+    """A text in parts. Without place, relation and extreme it is one part: the text itself, or that in other words."""
 
     part: str  # what is looked for
     place: tuple[str, ...] = ()  # sides that it lies at: ("top", "left"); ("middle",); of the anchor if that is ON
@@ -49,11 +61,12 @@ class Reading:
     extreme: str | None = None
     whole: str | None = None  # the text in a model's words: for pictures with more parts than answers
     unclear: str | None = None  # why a text must not be asked: what would be found is not what it says
+    reworded: bool = False  # one part in other words than the text's: "scratch" of "scratches"
 
     @property
     def composed(self) -> bool:
-        """Whether there is anything beside the part."""
-        return bool(self.place or self.relation or self.extreme)
+        """Whether something else is asked than the text itself."""
+        return bool(self.place or self.relation or self.extreme or self.reworded)
 
     @property
     def told(self) -> str:
@@ -62,11 +75,20 @@ class Reading:
 
     @property
     def _thing(self) -> str:
-        place = ", " + _PLACE_WORDS[self.place] if self.place else ""
+        place = ", " + PLACE_WORDS[self.place] if self.place else ""
         if self.relation == ON and self.anchor:
             return f"“{self.part}”{place} of {self.anchor.told}"
         beside = f", {self.relation} {self.anchor.told}" if self.relation and self.anchor else ""
         return f"“{self.part}”{place}{beside}"
+
+    def with_part(self, part: str) -> str:
+        """A text that says of another part what this one does of its own: “label on the left”."""
+        place = f" {PLACE_WORDS[self.place]}" if self.place else ""
+        beside = ""
+        if self.anchor is not None and self.relation != BEING:
+            how = "of" if self.relation == ON else self.relation
+            beside = f" {how} the {self.anchor.with_part(self.anchor.part)}"
+        return f"{self.extreme + ' ' if self.extreme else ''}{part}{place}{beside}"
 
     @property
     def rivals(self) -> bool:
@@ -90,67 +112,30 @@ class Reading:
         return (*whole, *(() if self.anchor is None else self.anchor.wholes))
 
 
-def _either(words: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    return {wording: meant for meant, wordings in words.items() for wording in wordings}
-
-
-def _sides(side: str, *others: str) -> tuple[str, ...]:
-    return tuple(f"{word}{more}" for word in (side, *others) for more in ("", " side", " half", " part", " hand side"))
-
-
-_SIDES = _either({
-    LEFT: _sides("left"), RIGHT: _sides("right"), TOP: _sides("top", "upper"), BOTTOM: _sides("bottom", "lower"),
-    MIDDLE: ("middle", "center", "centre"),
-})  # fmt: skip
-_PLACES = {word: (side,) for word, side in _SIDES.items() if word not in ("upper", "lower")} | {
-    f"{word} {side}{corner}": (meant, side)
-    for word, meant in {"top": TOP, "upper": TOP, "bottom": BOTTOM, "lower": BOTTOM}.items()
-    for side in (LEFT, RIGHT)
-    for corner in ("", " corner")
-}
-_RELATIONS = _either({
-    LEFT_OF: ("left of", "to the left of", "on the left of", "on the left side of"),
-    RIGHT_OF: ("right of", "to the right of", "on the right of", "on the right side of"),
+_RELATIONS = either({
+    side_of: (side_of, *(f"{at} {the}{side_of}" for at in ("to", "on", "at") for the in ("", "the ")),
+              *(f"on {the}{side_of.split()[0]}{hand} side of" for the in ("", "the ") for hand in ("", " hand")))
+    for side_of in (LEFT_OF, RIGHT_OF)
+} | {
     ABOVE: ("above",),
     BELOW: ("below", "under", "underneath", "beneath"),
     NEXT_TO: ("next to", "nearest to", "closest to", "nearest", "close to", "near to", "near", "beside", "adjacent to"),
 })  # fmt: skip
-_EXTREMES = _either({
+_EXTREMES = either({
     LEFTMOST: ("leftmost",), RIGHTMOST: ("rightmost",), TOPMOST: ("topmost", "uppermost", "highest"),
     LOWEST: ("lowest", "lowermost", "bottommost"), LARGEST: ("largest", "biggest"), SMALLEST: ("smallest",),
 })  # fmt: skip
-# As training says them.
-_PLACE_WORDS = {
-    (LEFT,): "on the left", (RIGHT,): "on the right", (TOP,): "at the top", (BOTTOM,): "at the bottom",
-    (MIDDLE,): "in the middle", (TOP, LEFT): "in the upper left corner", (TOP, RIGHT): "in the upper right corner",
-    (BOTTOM, LEFT): "in the lower left corner", (BOTTOM, RIGHT): "in the lower right corner",
+WORDS = frozenset(word for phrase in (*PLACES, *_RELATIONS, *_EXTREMES) for word in phrase.split()) | {
+    "border", "borders", "corner", "corners", "edge", "edges", "sides",
 }  # fmt: skip
-
-
-WORDS = frozenset(word for phrase in (*_PLACES, *_RELATIONS, *_EXTREMES) for word in phrase.split())
 """Words that are read here, and that a model need not know."""
 
 
-def _any_of(words: Iterable[str]) -> str:
-    return "|".join(sorted(words, key=len, reverse=True))
-
-
-_FRAME = r" of the (?:picture|image|frame|view|screen)"
-_AT = r" (?:on|at|in)(?: the)? "
-_SIDE = _any_of(_PLACES)
-# not "to the left": what is turned or leans to the left lies anywhere
-_PLACED = re.compile(rf"(.+){_AT}({_SIDE})(?:{_FRAME})?")
-_PLACED_SO = re.compile(rf"(.+){_AT}({_SIDE})(?:{_FRAME})? (?!of )(.+)")
-_ON_PLATE = re.compile(rf"(.+) (?:on|at|in) the ({_SIDE}) of ((?:the |an? )?(?:\w+ ){{0,2}}(?:plate|panel)\b.*)")
-_BEFORE = re.compile(rf"(?:all |both |any )?(?:the |a |an )?(?:(?:{NUMBER_WORD}) )?(?=.)")
-_AHEAD = re.compile(
-    rf"{_BEFORE.pattern}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side)? (.+)"
-)
-_TO_A_SIDE = re.compile(rf" to the (left|right){_FRAME}$")
-_RELATED = re.compile(rf"(.+?) ({_any_of(_RELATIONS)}) (.+)")
-_EXTREME = re.compile(rf"(?:the )?({_any_of(_EXTREMES)}) (.+)")
-EXTREME_IN = re.compile(rf"\b(?:{_any_of(_EXTREMES)}) ")
-_RELATION_IN = re.compile(rf"\b(?:{_any_of(_RELATIONS)})\b")
+_TO_A_SIDE = re.compile(rf" to the (left|right){FRAME}$")
+_RELATED = re.compile(rf"(.+?) ({any_of(_RELATIONS)}) (.+)")
+_EXTREME = re.compile(rf"(?:the )?({any_of(_EXTREMES)}) (.+)")
+EXTREME_IN = re.compile(rf"\b(?:{any_of(_EXTREMES)}) ")
+_RELATION_IN = re.compile(rf"\b(?:{any_of(_RELATIONS)})\b")
 _COPULA = re.compile(r"(?: that| which)?(?: is| are| sits| sit| lies| lie| stands| stand)$")
 _NO_THING = re.compile(
     r"(?:the |a |an |any )?(?:(?:left|right|top|bottom|upper|lower|hand) )*(?:left|right|top|bottom|sides?|half|part"
@@ -164,6 +149,8 @@ _NO_END = frozenset({
     "than", "that", "the", "to", "which", "with", "without",
 })  # fmt: skip
 """A part that ends so is none: what follows belongs to it."""
+_PLACE_ENDS = frozenset({"left", "right", "top", "bottom", "upper", "lower"})
+"""A part that ends so has a place in it."""
 
 
 class _UnclearError(Exception):
@@ -173,11 +160,52 @@ class _UnclearError(Exception):
 @lru_cache(TEXTS)
 def read(text: str) -> Reading:
     """The parts of a text; one where it says no more, or where it can be meant in several ways."""
-    words = _TO_A_SIDE.sub(r" on the \1", in_words(" ".join(clean_text(text).split())))
+    words = plain(text)
+    full = _TO_A_SIDE.sub(r" on the \1", stated(words))
     try:
-        return _read(words) or Reading(text)
+        return _in_state_and_color(_read(full) or _read_question(full) or _whole(text, words, stated(words)))
     except _UnclearError as error:
         return Reading(text, unclear=str(error))
+
+
+def _read_question(words: str) -> Reading | None:
+    """None where what is asked about and what may be so of it cannot be told apart."""
+    asked = answered(words)
+    if asked is None or (found := _read(asked)) is not None:
+        return None if asked is None else found
+    bare = BEFORE.sub("", asked, count=1)  # training never says "the label crooked"
+    known = trained(bare) is not None or state_and_color(bare) is not None
+    return Reading(as_trained(bare), reworded=True) if known else None
+
+
+def _whole(text: str, words: str, full: str) -> Reading:
+    """A text that says nothing beside its part; as it was written where training says it in no other words."""
+    said = as_trained(full)
+    return Reading(text) if said == words else Reading(said, reworded=True)
+
+
+def _in_state_and_color(reading: Reading) -> Reading:
+    """Two of one thing: a model that was taught both takes them together for the colour alone."""
+    beside = None if reading.anchor is None else state_and_color(reading.anchor.part)
+    if beside is not None and reading.anchor is not None:
+        raise _UnclearError(
+            f"“{reading.anchor.part}” names a state and a colour of what something is beside, and those cannot be "
+            f"judged together; write “{beside[0]}” or “{beside[1]}” there"
+        )
+    if (said := state_and_color(plain(reading.part))) is None:
+        return reading
+    state, colored = said
+    simple = reading.with_part(state)
+    if says_missing(state):
+        raise _UnclearError(f"what is missing has no colour (“{reading.part}”); write “{simple}”")
+    if reading.relation == BEING:
+        return replace(reading, part=state)
+    if reading.relation is not None:
+        raise _UnclearError(
+            f"a state and a colour (“{reading.part}”) cannot be judged together beside another thing; write “{simple}” "
+            f"or “{reading.with_part(colored)}”"
+        )
+    return replace(reading, part=state, relation=BEING, anchor=Reading(colored), whole=None, reworded=False)
 
 
 def _read(words: str) -> Reading | None:
@@ -226,30 +254,31 @@ def _in_front(part: str, thing: str, so: str) -> str:
 
 def _read_place(words: str) -> Reading | None:
     so = None
-    if (found := _PLACED.fullmatch(words)) is not None:
-        thing, place = found[1], found[2]
-    elif (found := _AHEAD.fullmatch(words)) is not None:
-        place, thing = found[1], found[2]
-    elif (found := _PLACED_SO.fullmatch(words)) is not None and is_predicate(found[3]):
-        thing, place, so = found[1], found[2], found[3]
+    if (found := place_behind(words) or place_ahead(words)) is not None:
+        thing, sides = found
+    elif (between := place_between(words)) is not None and is_predicate(between[2]):
+        thing, sides, so = between
     else:
         return None
     part = _part(thing)
     if part is None or _NO_THING.fullmatch(part) or _RELATION_IN.search(part) or _placed(part):
         return None
-    part = part if so is None else said_of(part, so)
-    sides = _PLACES.get(place) or (_SIDES[place],)
-    return None if turned(part) else Reading(part, sides, whole=f"{part} {_PLACE_WORDS[sides]}")
+    whole = _unadorned(thing)  # where it is asked there are several
+    if so is not None:
+        part = whole = said_of(part, so)
+    elif meaning(whole) is None:
+        whole = part
+    return None if turned(part) else Reading(part, sides, whole=f"{whole} {PLACE_WORDS[sides]}")
 
 
 def _placed(words: str) -> bool:
-    return _PLACED.fullmatch(words) is not None or _AHEAD.fullmatch(words) is not None
+    return place_behind(words) is not None or place_ahead(words) is not None
 
 
 def _read_relation(words: str) -> Reading | None:
-    on_plate, found = _ON_PLATE.fullmatch(words), _RELATED.fullmatch(words)
-    if on_plate is not None and (parts := _two(on_plate[1], on_plate[3])) and names_plate(parts[1].part):
-        return Reading(parts[0], _PLACES[on_plate[2]], ON, parts[1])
+    on, found = place_on_plate(words), _RELATED.fullmatch(words)
+    if on is not None and (parts := _two(on[0], on[2])) and names_plate(parts[1].part):
+        return Reading(parts[0], on[1], ON, parts[1])
     if found is None or (parts := _two(found[1], found[3])) is None:
         return None
     return Reading(parts[0], relation=_RELATIONS[found[2]], anchor=parts[1])
@@ -257,7 +286,7 @@ def _read_relation(words: str) -> Reading | None:
 
 def _two(thing: str, beside: str) -> tuple[str, Reading] | None:
     """A thing, and another that it is related to; None where more is said than that."""
-    if _RELATION_IN.search(beside) or _PLACED.fullmatch(beside) or _placed(thing):
+    if _RELATION_IN.search(beside) or place_behind(beside) or _placed(thing):
         return None
     part = _part(thing)
     if part is None:
@@ -301,9 +330,14 @@ def _bare(words: str) -> Reading | None:
 
 
 def _part(words: str) -> str | None:
-    """Without article, number and a verb that only leads to the place; None where no part is left."""
-    bare = _BEFORE.sub("", _COPULA.sub("", words), count=1).strip()
+    """In training's words where it has any; None where no part is left."""
+    bare = _unadorned(words)
     parts = bare.split()
-    if not parts or (parts[0] in _NO_START and meaning(bare) is None) or parts[-1] in _NO_END:
+    if not parts or (parts[0] in _NO_START and meaning(bare) is None) or parts[-1] in _NO_END | _PLACE_ENDS:
         return None
-    return bare if (said := divided(bare)) is None else said_of(*said)
+    return as_trained(bare)
+
+
+def _unadorned(words: str) -> str:
+    """Without article, number and a verb that only leads to the place."""
+    return BEFORE.sub("", _COPULA.sub("", words), count=1).strip()

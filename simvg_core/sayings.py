@@ -20,7 +20,7 @@ REMEMBERED = 20_000
 _ARTICLES = frozenset({"a", "an", "any", "the", "all", "both"})
 _NUMBERS = frozenset({"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", *map(str, range(2, 11))})
 _TYPE = re.compile(r"[a-z]?[1-9]\d?")
-_NAME_ENDS = frozenset({
+NAME_ENDS = frozenset({
     "at", "behind", "bored", "for", "in", "left", "lying", "not", "of", "on", "or", "that", "to", "where", "whose",
     "with", "without",
 })  # fmt: skip
@@ -31,12 +31,12 @@ _NAME_ENDS = frozenset({
 def meaning(words: str) -> Meaning | None:
     """Of a name or sentence that training says, in lower case, with or without article and number, and with at most
     one designation ("M6"); None of any other text."""
-    return next(filter(None, (parse(form) for one in _without_designation(words) for form in _forms(one))), None)
+    return next(filter(None, (parse(form) for one in without_designation(words) for form in _forms(one))), None)
 
 
 def is_name(words: str) -> bool:
     """Whether training calls something so: "bolt that is not tight", not "the bolt is not tight"."""
-    forms = {form for one in _without_designation(words) for form in _forms(one)}
+    forms = {form for one in without_designation(words) for form in _forms(one)}
     return meaning(words) is not None and forms.isdisjoint(_sentences())
 
 
@@ -77,7 +77,8 @@ def _forms(words: str) -> Iterator[str]:
     yield from (bare, f"a {bare}", f"the {bare}")
 
 
-def _without_designation(words: str) -> Iterator[str]:
+def without_designation(words: str) -> Iterator[str]:
+    """A text as it stands, and without each of the designations in it."""
     yield words
     parts = words.split()
     for place, word in enumerate(parts):
@@ -108,6 +109,6 @@ def _nouns(kinds: frozenset[str] | None) -> frozenset[str]:
             for name in concept.names + concept.held_out + further_names(concept):
                 for form in name:
                     words = form.split()
-                    end = next((place for place, word in enumerate(words) if word in _NAME_ENDS), len(words))
+                    end = next((place for place, word in enumerate(words) if word in NAME_ENDS), len(words))
                     found.add(words[end - 1])
     return frozenset(found - {"head", "heads"})  # "hex head" is a bolt, and so is "bolt, hex head"

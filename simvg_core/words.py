@@ -27,6 +27,8 @@ LEARNED = "words.json"
 _TYPE = re.compile(r"[a-z]?[1-9]\d?")
 """A type or number as training says them: "M6", "A17", "A-17"."""
 _NEAR = 0.75  # "mising" is "missing", "gasket" is no "basket"
+_SEVERAL, _AS_NEAR = 5, 0.05
+"""Near words that are compared, and how much less alike they may be than the nearest."""
 MIN_TIMES = 20
 """A word that training said less often is not learned."""
 
@@ -83,8 +85,11 @@ class FastPieces:
         return not self.learned or word in self.learned or _TYPE.fullmatch(word) is not None
 
     def near(self, word: str) -> str | None:
-        """Of the learned words."""
-        return next(iter(difflib.get_close_matches(word, self.learned, 1, _NEAR)), None)
+        """Of the learned words, of those about equally near the one that training said most often."""
+        found = difflib.get_close_matches(word, self.learned, _SEVERAL, _NEAR)
+        likeness = [difflib.SequenceMatcher(None, near, word).ratio() for near in found]
+        close = [near for near, like in zip(found, likeness, strict=True) if like >= likeness[0] - _AS_NEAR]
+        return max(close, key=self.learned.__getitem__, default=None)
 
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json`, and the learned words where they are known, into a model folder."""

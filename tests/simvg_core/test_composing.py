@@ -176,7 +176,7 @@ def test_what_is_no_number_stays_none() -> None:
 
 def test_texts_without_parts_cost_nothing() -> None:
     """No plan at all, and each text is its own row; likewise of models that do not compose."""
-    assert Plan.of(["missing bolt", "red caps"], True) is None
+    assert Plan.of(["missing bolt", "red cap"], True) is None
     assert Plan.of(TEXTS, False) is None
     assert rows_of(TEXTS, False) == TEXTS
 

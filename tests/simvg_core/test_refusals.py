@@ -31,14 +31,43 @@ def words() -> AskedWords:
     [
         ("no label", "“label” and expect it to be there (--expect present)"),
         ("there is no red cap", "“red cap” and expect it to be there"),
-        ("0 labels", "“labels” and expect it to be there"),
+        ("0 labels", "“label” and expect it to be there"),
         ("label absent", "“label” and expect it to be there"),
         ("the label is not there", "“label” and expect it to be there"),
         ("missing label", "“label” and expect it to be there"),
-        ("the left label is missing", "“label” and expect it to be there"),
+        ("the left label is missing", "“label on the left” and expect it to be there"),
         ("there is no cap left of the gear", "“cap left of the gear” and expect it to be there"),
         ("plate without a label", "“label” and expect it to be there"),
         ("no bolts", "write “missing bolt”"),
+        ("no screw on the left", "write “missing screw on the left”"),
+        ("no washer under the bolt", "“washer under the bolt” and expect it to be there"),
+        ("no scratches", "ask for “scratch”; it alarms when one is there"),
+        ("no crooked label on the left", "ask for “crooked label on the left”; it alarms when one is there"),
+        ("no loose bolts", "ask for “loose bolt”; it alarms"),
+        ("no spanner", "ask for “spanner”; it alarms"),
+        ("plate without scratches", "ask for “scratch”; it alarms"),
+        ("bolt in the hole", "write “bolt” for it, or “missing bolt” for the empty place"),
+        ("bolt in its hole", "write “bolt” for it"),
+        ("holes with screws", "write “screw” for it, or “missing screw”"),
+        ("is there a bolt in the hole?", "write “bolt” for it"),
+        ("the bolt is there", "write “bolt” for it"),
+        ("the bolt is installed", "write “bolt” for it"),
+        ("bolt should be there", "write “bolt” for it"),
+        ("bolt in the hole on the left", "or “missing bolt on the left” for the empty place"),
+        ("red or blue cap on the left", "a query for each: “red cap on the left”, “blue cap on the left”"),
+        ("red/blue cap", "“red cap”, “blue cap”"),
+        ("red, blue or green cap", "“red cap”, “blue cap”, “green cap”"),
+        ("bolt is missing or loose", "“bolt is missing”, “bolt is loose”"),
+        ("loose connector", "never taught 'loose' of a connector"),
+        ("wrong label", "taught “crooked label”, “straight label”; or ask for “label”"),
+        ("loose nut on the left", "it was taught no such word of one; or ask for “nut on the left”"),
+        ("dirty plate", "“the plate is stained”"),
+        ("missing red bolt", "what is missing has no colour (“missing red bolt”); write “missing bolt”"),
+        ("label next to it", "what 'it' stands for is not told"),
+        ("bolt with its washer", "what 'its' stands for"),
+        ("bolt near the edge", "is a place and no thing"),
+        ("wrong label next to the edge", "is a place and no thing that can be found; say it in simpler words"),
+        ("lable crooked", "did you mean 'label'?"),
         ("cap that is not red", "say what is so instead"),
         ("the label is not crooked", "say what is so instead"),
         ("cap that is not red on the left", "say what is so instead"),
@@ -66,9 +95,12 @@ def test_what_would_be_answered_as_another_question_is_refused(words: AskedWords
     "text",
     [
         "missing bolt", "hole without a bolt left of the label", "leftmost hole with no screw in it", "bolt not tight",
-        "label not straight", "one bolt is not there", "no M6 bolt in the hole", "missing red bolt", "label no. 7",
+        "label not straight", "one bolt is not there", "no M6 bolt in the hole", "label no. 7",
         "forgotten spanner", "label A-17", "bolt, loose", "crooked label, on the left",
         "missing bolt or screw at the top",        "M6 loose bolt or screw", "2 bolts", "1/4 bolt",
+        "bolt hole", "hole for a bolt", "small or large cap", "crooked, white label", "stained plate", "damaged plate",
+        "wrong cap", "wrong coloured lid", "loose M6 bolt", "hole without bolt", "bolts are not tight",
+        "tag not straight", "label on the plate",
     ],
 )  # fmt: skip
 def test_what_training_says_is_asked(words: AskedWords, text: str) -> None:
@@ -91,7 +123,7 @@ def test_the_page_for_operators_is_true(words: AskedWords) -> None:
     _, _, page = Path("docs/queries.md").read_text(encoding="utf-8").partition("## What is refused")
     refused, _, asked = page.partition("## How it is answered")[0].partition("What training says")
     rows = [line.split(" | ") for line in refused.splitlines() if line.count(" | ") == 2][2:]
-    assert len(rows) == 7
+    assert len(rows) == 13
     for _, texts, remedies in rows:
         assert all(words.complaint(text) for text in texts.split("`")[1::2]), texts
         for text in remedies.split("`")[1::2]:

@@ -70,6 +70,13 @@ def test_unknown_words_are_named():
     assert processor().unknown_words("missing Zorgle on the red cap") == ["zorgle", "on"]
 
 
+def test_of_words_as_near_the_one_that_training_says_most_is_offered():
+    """ "lable" is as near to "table" as to "label"."""
+    known = FastPieces(fast_pieces().tokenizer, {"table": 5, "label": 900, "cap": 2000})
+    assert known.near("lable") == "label"
+    assert known.near("tables") == "table"
+
+
 def test_words_that_training_never_said_are_unknown(tmp_path):
     """Although they have pieces; types with a number in them are none. The list stays with the tokenizer."""
     known = FastPieces(fast_pieces().tokenizer, {"missing": 40, "red": 30, "cap": 25})

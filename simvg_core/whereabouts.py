@@ -1,0 +1,102 @@
+"""Where a text says that a thing lies: sides, corners, the middle, and the same of a plate. Free of torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from simvg_core.counted import NUMBER_WORD
+from simvg_core.predicates import ABSENT
+from simvg_core.sayings import names_tool, nouns
+
+LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
+
+
+def either(words: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """What each wording means, of the wordings by what they mean."""
+    return {wording: meant for meant, wordings in words.items() for wording in wordings}
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern of any of these words, the longest first."""
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_PIECES = ("", " side", " half", " part", " hand side", " hand half")
+
+
+def _sides(side: str, *others: str) -> tuple[str, ...]:
+    return tuple(f"{word}{more}" for word in (side, *others) for more in _PIECES)
+
+
+_SIDES = either({
+    LEFT: _sides("left"), RIGHT: _sides("right"), TOP: _sides("top", "upper"), BOTTOM: _sides("bottom", "lower"),
+    MIDDLE: ("middle", "center", "centre"),
+})  # fmt: skip
+PLACES = {word: (side,) for word, side in _SIDES.items() if word not in ("upper", "lower")} | {
+    f"{word} {side}{corner}": (meant, side)
+    for word, meant in {"top": TOP, "upper": TOP, "bottom": BOTTOM, "lower": BOTTOM}.items()
+    for side in (LEFT, RIGHT)
+    for corner in ("", " corner", " hand corner", " hand side")
+}
+PLACE_WORDS = {
+    (LEFT,): "on the left", (RIGHT,): "on the right", (TOP,): "at the top", (BOTTOM,): "at the bottom",
+    (MIDDLE,): "in the middle", (TOP, LEFT): "in the upper left corner", (TOP, RIGHT): "in the upper right corner",
+    (BOTTOM, LEFT): "in the lower left corner", (BOTTOM, RIGHT): "in the lower right corner",
+}  # fmt: skip
+"""As training says them."""
+
+FRAME = r" of the (?:picture|image|frame|view|screen)"
+_AT = r" (?:on|at|in)(?: the)? "
+_SIDE = any_of(PLACES)
+_LONG_SIDE = any_of(place for place in PLACES if " " in place)
+# not "to the left": what is turned or leans to the left lies anywhere
+_PLACED = re.compile(rf"(.+){_AT}({_SIDE})(?:{FRAME})?")
+_PLACED_SHORT = re.compile(rf"(.+) ({_LONG_SIDE})(?:{FRAME})?")
+_PLACED_LAST = re.compile(r"(.*?(\S+)) (left|right|top|bottom|middle|cent(?:er|re))")
+_ON_THING = re.compile(r" (?:on|at|in|of|from) ")
+_PLACED_SO = re.compile(rf"(.+){_AT}({_SIDE})(?:{FRAME})? (?!of )(?:(?:that|which) (?=is |are ))?(.+)")
+_OF_PLATE = r" of ((?:the |an? )?(?:\w+ ){0,2}(?:plate|panel)\b.*)"
+_ON_PLATE = re.compile(rf"(.+)(?! on top of){_AT}({_SIDE}){_OF_PLATE}")
+_ON_PLATE_SHORT = re.compile(rf"(.+) ({_LONG_SIDE}){_OF_PLATE}")
+BEFORE = re.compile(rf"(?:all |both |any )?(?:the |a |an )?(?:(?:{NUMBER_WORD}) )?(?=.)")
+"""Article and number before a thing."""
+_AHEAD = re.compile(
+    rf"{BEFORE.pattern}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side)? (.+)"
+)
+
+
+def place_behind(words: str) -> tuple[str, tuple[str, ...]] | None:
+    """A thing and the sides of the place behind it, with a preposition or in words that need none: "missing bolt top
+    left"."""
+    found = _PLACED.fullmatch(words) or _PLACED_SHORT.fullmatch(words)
+    if found is not None:
+        return found[1], _sides_of(found[2])
+    last = _PLACED_LAST.fullmatch(words)
+    if last is None or not (nouns(last[2]) or last[2] in ABSENT or last[2] == "loose"):
+        return None
+    if _ON_THING.search(last[1]) or (last[3] == LEFT and names_tool(last[2])):
+        return None  # "bolt on the label's left"; a tool that is left was forgotten
+    return last[1], _sides_of(last[3])
+
+
+def place_ahead(words: str) -> tuple[str, tuple[str, ...]] | None:
+    """A thing and the sides of the place before it: "the upper left bolt"."""
+    found = _AHEAD.fullmatch(words)
+    return None if found is None else (found[2], _sides_of(found[1]))
+
+
+def place_between(words: str) -> tuple[str, tuple[str, ...], str] | None:
+    """A thing, the sides of its place, and what stands behind that: "the label at the top is crooked"."""
+    found = _PLACED_SO.fullmatch(words)
+    return None if found is None else (found[1], _sides_of(found[2]), found[3])
+
+
+def place_on_plate(words: str) -> tuple[str, tuple[str, ...], str] | None:
+    """A thing, the sides of its place, and the plate that this is a place of."""
+    found = _ON_PLATE.fullmatch(words) or _ON_PLATE_SHORT.fullmatch(words)
+    return None if found is None else (found[1], _sides_of(found[2]), found[3])
+
+
+def _sides_of(place: str) -> tuple[str, ...]:
+    return PLACES.get(place) or (_SIDES[place],)
