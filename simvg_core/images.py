@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from simvg_core.errors import ImageError
 
 Frame = NDArray[np.uint8]
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_TRAILER_BYTES = 1024  # cameras may pad behind the end mark
+TRAILER_BYTES = 1024
+"""So far before a file's end may its end mark stand: cameras may pad behind it."""
+_ENDS = {b"\xff\xd8": ("JPEG", b"\xff\xd9"), b"\x89PNG": ("PNG", b"IEND")}
 # OpenCV's stubs know no dtypes, so its results pass through Any.
 
 
@@ -42,18 +43,25 @@ def as_bgr(frame: Any) -> Frame:
     return cast(Frame, frame[:, :, :3])
 
 
+def cut_off(head: bytes, tail: bytes) -> str | None:
+    """The kind of a file that lacks its end mark, by its first four bytes and its last `TRAILER_BYTES`; None where it
+    has one, or is of a kind without."""
+    return next((kind for begin, (kind, end) in _ENDS.items() if head.startswith(begin) and end not in tail), None)
+
+
 def read_frame(path: Path) -> Frame:
     """A picture file → (H, W, 3) uint8 BGR, upright as its orientation tag says.
 
     Raises:
-        ImageError: no such file, no picture that OpenCV reads, or a JPEG that is cut off: what lacks would be grey.
+        ImageError: no such file, no picture that OpenCV reads, or one that is cut off: what lacks of a JPEG would be
+            grey.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path} cannot be read ({error.strerror}); give a JPEG or PNG file.") from error
-    if data.startswith(_JPEG) and _JPEG_END not in data[-_TRAILER_BYTES:]:
-        raise ImageError(f"{path} is cut off ({len(data)} bytes without a JPEG's end mark); copy it again.")
+    if (kind := cut_off(data[:4], data[-TRAILER_BYTES:])) is not None:
+        raise ImageError(f"{path} is cut off ({len(data)} bytes without a {kind}'s end mark); copy it again.")
     try:
         frame: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:

@@ -20,6 +20,7 @@ from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.metrics import Outcome, calibration_error, f1_of
+from simvg_core.training.refused import NOTHING, Refused, asked
 from simvg_core.training.scoring import ask_model
 from simvg_core.training.sets.sample import Sample, Task
 
@@ -31,8 +32,8 @@ makes people switch a system off."""
 
 @dataclass(frozen=True)
 class Calibration:
-    """What to store with the model, the expected calibration error (0 … 1) before and after, and of how many questions
-    it was."""
+    """What to store with the model, the expected calibration error (0 … 1) before and after, of how many questions it
+    was, and what was not asked (of the validation set's questions, as a worker would refuse them)."""
 
     temperature: float
     bias: float
@@ -40,6 +41,7 @@ class Calibration:
     ece_before: float
     ece_after: float
     questions: int = 0
+    refused: Refused = NOTHING
 
 
 def calibrate(
@@ -52,13 +54,14 @@ def calibrate(
     """Fits a model's scores by its token branch on a validation set, and stores what it finds in its config.
 
     Raises:
-        InputError: the samples are not both with and without targets. DataError: an image is missing or broken.
+        InputError: too few of the samples can be asked, see `_both`. DataError: the pixels of an image are broken.
     """
     composed, config = model.config.composed_answers, model.config
     processor.config = config  # answers are read with the new calibration
     config.composed_answers = False
     try:
-        found = fit(_asked(model, processor, samples, task, progress), config)
+        outcomes, refused = _asked(model, processor, samples, task, progress)
+        found = fit(outcomes, config, refused)
     finally:
         config.composed_answers = composed
     store(config, found)
@@ -77,15 +80,16 @@ def rethreshold(
     scores, so that another one serves best.
 
     Raises:
-        InputError: the samples are not both with and without targets. DataError: an image is missing or broken.
+        InputError: too few of the samples can be asked, see `_both`. DataError: the pixels of an image are broken.
     """
     config = processor.config = model.config
-    outcomes = _asked(model, processor, samples, task, progress)
-    there = _both(outcomes)
+    outcomes, refused = _asked(model, processor, samples, task, progress)
+    there = _both(outcomes, refused)
     found = replace(
         calibration,
         threshold=_best_threshold(outcomes, config, config.score_temperature, config.score_bias),
         ece_after=_error(np.array([outcome.score for outcome in outcomes]), there),
+        refused=refused,
     )
     store(config, found)
     return found
@@ -97,20 +101,21 @@ def _asked(
     samples: Sequence[Sample],
     task: Task,
     progress: Callable[[int, int], None],
-) -> list[Outcome]:
-    """Of the texts that a worker would ask: one with a word that the model never learned is refused."""
-    words = AskedWords(processor.text.words, model.config.composed_answers)
-    known = [one for one in samples if words.complaint(one.text) is None]
-    return ask_model(model, processor, known, task, branches=["token"], progress=progress).outcomes["token"]
+) -> tuple[list[Outcome], Refused]:
+    """Of the texts that a worker would ask, and what it would not."""
+    known, refused = asked(AskedWords(processor.text.words, model.config.composed_answers), samples)
+    outcomes = ask_model(model, processor, known, task, branches=["token"], progress=progress).outcomes["token"]
+    return outcomes, refused
 
 
-def _both(outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
+def _both(outcomes: Sequence[Outcome], refused: Refused) -> NDArray[np.bool_]:
     """(N,) whether there is a target; raises InputError where all or none have one."""
-    there = np.array([outcome.there for outcome in outcomes])
+    there = np.array([outcome.there for outcome in outcomes], bool)
     if len(there) == 0 or there.all() or not there.any():
+        why = f" ({refused})" if refused.count else ""
         raise InputError(
             f"calibration needs questions with and without a target, got {int(there.sum())} with and "
-            f"{int((~there).sum())} without; use a larger validation set."
+            f"{int((~there).sum())} without{why}; use a larger validation set, or other words."
         )
     return there
 
@@ -121,13 +126,14 @@ def raw_logits(outcomes: Sequence[Outcome], config: SimVGConfig) -> NDArray[np.f
     return np.asarray((np.log(scores / (1 - scores)) - config.score_bias) * config.score_temperature)
 
 
-def fit(outcomes: Sequence[Outcome], config: SimVGConfig) -> Calibration:
-    """Fits temperature and bias by maximum likelihood, then picks the threshold with the most exact answers.
+def fit(outcomes: Sequence[Outcome], config: SimVGConfig, refused: Refused = NOTHING) -> Calibration:
+    """Fits temperature and bias by maximum likelihood, then picks the threshold with the most exact answers; `refused`
+    is what was not asked.
 
     Raises:
         InputError: the outcomes are not both with and without targets.
     """
-    there = _both(outcomes)
+    there = _both(outcomes, refused)
     logits = raw_logits(outcomes, config)
     temperature, bias = _maximum_likelihood(logits, there)
     chances = 1 / (1 + np.exp(-(logits / temperature + bias)))
@@ -138,6 +144,7 @@ def fit(outcomes: Sequence[Outcome], config: SimVGConfig) -> Calibration:
         ece_before=_error(1 / (1 + np.exp(-logits)), there),
         ece_after=_error(chances, there),
         questions=len(outcomes),
+        refused=refused,
     )
 
 

@@ -46,11 +46,18 @@ class DataError(InputError):
 
 
 def read_picture(sample: Sample) -> Frame:
-    """(H, W, 3) BGR; raises DataError where the file is missing or broken."""
+    """(H, W, 3) BGR; raises DataError where the file is missing, broken, or of another size than its boxes are for."""
     try:
-        return read_frame(sample.image)
+        frame = read_frame(sample.image)
     except ImageError as error:
         raise DataError(f"sample {sample.id}: {error} `simvg data check` names every broken one.") from error
+    if frame.shape[:2] != (sample.height, sample.width):
+        raise DataError(
+            f"sample {sample.id}: {sample.image} is {frame.shape[1]}×{frame.shape[0]}, its annotation says "
+            f"{sample.width}×{sample.height}; use the picture that the boxes were made for. `simvg data check` names "
+            "every such one."
+        )
+    return frame
 
 
 class Batch(NamedTuple):
@@ -61,6 +68,7 @@ class Batch(NamedTuple):
     attention_mask: NDArray[np.int64]  # (N, T)
     image_index: NDArray[np.int64]  # (N,)
     boxes: list[NDArray[np.float32]]  # N × (n, 4) cxcywh normalised
+    texts: Sequence[str]  # N, what the ids say
     # Rendered sets only:
     dense: Sequence[dict[str, NDArray[Any]]] = ()  # B × what the model's `dense_labels` hold
     queries: Sequence[Query] = ()  # N
@@ -166,6 +174,7 @@ class BatchMaker:
             attention_mask=texts.attention_mask.numpy(),
             image_index=np.array(owners, np.int64),
             boxes=boxes,
+            texts=[query.text for query in questions],
             dense=[dense_of(scene) for scene in scenes],
             queries=questions,
             scenes=scenes,

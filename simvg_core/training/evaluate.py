@@ -19,6 +19,7 @@ from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.cost import cost_of
 from simvg_core.training.metrics import Outcome, Summary, best_iou, grouped, reliability, summary
+from simvg_core.training.refused import MISREAD, UNKNOWN_WORDS, sort_of
 from simvg_core.training.scoring import ask_model
 from simvg_core.training.sets.sample import GroundingSet, Sample
 
@@ -68,7 +69,7 @@ def evaluate(
         progress: gets (samples done, samples in all).
 
     Raises:
-        InputError: no expression of the set can be asked, or one of its pictures is missing or broken (DataError).
+        InputError: no expression of the set can be asked, or the pixels of one of its pictures are broken (DataError).
     """
     floor = model.config.score_threshold if threshold is None else threshold
     samples = first_images(data.samples(), limit)
@@ -86,8 +87,7 @@ def evaluate(
         )
     words = AskedWords(processor.text.words, model.config.composed_answers)
     by_branch = {
-        branch: scores_of(own, floor, lambda text: words.complaint(text) is not None)
-        for branch, own in scored.outcomes.items()
+        branch: scores_of(own, floor, lambda text: sort_of(words, text)) for branch, own in scored.outcomes.items()
     }
     record = {
         "model": name,
@@ -96,7 +96,7 @@ def evaluate(
         "data": data.name,
         "split": data.split,
         "task": data.task,
-        "images": len({sample.image for sample in samples}),
+        "images": len({one.image for one in next(iter(scored.outcomes.values()))}),
         "expressions": len(samples) - scored.left_out.total(),
         "left_out": dict(sorted(left_out.items())),
         "alternatives": sum(one.alternatives for one in next(iter(scored.outcomes.values()))),
@@ -119,12 +119,12 @@ def first_images(samples: Sequence[Sample], limit: int | None) -> Sequence[Sampl
 
 
 def scores_of(
-    outcomes: Sequence[Outcome], threshold: float, unknown: Callable[[str], bool] = lambda text: False
+    outcomes: Sequence[Outcome], threshold: float, refused: Callable[[str], str | None] = lambda text: None
 ) -> dict[str, Any]:
     """Scores of one branch: of all questions, of groups of them, and how its scores are spread.
 
     Args:
-        unknown: whether a text has words that the model never learned: it is scored here, and refused on a line.
+        refused: why a text is refused on a line (`sort_of`), though it is scored here; None of any other.
     """
     there = [one.there for one in outcomes]
     chances = [one.score for one in outcomes]
@@ -136,7 +136,7 @@ def scores_of(
         "by_kind": grouped(outcomes, lambda one: one.kind, threshold),
         "by_noun": grouped(outcomes, lambda one: one.noun, threshold),
         "by_words": _binned(outcomes, lambda one: len(one.text.split()), WORDS, _words_label, threshold),
-        "by_known": _by_known(outcomes, unknown, threshold),
+        "by_known": _by_known(outcomes, refused, threshold),
         "by_size": _binned(single, _share, SIZES, _size_label, threshold),
         "texts": standing_texts(outcomes, threshold),
         "reliability": reliability(chances, there),
@@ -152,17 +152,20 @@ def scores_of(
     }
 
 
-def _by_known(outcomes: Sequence[Outcome], unknown: Callable[[str], bool], threshold: float) -> dict[str, Summary]:
-    """Texts of known words, in all and of each kind that has others as well, and the others; empty without others."""
-    others = [one for one in outcomes if unknown(one.text)]
+def _by_known(
+    outcomes: Sequence[Outcome], refused: Callable[[str], str | None], threshold: float
+) -> dict[str, Summary]:
+    """Texts that a worker asks, in all and of each kind that has others as well, and the others by why it does not;
+    empty without others."""
+    others = [one for one in outcomes if refused(one.text) is not None]
     if not others:
         return {}
-    known = [one for one in outcomes if not unknown(one.text)]
+    known = [one for one in outcomes if refused(one.text) is None]
     kinds = dict.fromkeys(one.kind for one in others if one.kind)
     groups = {"all words known": known} | {
         f"{kind}, all words known": [one for one in known if one.kind == kind] for kind in kinds
     }
-    groups["a word that training never says"] = others
+    groups |= {sort: [one for one in others if refused(one.text) == sort] for sort in (UNKNOWN_WORDS, MISREAD)}
     return {name: summary(own, threshold) for name, own in groups.items() if own}
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,15 @@ from simvg_core.images import resize
 from simvg_core.text import TextPacker
 from simvg_core.training.data import Batch, DataError, read_picture
 from simvg_core.training.jitter import JitterSettings, jitter
+from simvg_core.training.refused import WAY_OUT, misread
 from simvg_core.training.sets.open import open_set
+from simvg_core.training.sets.pictures import BROKEN_PICTURE, with_pictures
 from simvg_core.training.sets.sample import GroundingSet, Sample
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.sources import Step
 from simvg_core.words import UNREADABLE, Pieces, WordPacker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class SampleBatchMaker:
             attention_mask=texts.attention_mask.numpy(),
             image_index=np.arange(len(samples), dtype=np.int64),
             boxes=boxes,
+            texts=[sample.text for sample in samples],
         )
 
 
@@ -84,7 +92,8 @@ class GroundingSource:
 
     Expressions of one image with the same boxes mean the same thing; expressions without a target stand alone. Where
     a "rec" set has several boxes for an expression, one of them is drawn. Expressions that the model cannot read, such
-    as too long ones where its `text_overflow` is "error", are left out and counted, as in an evaluation.
+    as too long ones where its `text_overflow` is "error", and those whose picture is missing, broken or of another size
+    than its boxes are for, are left out and counted, as in an evaluation.
 
     Args:
         step_size: samples per step, all processes and passes together.
@@ -109,21 +118,25 @@ class GroundingSource:
                     f"{one.name} asks for several boxes at once, a model with num_queries=1 gives one; use more."
                 )
             left_out.update(one.left_out())
-            for sample in one.samples():
+            samples, broken = with_pictures(one.samples(), one.name)
+            left_out[BROKEN_PICTURE] += broken
+            for sample in samples:
                 if not words.reads(sample.text):
                     left_out[UNREADABLE] += 1
                     continue
                 alone = None if sample.boxes_xyxy_px else sample.id
                 key = (number, one.task, sample.image_id, sample.boxes_xyxy_px, alone)
                 groups.setdefault(key, []).append(sample)
-        self.left_out: Mapping[str, int] = left_out
+        self.left_out: Mapping[str, int] = +left_out
         self.things = list(groups.values())
         self.choose_box = [key[1] == "rec" and len(key[3]) > 1 for key in groups]
         if not self.things:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "none"
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items())) or "none"
             raise DataError(
                 f"the training sets hold no usable sample (left out: {reasons}); check their paths and splits."
             )
+        self.refused = _refused(groups) if config.composed_answers else {}
+        self.fingerprint: str | None = _fingerprint(groups)
         self.epoch_steps: int | None = max(1, len(self.things) // step_size)
 
     def round(self, epoch: int, share: float) -> list[Step]:
@@ -148,3 +161,22 @@ class GroundingSource:
             return chosen
         box = chosen.boxes_xyxy_px[int(rng.integers(len(chosen.boxes_xyxy_px)))]
         return replace(chosen, boxes_xyxy_px=(box,))
+
+
+def _refused(groups: Mapping[Any, Sequence[Sample]]) -> Mapping[str, Any]:
+    """What is taught in vain, which is warned of: a worker refuses it."""
+    found = misread(sample.text for expressions in groups.values() for sample in expressions)
+    if not found.count:
+        return {}
+    log.warning(
+        "workers will refuse %d of the %d training expressions, whatever the model learns of them (first: %r: %s). "
+        "To have texts asked as they stand: %s.",
+        found.count, found.total, found.text, found.reason, WAY_OUT,
+    )  # fmt: skip
+    return asdict(found)
+
+
+def _fingerprint(groups: Mapping[Any, Sequence[Sample]]) -> str:
+    """Of the ids of all samples, as they stand: a step names things by their places among them."""
+    ids = [[key[0], *(sample.id for sample in expressions)] for key, expressions in groups.items()]
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()

@@ -7,21 +7,31 @@ from pathlib import Path
 
 from simvg_core.errors import CheckpointError
 from simvg_core.training.data import Batch
-from simvg_core.words import MIN_TIMES, FastPieces, Pieces, clean_text, read_fast_pieces
+from simvg_core.words import MIN_TIMES, UNKNOWN, FastPieces, Pieces, clean_text, read_fast_pieces
 
 
-def count_words(heard: dict[str, int], batches: Iterable[Batch], pieces: Pieces) -> None:
-    """Adds the words of rendered sets' questions that are one piece; in others the model reads single letters.
+def count_words(heard: dict[str, int], batches: Iterable[Batch], pieces: Pieces, from_nothing: bool = True) -> None:
+    """Adds the words of the texts that a step asks.
 
-    Data sets of expressions are not counted: who trains on them begins with weights that know far more words.
+    Of rendered sets' questions those that are one piece: others are designations, of which no two are alike. Of data
+    sets of expressions also those that are spelt in several pieces, for they say what a line's own things are called.
+
+    Args:
+        from_nothing: the run began without weights. Where it did not, and `heard` is empty, its start knows more words
+            than can be told, and nothing is counted for expressions: the model is asked all that has pieces.
     """
     if not isinstance(pieces, FastPieces):
         return
     for batch in batches:
-        for query in batch.queries:
-            for word in clean_text(query.text).split():
+        rendered = bool(batch.queries)
+        if not (rendered or from_nothing or heard):
+            continue
+        for text in batch.texts:
+            for word in clean_text(text).split():
                 if word in heard or pieces.tokenizer.token_to_id(word) is not None:
                     heard[word] = heard.get(word, 0) + 1
+                elif not rendered and UNKNOWN not in pieces(word):
+                    heard[word] = 1
 
 
 def learned_words(heard: dict[str, int]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from simvg_core.processing import Inputs, SimVGProcessor
 from simvg_core.text import TextBatch
 from simvg_core.training.data import make_executor, prefetch, read_picture
 from simvg_core.training.metrics import Outcome
+from simvg_core.training.sets.pictures import BROKEN_PICTURE, with_pictures
 from simvg_core.training.sets.sample import Sample, Task
 from simvg_core.words import UNREADABLE
 
@@ -61,27 +62,29 @@ def ask_model(
     batch_size: int = 8,
     workers: int = 1,
     dtype: torch.dtype = torch.float32,
+    whole_pictures: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scored:
-    """Asks every sample; a standing model sees each image once, with all its texts.
+    """Asks every sample; a standing model sees each image once, with all its texts. Samples whose image is missing, cut
+    off or of another size than their boxes are for are left out, and those whose text the model cannot read.
 
     Args:
         branches: None = all that the model has.
         batch_size: images of a pass (standing), or pairs of image and text (joint).
         workers: threads that read images meanwhile.
         dtype: bfloat16 = matrix products in it.
+        whole_pictures: no picture is checked, as none of a rendered set need be; without Pillow none can be.
         progress: gets (samples done, samples in all).
 
     Raises:
-        DataError: an image is missing or broken.
+        DataError: an image's pixels are broken, which its header and end do not show.
     """
     names = branches_of(model) if branches is None else list(branches)
-    left_out: Counter[str] = Counter()
     composed = model.config.composed_answers
     words = AskedWords(processor.text.words, composed)
-    readable = [sample for sample in samples if words.reads(sample.text)]
-    if len(readable) < len(samples):
-        left_out[UNREADABLE] += len(samples) - len(readable)
+    whole, broken = (samples, 0) if whole_pictures else with_pictures(samples, "the set to be scored")
+    readable = [sample for sample in whole if words.reads(sample.text)]
+    left_out = +Counter({BROKEN_PICTURE: broken, UNREADABLE: len(whole) - len(readable)})
     scored: dict[str, list[tuple[int, Outcome]]] = {name: [] for name in names}
     order = {id(sample): place for place, sample in enumerate(readable)}
     standing = model.config.attention == "standing"

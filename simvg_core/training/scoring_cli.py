@@ -6,12 +6,15 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simvg_core.errors import InputError
 from simvg_core.training.folder import make_folder
+
+if TYPE_CHECKING:
+    from simvg_core.training.refused import Refused
 
 Progress = Callable[[int, int], None]
 DEVICES = ("auto", "cpu", "cuda")
@@ -122,6 +125,7 @@ def calibrate(
             found = rethreshold(loaded.model, loaded.processor, samples, opened.task, now, progress)
         config.save_pretrained(model)
         typer.echo(f"threshold {found.threshold:.2f}; calibration error {found.ece_after:.3f}")
+        _tell(found.refused)
         return
     if loaded.model.bounded:  # its thresholds belong to scores as they were calibrated before
         loaded.config.gate_floors, loaded.config.gate_thresholds = [], []
@@ -139,6 +143,7 @@ def calibrate(
         f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
         f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"
     )
+    _tell(found.refused)
 
 
 def publish(
@@ -169,6 +174,12 @@ def publish(
         if name in result:
             typer.echo(f"\n{name}\n{overview(result[name]).markdown()}")
     typer.echo(f"model written to {out}")
+
+
+def _tell(refused: Refused) -> None:
+    """What was not asked, as a worker would not."""
+    if refused.count:
+        typer.echo(str(refused), err=True)
 
 
 @contextlib.contextmanager

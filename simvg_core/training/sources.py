@@ -27,6 +27,10 @@ class Source(Protocol):
     epoch_steps: int | None
     # Records that are not trained on, by reason.
     left_out: Mapping[str, int]
+    # Of what is trained on, what workers will refuse all the same; empty = nothing.
+    refused: Mapping[str, Any]
+    # Of the records that steps name by their places; None where steps name them by themselves.
+    fingerprint: str | None
 
     def round(self, epoch: int, share: float) -> list[Step]:
         """The steps of a round, a function of the seed, `epoch` (from 0) and, while data grow, what there is."""
@@ -45,7 +49,9 @@ class LineSource:
     """
 
     epoch_steps: int | None = None
+    fingerprint: str | None = None
     left_out: Mapping[str, int] = MappingProxyType({})
+    refused: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
         self.settings, self.step_size = settings, step_size

@@ -31,11 +31,24 @@ _MEANING = (
     "num_attention_heads", "num_head_heads", "attention", "text_pooling", "resize", "image_mean", "image_std",
     "tokenizer",
 )  # fmt: skip
+# What its calibration says of a finished model's scores holds no longer once that is trained on.
+_CALIBRATION = ("score_temperature", "score_bias", "score_threshold")
+# Settings that say which weights there are, and how they are cut into heads. The side of the pictures is not among
+# them: positions are interpolated.
+_STRUCTURE = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "own_object_expert", "patch_size",
+    "patch_embedding", "stem_widths", "max_text_positions", "head_size", "num_head_heads", "num_queries",
+    "num_object_tokens", "num_decoder_layers", "decoder_ffn_size", "num_query_generator_layers",
+    "query_generator_ffn_size", "num_token_mlp_layers", "box_head", "auxiliary_heads", "heat_guidance", "glimpse_side",
+    "glimpse_channels", "num_kinds", "num_colors",
+)  # fmt: skip
+_LAYERED = {"first", "turn"}
+"""Losses that teach layers of their own, so that weights with those want these."""
 
 
 def model_config(settings: TrainSettings) -> SimVGConfig:
-    """The architecture's sizes with those of the tokenizer, and of the rendered truth, and the text pooling that
-    official SimVG weights were trained with where they are the start; `settings.model` wins.
+    """The architecture's sizes with those of the tokenizer, and of the rendered truth, what `of_folder` says, and the
+    text pooling that official SimVG weights were trained with where they are the start; `settings.model` wins.
 
     Raises:
         ConfigurationError: a model setting of a wrong type, or out of range, or no tokenizer.
@@ -50,10 +63,31 @@ def model_config(settings: TrainSettings) -> SimVGConfig:
         sizes["vocab_size"] = pieces.tokenizer.get_vocab_size()
     if settings.architecture == "line_small":
         sizes |= {"num_kinds": NUM_DENSE_KINDS, "num_colors": len(COLORS)}
+    sizes |= of_folder(settings)
     if config.attention == "joint" and "text_pooling" not in settings.model and _starts_official(settings.start_from):
         log.info('text_pooling is "official", as of the weights in %s', settings.start_from)
         sizes["text_pooling"] = "official"
     return make(**{**sizes, **settings.model})  # type: ignore[no-any-return]
+
+
+def of_folder(settings: TrainSettings) -> dict[str, Any]:
+    """What a run on `sets` takes over from the config.json of the model folder that it starts from as a whole, so that
+    the weights fit: settings of its structure that are not named in `settings.model` and that the architecture has
+    otherwise.
+
+    Raises CheckpointError: config.json cannot be read.
+    """
+    start = None if settings.start_from is None else Path(settings.start_from)
+    if start is None or not settings.sets or settings.start_part != "all" or not (start / "config.json").is_file():
+        return {}
+    try:
+        given = SimVGConfig.from_pretrained(start)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{start / 'config.json'} cannot be read ({error}); copy the folder again.") from error
+    usual: SimVGConfig = getattr(SimVGConfig, settings.architecture)()
+    names = [*_STRUCTURE, *(["loss_weights"] if _LAYERED & set(given.loss_weights or {}) else [])]
+    pairs = {name: (_plain(getattr(given, name)), _plain(getattr(usual, name))) for name in names}
+    return {name: own for name, (own, other) in pairs.items() if own != other and name not in settings.model}
 
 
 def _starts_official(start: str | None) -> bool:
@@ -98,7 +132,8 @@ def load_start(model: SimVGForGrounding, path: Path, part: str = "all", pieces: 
     told as "new". Its pictures may have another size: then its positions are told as "interpolated". Object tokens of
     another number begin as the mean of those. Words that only this run's tokenizer, `pieces`, has keep their start
     values, where those of the folder come first in it. Settings of this run under which the same weights compute
-    something else are told as "changed", {name: [before, now]}, and warned of.
+    something else are told as "changed", {name: [before, now]}, and warned of; the calibration of a folder, which is
+    not taken, is told there as well.
 
     Raises:
         CheckpointError: nothing readable there, a folder that lacks weights of its own config.json, or made for
@@ -138,8 +173,11 @@ def _load_folder(model: SimVGForGrounding, path: Path, part: str, pieces: Pieces
         new = sorted(set(expected) - set(given))
         model.load_state_dict({name: expected[name] for name in new} | given)
     except (RuntimeError, OSError, ValueError) as error:
-        raise CheckpointError(f"start_from={path} does not fit the model of this run ({error}).") from error
-    changed = _changed(path, {key: getattr(start.config, key) for key in _MEANING}, model.config)
+        raise CheckpointError(
+            f"start_from={path} does not fit the model of this run ({error}). Name what its config.json has otherwise "
+            "in model."
+        ) from error
+    changed = _changed(path, {key: getattr(start.config, key) for key in (*_MEANING, *_CALIBRATION)}, model.config)
     return {"kind": "model folder", "part": part, "changed": changed, "interpolated": interpolated, "new": new}
 
 
@@ -158,7 +196,10 @@ def _changed(path: Path, before: dict[str, Any], config: SimVGConfig) -> dict[st
     pairs = {key: [_plain(value), _plain(getattr(config, key))] for key, value in before.items()}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     for key, (old, new) in changed.items():
-        log.warning("start_from=%s: its weights were trained with %s=%r, this run has %r", path, key, old, new)
+        if key in _CALIBRATION:
+            log.info("start_from=%s: its calibration %s=%r begins anew at %r", path, key, old, new)
+        else:
+            log.warning("start_from=%s: its weights were trained with %s=%r, this run has %r", path, key, old, new)
     return changed
 
 

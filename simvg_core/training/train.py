@@ -7,6 +7,7 @@ configs/grefcoco-*.yaml; its losses (section 3.4) are the model's.
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -31,10 +32,11 @@ from simvg_core.training.runlog import RunLog
 from simvg_core.training.schedule import build_optimizer, learning_rate
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.sources import LineSource, Source
-from simvg_core.training.start import load_start, model_config, read_tokenizer
+from simvg_core.training.start import load_start, model_config, of_folder, read_tokenizer
 from simvg_core.training.validation import Validation
 from simvg_core.words import FastPieces
 
+log = logging.getLogger(__name__)
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "model.safetensors"
 _PARTS = ("model", "ema", "optimizer", "progress")
 
@@ -50,7 +52,7 @@ class Progress:
     epoch: int = 0
     seconds: float = 0.0
     round_tasks: list[tuple[int, list[str]]] | None = None  # what is left of the current round
-    heard: dict[str, int] = field(default_factory=dict)  # words of rendered sets' questions, and how often
+    heard: dict[str, int] = field(default_factory=dict)  # words of the texts asked, and how often
 
     @classmethod
     def of(cls, saved: dict[str, Any]) -> Progress:
@@ -111,6 +113,9 @@ class Trainer:
         self.weights: dict[str, Any] = {}
         if settings.start_from is not None and not resume:
             self.weights = load_start(self.model, Path(settings.start_from), settings.start_part, self.pieces)
+            if taken := of_folder(settings):
+                self.weights["of_folder"] = taken
+                log.info("taken over from %s/config.json: %s; model: wins", settings.start_from, taken)
         self.ema = self.model
         if settings.ema:
             self.ema = copy.deepcopy(self.model)
@@ -164,6 +169,7 @@ class Trainer:
             log.note(
                 "start", step=progress.step, parameters=parameters, processes=self.processes.count,
                 precision=self.precision, weights=self.weights, left_out=dict(self.source.left_out),
+                refused=dict(self.source.refused),
             )  # fmt: skip
             self.model.train()
             try:
@@ -242,7 +248,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         names: list[str] = []
         rows = []
-        count_words(self.progress.heard, batches, self.pieces)
+        count_words(self.progress.heard, batches, self.pieces, settings.start_from is None)
         for number, batch in enumerate(batches):
             last = number == passes - 1
             with nullcontext() if last else self.processes.alone(self.wrapped):
@@ -338,6 +344,7 @@ class Trainer:
             "progress": asdict(self.progress),
             "scaler": self.scaler.state_dict(),
             "step_size": self.step_size,
+            "samples": self.source.fingerprint,
         }
         part = path.with_suffix(".part")
         torch.save(state, part)
@@ -356,6 +363,15 @@ class Trainer:
             raise CheckpointError(
                 f"{path} was trained with {saved} pictures per step, this run has {self.step_size} (processes × "
                 "batch_size × accumulation); keep the product, or start anew with start_from: its model folder."
+            )
+        samples, now = state.get("samples"), self.source.fingerprint
+        if samples is None and now is not None:  # of an earlier version
+            log.warning("%s does not tell its samples; if the sets changed since, begin anew with start_from.", path)
+        elif samples != now:
+            raise CheckpointError(
+                f"{path} was trained with other samples than the sets hold now (added, removed or broken since), and "
+                "its steps name them by their places; put the sets back as they were, or start anew with "
+                "start_from: its model folder."
             )
         try:
             self.model.load_state_dict(state["model"])

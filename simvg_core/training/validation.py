@@ -57,7 +57,10 @@ class Validation:
         data = open_for_scoring(self.data) if isinstance(self.data, Path) else self.data
         branch = processor.config.answer_branch
         samples = first_images(data.samples(), self.pictures)
-        outcomes = ask_model(model, processor, samples, data.task, branches=[branch], dtype=dtype).outcomes[branch]
+        rendered = isinstance(self.data, Path)
+        outcomes = ask_model(
+            model, processor, samples, data.task, branches=[branch], dtype=dtype, whole_pictures=rendered
+        ).outcomes[branch]
         scores = summary(outcomes, processor.config.score_threshold)
         for noun in _NOUNS:
             if own := [outcome for outcome in outcomes if outcome.noun == noun]:

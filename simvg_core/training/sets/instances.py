@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from simvg_core.training.sets.errors import SetFormatError
 from simvg_core.training.sets.line import Id, numbers
 from simvg_core.training.sets.sample import BoxXyxyPx
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Instances:
     images: dict[Id, ImageRow]
     boxes: dict[Id, BoxRow]
     nouns: dict[Id, str]
+    unsure_images: frozenset[Id] = frozenset()
+    """Ids that several different images have."""
 
 
 def read_lean_json(path: Path) -> Any:
@@ -60,28 +65,43 @@ def _without_outlines(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_instances(path: Path) -> Instances:
-    """Reads `instances.json`. A broken box is kept as what is wrong with it, to be reported where it is used.
+    """Reads `instances.json`. A broken box, or one whose id others have, is kept as what is wrong with it, to be
+    reported where it is used.
 
     Raises:
         SetFormatError: the file is broken, or has another shape.
     """
     raw = read_lean_json(path)
     try:
+        images, unsure_images = _by_id(
+            (row["id"], ImageRow(str(row["file_name"]), int(row["width"]), int(row["height"]))) for row in raw["images"]
+        )
+        boxes, unsure_boxes = _by_id(
+            (row["id"], BoxRow(row["image_id"], _box(row.get("bbox")), row.get("category_id", -1)))
+            for row in raw["annotations"]
+        )
+        for one in unsure_boxes:
+            boxes[one] = replace(boxes[one], bbox_xywh="several annotations have this id")
         return Instances(
-            images={
-                row["id"]: ImageRow(str(row["file_name"]), int(row["width"]), int(row["height"]))
-                for row in raw["images"]
-            },
-            boxes={
-                row["id"]: BoxRow(row["image_id"], _box(row.get("bbox")), row.get("category_id", -1))
-                for row in raw["annotations"]
-            },
+            images=images,
+            boxes=boxes,
+            unsure_images=frozenset(unsure_images),
             nouns={row["id"]: str(row["name"]) for row in raw.get("categories", ())},
         )
     except KeyError as error:
         raise SetFormatError(f"{path}: field {error.args[0]!r} is missing; get the file anew.") from error
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise SetFormatError(f"{path} is no list of instances ({error}); get the file anew.") from error
+
+
+def _by_id(rows: Iterable[tuple[Id, Row]]) -> tuple[dict[Id, Row], set[Id]]:
+    """The first row of each id, and the ids that other rows have as well."""
+    found: dict[Id, Row] = {}
+    unsure = set()
+    for id_, row in rows:
+        if found.setdefault(id_, row) != row:
+            unsure.add(id_)
+    return found, unsure
 
 
 def _box(raw: Any) -> BoxXyxyPx | str:

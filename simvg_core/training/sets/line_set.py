@@ -21,6 +21,7 @@ from simvg_core.training.sets.line import (
 from simvg_core.training.sets.pictures import Picture, find_images
 from simvg_core.training.sets.sample import BoxXyxyPx
 
+_OWN_ID = "give each {} an id of its own"
 Row = TypeVar("Row", LineImage, LineAnnotation, LineCategory)
 
 
@@ -43,7 +44,8 @@ def read_line_set(path: Path, *, split: str | None = None, images: Path | None =
     folder = find_images((image.file_name for image in document.images), folders)
 
     pictures = {}
-    for image in _unique(document.images, "image", collector):
+    images_by_id, unsure_images = _unique(document.images, "image", collector)
+    for image in images_by_id:
         name = PurePath(image.file_name)
         if name.is_absolute() or ".." in name.parts:
             remedy = "write file_name relative to the folder of images"
@@ -52,9 +54,10 @@ def read_line_set(path: Path, *, split: str | None = None, images: Path | None =
         picture = Picture(str(image.id), folder / name, image.width, image.height)
         pictures[image.id] = picture
         collector.use(picture)
-    nouns = {category.id: category.name for category in _unique(document.categories, "category", collector)}
+    nouns = {category.id: category.name for category in _unique(document.categories, "category", collector)[0]}
     boxes: dict[Id, tuple[LineAnnotation, BoxXyxyPx]] = {}
-    for annotation in _unique(document.annotations, "annotation", collector):
+    annotations, unsure_annotations = _unique(document.annotations, "annotation", collector)
+    for annotation in annotations:
         record = f"annotation {annotation.id}"
         seen_in = pictures.get(annotation.image_id)
         if nouns and annotation.category_id is not None and annotation.category_id not in nouns:
@@ -75,7 +78,13 @@ def read_line_set(path: Path, *, split: str | None = None, images: Path | None =
         picture_of = pictures.get(expression.image_id)
         unknown = [one for one in expression.annotation_ids if one not in boxes]
         meant = [boxes[one] for one in expression.annotation_ids if one in boxes]
-        if picture_of is None:
+        unsure = [one for one in expression.annotation_ids if one in unsure_annotations]
+        if expression.image_id in unsure_images:
+            collector.broken(record, f"several images have its image_id {expression.image_id}", _OWN_ID.format("image"))
+        elif unsure:
+            what = f"several annotations have the id {unsure[0]} that it names"
+            collector.broken(record, what, _OWN_ID.format("annotation"))
+        elif picture_of is None:
             collector.broken(
                 record, f"its image {expression.image_id} is unknown", "correct image_id, or add the image"
             )
@@ -102,12 +111,16 @@ def read_line_set(path: Path, *, split: str | None = None, images: Path | None =
     return collector.finish()
 
 
-def _unique(rows: Iterable[Row], what: str, collector: Collector) -> list[Row]:
-    """The rows with the first use of each id; the others are reported."""
+def _unique(rows: Iterable[Row], what: str, collector: Collector) -> tuple[list[Row], set[Id]]:
+    """The rows with the first use of each id, and the ids that other rows have as well, which therefore name nothing.
+    Every further use is reported, also that of the same row written twice."""
     found: dict[Id, Row] = {}
+    unsure = set()
     for row in rows:
         if row.id in found:
-            collector.problem(f"{what} {row.id}", "its id is used before", f"give each {what} an id of its own")
+            collector.problem(f"{what} {row.id}", "its id is used before", _OWN_ID.format(what))
+            if row != found[row.id]:
+                unsure.add(row.id)
         else:
             found[row.id] = row
-    return list(found.values())
+    return list(found.values()), unsure

@@ -104,6 +104,8 @@ def _take(
         return
     boxes: list[BoxXyxyPx] = []
     wrong = None if image_id in pictures else f"its image {image_id} is not in {INSTANCES}"
+    if image_id in instances.unsure_images:
+        wrong = f"several images of {INSTANCES} have its image_id {image_id}"
     nouns = set()
     for ann_id in () if nothing or wrong else ann_ids:
         row = instances.boxes.get(ann_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,8 +27,10 @@ from simvg_core.training.cli import app
 from simvg_core.training.cost import cost_of
 from simvg_core.training.evaluate import Evaluation, evaluate, first_images, scores_of, standing_texts
 from simvg_core.training.metrics import Outcome
+from simvg_core.training.refused import UNKNOWN_WORDS
 from simvg_core.training.rendered import RenderedSet
 from simvg_core.training.report import html, print_report, write_report
+from simvg_core.training.sets.open import open_set
 from simvg_core.training.sets.sample import Sample
 from simvg_core.training.tables import cost, overview
 from simvg_core.training.tokenizer import build_tokenizer
@@ -116,6 +119,19 @@ def test_a_set_of_which_nothing_can_be_asked_is_refused(drawn_set: Path) -> None
         evaluate(model, processor, Punctuation(drawn_set))
     with pytest.raises(InputError, match="left out: none"):
         evaluate(model, processor, RenderedSet(drawn_set), limit=0)
+
+
+def test_questions_about_broken_pictures_are_left_out_and_counted(worded_set: Path, tmp_path: Path) -> None:
+    """One picture is missing, one cut off, one of another size than its boxes are for; the others are scored."""
+    model, processor = toy()
+    folder = shutil.copytree(worded_set, tmp_path / "mine")
+    missing, cut, other, *_ = sorted((folder / "images").iterdir())
+    missing.unlink()
+    cut.write_bytes(cut.read_bytes()[:-500])
+    cv2.imwrite(str(other), np.zeros((60, 90, 3), np.uint8))
+    record = evaluate(model, processor, open_set(folder), with_cost=False).record
+    assert (record["images"], record["expressions"]) == (5, 20)
+    assert record["left_out"] == {"image missing, broken or of another size": 12}
 
 
 def test_the_first_images_keep_all_their_questions(drawn_set: Path) -> None:
@@ -325,7 +341,7 @@ def test_texts_with_unknown_words_are_scored_apart() -> None:
         said("bore", 0.9, [[0, 0, 10, 10]], kind="synonym"),
         said("opening", 0.9, [[40, 40, 50, 50]], kind="synonym"),
     ]
-    found = scores_of(outcomes, 0.5, lambda text: text == "opening")["by_known"]
+    found = scores_of(outcomes, 0.5, {"opening": UNKNOWN_WORDS}.get)["by_known"]
     assert {name: (row["questions"], row["p_at_05"]) for name, row in found.items()} == {
         "all words known": (2, 100.0),
         "synonym, all words known": (1, 100.0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,36 @@ def test_boxes_follow_the_picture_to_the_network(tmp_path: Path) -> None:
         rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
         seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
         np.testing.assert_allclose([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], seen, atol=4)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b"no picture"),
+        lambda path: path.write_bytes(path.read_bytes()[:-200]),
+        lambda path: cv2.imwrite(str(path), np.zeros((60, 90, 3), np.uint8)),
+    ],
+    ids=["missing", "garbage", "cut off", "another size"],
+)
+def test_expressions_of_a_broken_picture_are_left_out_and_counted(
+    harm: Callable[[Path], object], worded_set: Path, tmp_path: Path
+) -> None:
+    """The run goes on with the others, as docs/data.md says."""
+    folder = shutil.copytree(worded_set, tmp_path / "mine")
+    harm(sorted((folder / "images").iterdir())[2])
+    one = source(folder)
+    assert one.left_out == {"image missing, broken or of another size": 4}
+    assert sum(map(len, one.things)) == 7 * 4
+    for samples in one.things:
+        one.make((samples, 0))
+
+
+def test_a_picture_of_another_size_than_its_boxes_are_for_is_refused(worded_set: Path) -> None:
+    """Also one that changed after the set was opened: the boxes would be scaled wrongly."""
+    sample = replace(open_set(worded_set).samples()[0], width=90, height=60)
+    with pytest.raises(DataError, match=r"sample .* its annotation says 90×60; use the picture that the boxes were"):
+        SampleBatchMaker(config(), PIECES, None, 1)(([sample], 0))
 
 
 def test_a_missing_picture_names_the_sample(worded_set: Path) -> None:

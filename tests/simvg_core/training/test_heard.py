@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,45 @@ def test_a_model_knows_the_words_that_its_training_said(toy_settings: dict[str, 
     assert all(learned(again)[word] >= times for word, times in words.items())
 
 
-def test_expressions_of_other_sets_are_not_counted(toy_settings: dict[str, Any], worded_set: Path) -> None:
-    """Such a model is asked whatever has pieces."""
-    more = {"data": (), "sets": (SetSettings(path=str(worded_set)),), "max_steps": 1}
-    model = Trainer(TrainSettings(**toy_settings | more)).run()
-    assert not (model / LEARNED).exists()
-    assert SimVGProcessor.from_pretrained(model).unknown_words("flux capacitor") == []
+def words_of(folder: Path, *texts: str) -> Path:
+    """The set with other texts for `plate` and `metal plate`."""
+    document = json.loads((folder / "annotations.json").read_text())
+    change = dict(zip(("plate", "metal plate"), texts, strict=True))
+    for one in document["expressions"]:
+        one["text"] = change.get(one["text"], one["text"])
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_a_model_knows_the_words_of_the_expressions_that_it_was_taught(
+    toy_settings: dict[str, Any], worded_set: Path, tmp_path: Path
+) -> None:
+    """Also those that the tokenizer spells: a plant's own words for its things, added to those of the start."""
+    first = Trainer(TrainSettings(**toy_settings | {"queries": 16, "max_steps": 3})).run()
+    assert SimVGProcessor.from_pretrained(first).unknown_words("weld seam") == ["weld", "seam"]
+    before = learned(first)
+    folder = words_of(shutil.copytree(worded_set, tmp_path / "mine"), "weld seam", "zyklon")
+    mine = {"data": (), "sets": (SetSettings(path=str(folder)),), "batch_size": 8}
+    settings = TrainSettings(**toy_settings | mine | {"output": str(tmp_path / "next"), "start_from": str(first)})
+    Trainer(replace(settings, max_steps=3)).run()
+    model = Trainer(settings, resume=True).run()
+    processor = SimVGProcessor.from_pretrained(model)
+    assert processor.unknown_words("weld seam zyklon flux") == ["flux"]
+    assert processor.text.words.complaint("weld seam") is None
+    assert all(learned(model)[word] >= times for word, times in before.items())
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["from nothing", "from weights of all words"])
+def test_expressions_limit_the_words_of_a_run_that_began_with_nothing(
+    begun: bool, toy_settings: dict[str, Any], worded_set: Path, tmp_path: Path
+) -> None:
+    """A start that does not tell its words knows more than the set says: its model is asked all that has pieces."""
+    sets = {"data": (), "sets": (SetSettings(path=str(worded_set)),), "batch_size": 8, "max_steps": 3}
+    settings = TrainSettings(**toy_settings | sets)
+    model = Trainer(settings).run()
+    if begun:
+        (model / LEARNED).unlink()
+        model = Trainer(replace(settings, start_from=str(model), output=str(tmp_path / "next"))).run()
+    assert (model / LEARNED).exists() == (not begun)
+    unknown = SimVGProcessor.from_pretrained(model).unknown_words("flux capacitor")
+    assert unknown == ([] if begun else ["flux", "capacitor"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import CheckpointError
+from simvg_core.errors import CheckpointError, InputError
 from simvg_core.grounder import Grounder
 from simvg_core.training import calibrate as calibrating
 from simvg_core.training.calibrate import Calibration
+from simvg_core.training.card import Training, card
 from simvg_core.training.evaluate import evaluate
-from simvg_core.training.publish import Training, card, publish
+from simvg_core.training.publish import publish
 from simvg_core.training.rendered import open_for_scoring
-from simvg_core.training.settings import TrainSettings
+from simvg_core.training.seen import Compared, check_apart
+from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
 from tests.simvg_core.drawn import write_drawn_set
 
@@ -33,21 +36,38 @@ def run(toy_settings: dict[str, Any]) -> Path:
     return Trainer(TrainSettings(**toy_settings)).run().parent
 
 
-@pytest.fixture(scope="module")
-def test_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four other pictures."""
-    folder = tmp_path_factory.mktemp("test")
-    write_drawn_set(folder, 4, seed=4)
+def drawn(tmp_path_factory: pytest.TempPathFactory, name: str, count: int, seed: int) -> Path:
+    """A set of pictures that no other has."""
+    folder = tmp_path_factory.mktemp(name)
+    write_drawn_set(folder, count, seed=seed)
     return folder
 
 
+@pytest.fixture(scope="module")
+def test_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four other pictures."""
+    return drawn(tmp_path_factory, "test", 4, 4)
+
+
+@pytest.fixture(scope="module")
+def hard_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three others again."""
+    return drawn(tmp_path_factory, "hard", 3, 5)
+
+
+@pytest.fixture(scope="module")
+def val_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve that calibrate."""
+    return drawn(tmp_path_factory, "val", 12, 6)
+
+
 def test_a_run_becomes_a_calibrated_model_with_its_card(
-    run: Path, drawn_set: Path, test_set: Path, tmp_path: Path
+    run: Path, drawn_set: Path, val_set: Path, test_set: Path, hard_set: Path, tmp_path: Path
 ) -> None:
     """The folder grounds, its config holds the calibration, and its card says how it was made and scored."""
     out = tmp_path / "toy-line"
     told: list[str] = []
-    result = publish(run, out, drawn_set, test_set, test_set, progress=lambda what, done, total: told.append(what))
+    result = publish(run, out, val_set, test_set, hard_set, progress=lambda what, done, total: told.append(what))
     config = Grounder.from_pretrained(out).config
     assert config.score_temperature == result["calibration"]["temperature"]
     assert config.score_threshold == result["test"]["threshold"] == result["hard"]["threshold"]
@@ -58,20 +78,28 @@ def test_a_run_becomes_a_calibrated_model_with_its_card(
     assert card.startswith("# toy-line\n") and "6 steps of 2 pictures with 4 questions" in card
     assert "| token branch |" in card and "### By kind of query" in card and "### Harder pictures" in card
     assert "trained from scratch" in card
+    assert f"None of its picture files is in `{drawn_set}`, the calibration's set" in card
+    assert "Not compared" not in card and "materials, tones of colours" in card
     assert "## Intended use" in card and "rendered pictures only" in card and "only safeguard for people" in card
     assert "#### By kind of query" in card.split("### Harder pictures")[1]
 
 
 @pytest.mark.parametrize("gated", [False, True], ids=["without a gate", "with a gate"])
 def test_scores_are_those_of_the_written_model(
-    run: Path, drawn_set: Path, test_set: Path, tmp_path: Path, gated: bool, monkeypatch: pytest.MonkeyPatch
+    run: Path,
+    drawn_set: Path,
+    val_set: Path,
+    test_set: Path,
+    tmp_path: Path,
+    gated: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Evaluating the written folder gives the card's scores, which a gate bounds where it got one; without a harder set
     the card has none."""
     out = tmp_path / "out"
     # six steps teach too little to be sure of anything, and a gate is measured from the threshold on
     monkeypatch.setattr(calibrating, "_best_threshold", lambda *given: 0.2)
-    result = publish(run, out, drawn_set, test_set, gate=(drawn_set, test_set) if gated else None)
+    result = publish(run, out, val_set, test_set, gate=(drawn_set, test_set) if gated else None)
     again = Grounder.from_pretrained(out)
     assert again.model.bounded == gated == ("A gate bounds the scores" in (out / "README.md").read_text())
     record = evaluate(again.model, again.processor, open_for_scoring(test_set), with_cost=False).record
@@ -92,8 +120,8 @@ def told(toy_settings: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
     def write(result: dict[str, Any]) -> str:
         fitted = {name: value for name, value in result["calibration"].items() if name != "questions"}
         training = Training(6, 1.0, asdict(TrainSettings(**toy_settings)))
-        folders: dict[str, Path | None] = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
-        return card(Path("toy"), training, Calibration(**fitted), result, folders, 5)
+        folders = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
+        return card(Path("toy"), training, Calibration(**fitted), result, folders, Compared(("a",)), answers=5, words=0)
 
     return write
 
@@ -168,7 +196,75 @@ def test_a_log_without_steps_is_refused(tmp_path: Path) -> None:
         Training.of(tmp_path)
 
 
-def test_the_run_itself_stays_as_it_was(run: Path, drawn_set: Path, tmp_path: Path) -> None:
+def test_the_run_itself_stays_as_it_was(run: Path, val_set: Path, test_set: Path, tmp_path: Path) -> None:
     """Publishing calibrates the copy only."""
-    publish(run, tmp_path / "out", drawn_set, drawn_set)
+    publish(run, tmp_path / "out", val_set, test_set)
     assert SimVGConfig.from_pretrained(run / "model").score_temperature == 1.0
+
+
+def test_the_card_of_a_run_on_own_pictures_says_nothing_of_rendered_ones(
+    toy_settings: dict[str, Any], worded_set: Path, test_set: Path, val_set: Path, tmp_path: Path
+) -> None:
+    """It names its sets, what it was asked, its words, and what was not compared."""
+    mine = shutil.copytree(worded_set, tmp_path / "mine")
+    sets = {"data": (), "sets": (SetSettings(path=str(mine), split="unnamed"),), "batch_size": 2}
+    first = Trainer(TrainSettings(**toy_settings | sets | {"max_steps": 1})).run()
+    output = str(tmp_path / "next")
+    run = Trainer(TrainSettings(**toy_settings | sets | {"start_from": str(first), "output": output})).run().parent
+    publish(run, tmp_path / "out", val_set, test_set)
+    told = (tmp_path / "out" / "README.md").read_text()
+    assert "rendered" not in told and "line's vocabulary" not in told and "questions each" not in told
+    assert "6 steps of 2 pictures with one expression each" in told and f"Sets: `{mine}` (unnamed)." in told
+    assert f"None of its picture files is in `{mine}`, the calibration's set (compared byte by byte" in told
+    assert f"Not compared: what the weights of `{first}` had been trained on." in told
+    shutil.rmtree(mine)
+    publish(run, tmp_path / "gone", val_set, test_set)
+    told = (tmp_path / "gone" / "README.md").read_text()
+    assert f"Not compared, because not all of it is there any more: `{mine}`." in told
+    assert "None of its picture files is in the calibration's set" in told
+
+
+def files(folder: Path) -> set[Path]:
+    """A set's pictures."""
+    return set((folder / "images").iterdir())
+
+
+@pytest.mark.parametrize("worded", [False, True], ids=["rendered", "worded"])
+def test_sets_that_are_not_apart_are_refused(
+    worded: bool, drawn_set: Path, worded_set: Path, val_set: Path, test_set: Path, tmp_path: Path
+) -> None:
+    """By their places, however written, and by their picture files, under other names too."""
+    trained = worded_set if worded else drawn_set
+    settings = asdict(
+        TrainSettings(
+            max_steps=1, **{"sets": (SetSettings(path=str(trained)),)} if worded else {"data": (str(trained),)}
+        )
+    )
+
+    def check(validation: Path, test: Path) -> Compared:
+        folders = {"validation": validation, "test": test}
+        found = {name: files(folder) for name, folder in folders.items() if (folder / "images").is_dir()}
+        return check_apart(settings, folders, {"validation": set(), "test": set(), **found})
+
+    assert check(val_set, test_set) == Compared([str(trained)], [])
+    if worded:
+        less = shutil.copytree(trained, tmp_path / "less")
+        min(files(less)).unlink()
+        settings["sets"][0]["path"] = str(less)
+        assert check(val_set, test_set) == Compared([], [str(less)])
+        settings["sets"][0]["path"] = str(trained)
+    (tmp_path / "link").symlink_to(trained)
+    for same in (trained, trained / ".." / trained.name, tmp_path / "link", *([trained / "annotations.json"] * worded)):
+        with pytest.raises(InputError, match=r"the test set .* was trained on; name a set of other pictures"):
+            check(val_set, same)
+    with pytest.raises(InputError, match=r"the validation set .* was trained on"):
+        check(trained, test_set)
+    with pytest.raises(InputError, match="is the validation set and the test set; name one of other pictures"):
+        check(test_set, test_set)
+    other = shutil.copytree(test_set, tmp_path / "other")
+    shutil.copy(min(files(trained)), other / "images" / "renamed.jpg")
+    with pytest.raises(InputError, match=r"1 of 5 pictures of the test set, .*renamed\.jpg .* in the training set"):
+        check(val_set, other)
+    shutil.copy(min(files(val_set)), other / "images" / "renamed.jpg")
+    with pytest.raises(InputError, match=r"1 of 5 pictures of the test set, .* in the validation set: scores on what"):
+        check(val_set, other)

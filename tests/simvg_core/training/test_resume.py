@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,6 +152,30 @@ def test_a_broken_checkpoint_is_refused_with_the_remedy(
         Trainer(begun, resume=True)
     assert str(path) in str(caught.value)
     assert "leave out --resume" in str(caught.value)
+
+
+def test_a_checkpoint_of_other_samples_is_refused(
+    toy_settings: dict[str, Any], worded_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its steps name them by their places: they would be taken for others. An earlier version's does not tell them."""
+    folder = shutil.copytree(worded_set, tmp_path / "mine")
+    settings = TrainSettings(**toy_settings | {"data": (), "sets": (SetSettings(path=str(folder)),), "max_steps": 2})
+    losses(settings)
+    later = replace(settings, max_steps=3)
+    document = json.loads((folder / "annotations.json").read_text())
+    first = document["expressions"].pop(0)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"trained with other samples than the sets hold now .*start anew with"):
+        Trainer(later, resume=True)
+    path = Path(settings.output) / CHECKPOINT
+    state = torch.load(path)
+    del state["samples"]
+    torch.save(state, path)
+    Trainer(later, resume=True)
+    assert [text for text in caplog.messages if "does not tell its samples" in text]
+    document["expressions"].insert(0, first)
+    (folder / "annotations.json").write_text(json.dumps(document))
+    assert sorted(losses(later, resume=True)) == [3]
 
 
 def test_a_checkpoint_of_another_model_is_refused(begun: TrainSettings) -> None:

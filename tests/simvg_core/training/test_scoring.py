@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from simvg_core.training.data import DataError
 from simvg_core.training.metrics import Outcome
 from simvg_core.training.rendered import RenderedSet, open_for_scoring
 from simvg_core.training.scoring import ask_model, branches_of
+from simvg_core.training.sets.pictures import BROKEN_PICTURE
 from simvg_core.training.sets.sample import Sample
 from simvg_core.training.tokenizer import build_tokenizer
 from simvg_core.words import FastPieces
@@ -81,12 +83,28 @@ def test_texts_the_model_cannot_read_are_left_out_and_counted(samples: list[Samp
     assert told[-1] == (3, 3)
 
 
-def test_a_missing_image_is_named(samples: list[Sample], tmp_path: Path) -> None:
-    """The set is to blame, with the sample's id."""
+def test_samples_of_a_missing_image_are_left_out_and_counted(
+    samples: list[Sample], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are asked; the log names the file."""
     model, processor = toy("standing")
-    lost = replace(samples[0], image=tmp_path / "gone.jpg")
-    with pytest.raises(DataError, match=r"sample .*gone\.jpg cannot be read"):
-        ask_model(model, processor, [lost], "grec")
+    lost = [replace(sample, image=tmp_path / "gone.jpg") for sample in samples[:2]]
+    scored = ask_model(model, processor, [*lost, *samples[2:]], "grec")
+    assert [one.text for one in scored.outcomes["token"]] == [sample.text for sample in samples[2:]]
+    assert scored.left_out == {BROKEN_PICTURE: 2}
+    assert "gone.jpg is missing" in caplog.text
+
+
+def test_an_image_with_broken_pixels_is_named(samples: list[Sample], tmp_path: Path) -> None:
+    """What header and end do not show ends with an error; the set is to blame, with the sample's id."""
+    model, processor = toy("standing")
+    path = tmp_path / "harmed.png"
+    frame = np.random.default_rng(0).integers(0, 255, (samples[0].height, samples[0].width, 3), np.uint8)
+    cv2.imwrite(str(path), frame)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes(2000) + whole[2100:])
+    with pytest.raises(DataError, match=r"sample .*harmed\.png is not a picture that OpenCV reads"):
+        ask_model(model, processor, [replace(samples[0], image=path)], "grec")
 
 
 def test_asking_leaves_the_model_in_its_mode(samples: list[Sample]) -> None:

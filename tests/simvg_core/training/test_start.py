@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,20 @@ from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.training.schedule import parameter_groups
 from simvg_core.training.settings import SetSettings, TrainSettings, read_settings
-from simvg_core.training.start import load_start, model_config, read_tokenizer
+from simvg_core.training.start import load_start, model_config, of_folder, read_tokenizer
 from simvg_core.training.train import Trainer
 from simvg_core.words import FastPieces
 
 REFERENCE = Path(__file__).parents[2] / "data/reference"
 CONFIGS = Path(__file__).parents[3] / "simvg_core/training/configs"
+SHIPPED = Path(__file__).parents[3] / "models" / "line-small"
+PLANT = next(
+    text
+    for text in re.findall(
+        r"^```yaml\n(.*?)^```", (SHIPPED.parents[1] / "docs/training.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    if text.startswith("# plant.yaml")
+)
 
 
 def test_official_weights_are_a_start() -> None:
@@ -260,3 +269,48 @@ def test_precision_is_that_of_the_processors_instructions(toy_settings: dict[str
     has = any("avx512_bf16" in line for line in Path("/proc/cpuinfo").read_text().splitlines())
     trainer = Trainer(TrainSettings(**toy_settings | {"precision": "auto"}))
     assert trainer.precision == ("bf16" if has else "fp32")
+
+
+def test_the_documented_start_on_a_plants_own_pictures_works(
+    worded_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page's YAML file on another set: the shipped model's structure is taken from its folder, which is told, and
+    so is that its calibration begins anew; what comes of it starts another run."""
+    file = tmp_path / "plant.yaml"
+    file.write_text(PLANT)
+    short = {"max_steps": 2, "max_minutes": None, "max_epochs": None, "batch_size": 2, "workers": 0, "device": "cpu"}
+    sets = {"sets": (SetSettings(path=str(worded_set)),), "validation_set": SetSettings(path=str(worded_set))}
+    settings = replace(read_settings(file), **short, **sets, output=str(tmp_path / "run"), start_from=str(SHIPPED))
+    caplog.set_level("INFO")
+    trainer = Trainer(settings)
+    shipped = SimVGConfig.from_pretrained(SHIPPED)
+    assert (
+        trainer.config.num_hidden_layers
+        == shipped.num_hidden_layers
+        == trainer.weights["of_folder"]["num_hidden_layers"]
+    )
+    assert not trainer.weights["new"]
+    assert trainer.weights["changed"]["score_threshold"] == [shipped.score_threshold, 0.5]
+    assert any("taken over from" in text and "'num_hidden_layers': 4" in text for text in caplog.messages)
+    trainer.run()
+    model = Trainer(replace(settings, max_steps=3), resume=True).run()
+    assert not Trainer(replace(settings, start_from=str(model), output=str(tmp_path / "again"))).weights["new"]
+
+
+def test_a_named_setting_wins_over_the_folders(tmp_path: Path) -> None:
+    """Rendered sets, parts of a model, and files of weights take nothing over."""
+    losses = {"token": 1.0, "first": 1.0, "turn": 2.0}
+    SimVGConfig.line_small(num_hidden_layers=4, glimpse_side=5, loss_weights=losses).save_pretrained(tmp_path)
+    own = TrainSettings(sets=(SetSettings(path="x"),), max_steps=1, start_from=str(tmp_path))
+    assert of_folder(own) == {"num_hidden_layers": 4, "glimpse_side": 5, "loss_weights": losses}
+    assert of_folder(replace(own, model={"glimpse_side": 0, "loss_weights": {}})) == {"num_hidden_layers": 4}
+    for other in (
+        {"sets": (), "data": ("x",)},
+        {"start_part": "encoder"},
+        {"start_from": "gone"},
+        {"start_from": None},
+    ):
+        assert of_folder(replace(own, **other)) == {}
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read .*copy the folder again"):
+        of_folder(own)

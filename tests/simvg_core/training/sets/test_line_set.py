@@ -145,6 +145,26 @@ def test_broken_expressions_are_left_out_and_counted(change_line: Change) -> Non
     assert opened.left_out() == {"broken record": 2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "other", "left", "what"),
+    [
+        ("images", {"file_name": "b.png"}, ["3"], "several images have its image_id 1"),
+        ("annotations", {"bbox": [1, 1, 3, 3]}, ["3"], "several annotations have the id 1 that it names"),
+    ],
+)
+def test_expressions_of_an_id_that_is_not_unique_are_broken(
+    kind: str, other: dict[str, Any], left: list[str], what: str, change_line: Change
+) -> None:
+    """They would be taught on the wrong picture or box; a row that is written twice names the same, and is used."""
+    again = open_set(change_line(_repeat(kind)))
+    assert len(again.samples()) == 3 and again.left_out() == {}
+    opened = open_set(change_line(lambda document: document[kind].append(document[kind][0] | other)))
+    assert [sample.id for sample in opened.samples()] == left
+    assert opened.left_out() == {"broken record": 2}
+    named = [problem.record for problem in opened.check() if what in problem.what]
+    assert named == ["expression 1", "expression 2"]
+
+
 def test_box_that_reaches_out_is_cut_and_kept(change_line: Change) -> None:
     """The record is reported, and used with the part that is in the image."""
     opened = open_set(change_line(_set("annotations", 0, bbox=[-5, 2, 10, 12])))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
+from simvg_core.errors import ConfigurationError
 from simvg_core.training.sets.errors import SetNotFoundError
-from simvg_core.training.sets.pictures import Picture, check_pictures, find_images, image_size
+from simvg_core.training.sets.pictures import Picture, check_pictures, find_images, image_size, with_pictures
+from simvg_core.training.sets.sample import Sample
 
 Write = Callable[..., Path]
 
@@ -58,14 +62,54 @@ def test_broken_pictures_are_named_in_order(tmp_path: Path, write_image: Write) 
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_picture_that_was_cut_off_is_found_by_decoding(suffix: str, tmp_path: Path, write_image: Write) -> None:
-    """Its header is whole, so the quick check passes it."""
+def test_picture_that_was_cut_off_is_found_by_its_end(suffix: str, tmp_path: Path, write_image: Write) -> None:
+    """Without decoding it: its header is whole, but it has no end mark."""
     path = write_image(tmp_path / f"a.{suffix}", 400, 300)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    picture = Picture("1", path, 400, 300)
+    (problem,) = check_pictures([Picture("1", path, 400, 300)])
+    assert "is cut off: it has no " in problem.what
+
+
+def test_harm_between_header_and_end_is_found_by_decoding(tmp_path: Path) -> None:
+    """Which the quick check passes."""
+    path = tmp_path / "a.png"
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    cv2.imwrite(str(path), noise)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(300) + whole[500:])
+    picture = Picture("1", path, 40, 30)
     assert check_pictures([picture]) == []
     (problem,) = check_pictures([picture], decode=True)
     assert "cannot be decoded" in problem.what
+
+
+def test_samples_of_broken_pictures_are_left_out_and_told(
+    tmp_path: Path, write_image: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With their number and the first picture's fault; none are none."""
+    whole, other = write_image(tmp_path / "a.jpg"), write_image(tmp_path / "b.jpg", 30, 40)
+    paths = [whole, other, other, tmp_path / "gone.jpg"]
+    samples = [
+        Sample(id=str(n), image=path, image_id=path.stem, text="cap", boxes_xyxy_px=(), width=40, height=30)
+        for n, path in enumerate(paths)
+    ]
+    assert with_pictures([], "mine") == ([], 0)
+    assert with_pictures(samples[:1], "mine") == (samples[:1], 0)
+    assert not caplog.messages
+    assert with_pictures(samples, "mine") == (samples[:1], 3)
+    (told,) = caplog.messages
+    assert told.startswith("mine: 3 expressions about 2 images are left out, the first: image b: ")
+    assert "is 30×40, its annotation says 40×30" in told
+
+
+def test_checks_without_pillow_name_it(tmp_path: Path, write_image: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with what a training needs."""
+    picture = Picture("1", write_image(tmp_path / "a.jpg"), 40, 30)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(
+        ConfigurationError, match=r"Pillow, which is not installed; run `pip install 'simvg-line\[train\]'"
+    ):
+        check_pictures([picture])
 
 
 def test_first_folder_with_an_image_is_taken(tmp_path: Path, write_image: Write) -> None:

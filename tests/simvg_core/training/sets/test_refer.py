@@ -13,6 +13,7 @@ import pytest
 from simvg_core.training.sets.errors import SetFormatError, SetNotFoundError, SetSplitError, UnsafePickleError
 from simvg_core.training.sets.open import open_set
 from simvg_core.training.sets.refer import same_split
+from tests.simvg_core.training.sets.conftest import COCO_NAME, changing
 
 Change = Callable[[Callable[[Any], None]], Path]
 
@@ -138,6 +139,25 @@ def test_broken_reference_is_named(name: str, change_refs: Change) -> None:
     assert [(problem.record, what in problem.what) for problem in problems] == [(record, True)], problems
     assert opened.left_out() == {"broken record": 1}
     assert {"5-50", "5-51", "7-70"} <= {sample.id for sample in opened.samples()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "what"),
+    [
+        ("images", {"file_name": COCO_NAME.format(1)}, "several images of instances.json have its image_id 2"),
+        ("annotations", {"bbox": [1, 1, 3, 3]}, "annotation 20: several annotations have this id"),
+    ],
+)
+def test_references_to_an_id_that_is_not_unique_are_broken(
+    kind: str, other: dict[str, Any], what: str, refer_folder: Path
+) -> None:
+    """The last use would win, with another picture or box; the same row written twice does no harm."""
+    change = changing(refer_folder / "instances.json")
+    place = {"images": 1, "annotations": 2}[kind]
+    assert open_set(change(lambda document: document[kind].append(document[kind][place]))).left_out() == {}
+    opened = open_set(change(lambda document: document[kind].append(document[kind][place] | other)))
+    assert opened.left_out() == {"broken record": 1}
+    assert [(one.record, one.what) for one in opened.check()] == [("expression 7-70", what)]
 
 
 def test_text_of_another_encoding_is_named(refer_folder: Path) -> None:
