@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from infra.contact import Contact, statistics
+from infra.errors import BrokerError
 from infra.hanging import is_seal
 from infra.kafka_client import AWAY, client_config, new_client, translate
 from infra.settings import KafkaSettings
@@ -184,7 +185,8 @@ class Consumer:
         """Leave the group at once, so that others take the partitions over without waiting."""
         try:
             self._consumer.close()
-        except (KafkaException, RuntimeError) as error:  # RuntimeError: closed already
+        # BrokerError: partitions were being taken over when we were told to stop. RuntimeError: closed already.
+        except (KafkaException, BrokerError, RuntimeError) as error:
             logger.debug("closing consumer: %s", error)
 
     def __enter__(self) -> Self:

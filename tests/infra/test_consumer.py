@@ -195,3 +195,19 @@ def test_closing_twice_is_harmless(kafka: KafkaSettings) -> None:
     member.close()
     with pytest.raises(RuntimeError):
         member.poll(0.0)
+
+
+def test_closing_is_not_undone_by_what_partitions_still_ask_for(kafka: KafkaSettings) -> None:
+    """A broker that cannot be asked while partitions change hands is no error of a consumer that leaves."""
+    topic = topic_name(kafka.prefix, "frames")
+
+    def ask(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        raise BrokerUnavailable("told to stop")
+
+    create_topics(kafka, ["frames"])
+    member = subscribe(kafka, f"{kafka.prefix}leaving", [topic], client_id="test", from_beginning=True, on_revoke=ask)
+    _publish(kafka, topic, b"1")
+    assert _next(member).value() == b"1"
+    member.close()
+    with pytest.raises(RuntimeError):
+        member.poll(0.0)
