@@ -8,6 +8,7 @@ from consumers.near import did_you_mean
 from infra.contracts import CAMERA_BLIND, Alert
 from infra.errors import BadOperatorAction, RegistryAccessDenied, RegistryError
 from infra.queries import QueryRegistry
+from infra.reports import cameras_seen
 from infra.settings import KafkaSettings, RoleSettings
 
 
@@ -49,8 +50,8 @@ def _of_registry(settings: RoleSettings) -> tuple[set[str], set[str], str]:
         return set(), set(), f"; the registry was not asked: {error}"
     finally:
         registry.close()
-    seen = {camera for report in reports.values() if report.load is not None for camera in report.load.cameras}
-    return {query.id for query in snapshot.queries} | {broken.id for broken in snapshot.broken}, seen, ""
+    known = {query.id for query in snapshot.queries} | {broken.id for broken in snapshot.broken}
+    return known, cameras_seen(reports), ""
 
 
 def query_shelved(kafka: KafkaSettings, alert: Alert, *, at: datetime) -> tuple[datetime, str] | None:

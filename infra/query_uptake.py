@@ -12,7 +12,7 @@ from rich.markup import escape
 from infra.contracts import StandingQuery
 from infra.errors import RegistryError
 from infra.queries import QueryRegistry
-from infra.reports import Reports
+from infra.reports import Reports, cameras_seen
 from infra.uptake import Uptake, named, reasons, uptake
 
 PATIENCE_S = 3.0
@@ -49,7 +49,7 @@ def duty_lines(query: StandingQuery, *, now: datetime) -> list[str]:
 def unseen_lines(query: StandingQuery, reports: Reports) -> list[str]:
     """A line with markup for each camera pattern of the query that matches no camera of a running worker; none where
     the workers report no cameras at all."""
-    seen = {camera for report in reports.values() if report.load is not None for camera in report.load.cameras}
+    seen = cameras_seen(reports)
     return [
         f"[yellow]no running worker has seen a camera that matches[/] {escape(pattern)}"
         for pattern in query.cameras

@@ -88,3 +88,8 @@ def _cut(reason: str) -> str:
 
 
 Reports = Mapping[str, WorkerReport]
+
+
+def cameras_seen(reports: Reports) -> set[str]:
+    """The cameras that running workers have frames of, as far as they tell."""
+    return {camera for report in reports.values() if report.load is not None for camera in report.load.cameras}

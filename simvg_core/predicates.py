@@ -20,7 +20,7 @@ CONDITIONS = frozenset({
     "tightened", "tilted", "tipped", "turned", "unfastened", "unscrewed", "untightened", "vacant",
 })  # fmt: skip
 STATES = ABSENT | CONDITIONS | COLORS
-_ARTICLES = frozenset({"a", "an", "any", "the"})
+ARTICLES = frozenset({"a", "an", "any", "the"})
 _VERBS = frozenset({"is", "are", "was", "were", "has", "have", "sits", "sit", "came", "leans", "lean"})
 _RELATIVES = frozenset({"that", "which", "whose", "where", "who"})
 _TAILS = frozenset({"with", "of", "in", "at"})
@@ -43,7 +43,7 @@ def state_behind(words: str) -> tuple[str, str] | None:
     place = next((place for place, word in enumerate(parts) if place and word in ("not", "without")), len(parts) - 1)
     last = place == len(parts) - 1
     thing = parts[:place]
-    if _ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing) or (last and parts[place] not in STATES):
+    if ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing) or (last and parts[place] not in STATES):
         return None
     return " ".join(thing), " ".join(parts[place:])
 

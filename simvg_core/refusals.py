@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from simvg_core.phrasing import plain
-from simvg_core.predicates import ABSENT, CONDITIONS, NEGATIONS, STATES
+from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
 from simvg_core.sayings import is_name, meaning, names_fastener, names_tool, nouns
 from simvg_core.taught import states_of, untaught
@@ -33,8 +33,7 @@ _CHOICE = re.compile(f"{_chosen(COLORS, _OR)}|{_chosen(ABSENT | CONDITIONS, _OR)
 """A comma between a state and a colour says both: "crooked, white label"."""
 _NUMBERED = re.compile(r"\bno (?=\d)")  # "label no. 7"
 _DENIERS = ("no", "without", "zero", "0", "lacks", "lacking")
-_ARTICLES = frozenset({"a", "an", "any", "the"})
-_OF_ABSENCE = ABSENT | NEGATIONS | _ARTICLES | {
+_OF_ABSENCE = ABSENT | NEGATIONS | ARTICLES | {
     "are", "been", "does", "exist", "exists", "has", "have", "is", "installed", "present", "there", "visible", "was",
     "were",
 }  # fmt: skip
@@ -158,7 +157,7 @@ def _denied(words: list[str]) -> str | None:
     """The thing of which a text says that it is not there, as one."""
     place = next((place for place, word in enumerate(words) if word in _DENIERS), None)
     behind = [] if place is None else words[place + 1 :]
-    while behind and behind[0] in _ARTICLES:
+    while behind and behind[0] in ARTICLES:
         behind = behind[1:]
     if nouns(" ".join(behind)):
         return as_trained(" ".join(behind))
