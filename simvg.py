@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from consumers.actions_cli import app as alerts_app
 from consumers.cameras_cli import app as cameras_app
+from consumers.collect_cli import app as alerts_app
 from consumers.demo.cli import demo
 from consumers.evidence_cli import evidence
 from consumers.grounding.cli import work

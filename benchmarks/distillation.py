@@ -13,8 +13,7 @@ import argparse
 import contextlib
 import json
 import logging
-import platform
-import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +24,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simvg_core.boxes import cxcywh_to_xyxy, iou
-from simvg_core.calibration import calibrated
-from simvg_core.fingerprint import fingerprint_of_folder
-from simvg_core.model import SimVGForGrounding, SimVGOutput
-from simvg_core.processing import SimVGProcessor
-from simvg_core.training.data import LineSet
-from simvg_core.training.metrics import auc
-from simvg_core.training.sets.line import LineExpression, read_document
-from simvg_core.training.settings import read_settings
-from simvg_core.training.train import CHECKPOINT, Trainer
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from benchmarks.measure import command, machine, positive  # noqa: E402  # the repository is on the path only now
+from simvg_core.boxes import cxcywh_to_xyxy, iou  # noqa: E402
+from simvg_core.calibration import calibrated  # noqa: E402
+from simvg_core.fingerprint import fingerprint_of_folder  # noqa: E402
+from simvg_core.model import SimVGForGrounding, SimVGOutput  # noqa: E402
+from simvg_core.processing import SimVGProcessor  # noqa: E402
+from simvg_core.training.data import LineSet  # noqa: E402
+from simvg_core.training.metrics import auc  # noqa: E402
+from simvg_core.training.sets.line import LineExpression, read_document  # noqa: E402
+from simvg_core.training.settings import read_settings  # noqa: E402
+from simvg_core.training.train import CHECKPOINT, Trainer  # noqa: E402
+
 CONFIGS = REPOSITORY / "simvg_core/training/configs"
 RUNS = ("token-alone", "dwbd", "standing")
 EARLIER = """## What was tried before
@@ -63,26 +65,29 @@ def link_pictures(source: Path, folder: Path, count: int) -> Path:
         raise SystemExit(f"{source} holds {len(names)} pictures, {count} are wanted; render more or pass --pictures.")
     for name in names[:count]:
         for part in (f"images/{name}.jpg", f"truth/{name}.json"):
-            link = folder / part
+            link, target = folder / part, (source / part).resolve()
             link.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):  # the other training makes the same ones
-                link.symlink_to((source / part).resolve())
+                link.symlink_to(target)
+            if link.resolve() != target:
+                raise SystemExit(f"{link} is of another set than {source}; name another folder with --runs.")
+    if (held := len(LineSet(folder).names())) != count:
+        raise SystemExit(f"{folder} holds {held} pictures, {count} are wanted; name another folder with --runs.")
     return folder
 
 
 def train(name: str, args: argparse.Namespace) -> None:
     """Trains to the end, from the checkpoint where there is one; nothing to do where the model is written."""
     output = args.runs / name
+    check_steps(output, args.steps)
     if (output / "model/model.safetensors").is_file():
         return
     data = link_pictures(args.data, args.runs / "pictures", args.pictures)
     settings = read_settings(
         CONFIGS / f"distill-{name}.yaml", data=[str(data)], output=str(output), max_steps=args.steps
     )
-    encoder = args.runs / ENCODER
-    if not encoder.is_file():
-        assert settings.start_from is not None, "the settings of all trainings name it"
-        encoder.write_text(fingerprint_of_folder(Path(settings.start_from)))
+    assert settings.start_from is not None, "the settings of all trainings name it"
+    check_encoder(args.runs / ENCODER, Path(settings.start_from))
     before = cpu_seconds(output)
 
     def note(step: int, terms: dict[str, float]) -> None:
@@ -91,6 +96,26 @@ def train(name: str, args: argparse.Namespace) -> None:
             (output / CPU_SECONDS).write_text(json.dumps({"step": step, "seconds": spent}))
 
     Trainer(settings, resume=(output / CHECKPOINT).is_file(), on_step=note).run()
+
+
+def check_steps(output: Path, steps: int) -> None:
+    """Raises SystemExit when a run that is there, whole or in part, was asked for another number of steps: the page
+    would tell of `steps`."""
+    log = output / "log.jsonl"
+    if log.is_file() and (asked := noted(log, "settings")["max_steps"]) != steps:
+        raise SystemExit(f"{output} is a training of {asked} steps, not of {steps}; name another folder with --runs.")
+
+
+def check_encoder(kept: Path, model: Path) -> None:
+    """Keeps the model's fingerprint in a file; raises SystemExit when another one was kept by an earlier training: only
+    trainings from one encoder can be compared."""
+    now = fingerprint_of_folder(model)
+    if not kept.is_file():
+        kept.write_text(now)
+    if (before := kept.read_text()) != now:
+        raise SystemExit(
+            f"{model} is {now} now, earlier trainings began from {before}; name another folder with --runs."
+        )
 
 
 def cpu_seconds(output: Path) -> float:
@@ -252,9 +277,8 @@ thirty epochs from BEiT-3; this budget is a small part of that.
 - training: {args.steps} steps of {settings.batch_size} pictures with {settings.queries} questions, so {samples:,}
   pictures and {samples * settings.queries:,} questions, from {args.pictures} pictures of `{args.data.name}`
 - core-minutes: {costs}, one thread each, on a shared machine
-- machine: {machine()}, torch {torch.__version__}, {precision}
-- command: `python benchmarks/distillation.py --steps {args.steps} --pictures {args.pictures} --data {args.data}
-  --split {args.split}`
+- machine: {machine()}, {precision}
+- command: `{command()}`
 """
 
 
@@ -265,20 +289,12 @@ def noted(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def machine() -> str:
-    """Processor and cores."""
-    facts = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout.splitlines()
-    names = [line.split(":", 1)[1].strip() for line in facts if line.startswith("Model name")]
-    threads = next((line.split(":", 1)[1].strip() for line in facts if line.startswith("CPU(s):")), "?")
-    return f"{names[0] if names else platform.machine()}, {threads} cores"
-
-
 def main() -> None:
     """Trains what is not trained yet, then writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", choices=RUNS, help="only this training; the table waits for the other one")
-    parser.add_argument("--steps", type=int, default=3000, help="of each training (default: 3000)")
-    parser.add_argument("--pictures", type=int, default=1000, help="the first so many of --data (default: 1000)")
+    parser.add_argument("--steps", type=positive, default=3000, help="of each training (default: 3000)")
+    parser.add_argument("--pictures", type=positive, default=1000, help="the first so many of --data (default: 1000)")
     parser.add_argument("--data", type=Path, default=Path("data/line-train"), help="rendered set to train on")
     parser.add_argument("--split", type=Path, default=Path("benchmarks/line/test"), help="benchmark split to score on")
     parser.add_argument("--runs", type=Path, default=Path("data/runs/distill"), help="where runs are kept")

@@ -28,7 +28,7 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import TEXTS, command, decoded, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import TEXTS, command, decoded, machine, positive, write  # noqa: E402  # the repository is on the path only now
 from benchmarks.pipeline import MODEL, Bench, Plant  # noqa: E402
 
 PAGE = Path("docs/benchmarks/edge.md")
@@ -127,8 +127,8 @@ def main() -> None:
     """Installs, measures, writes the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", action="store_true", help="the disk alone; no page")
-    parser.add_argument("--frames", type=int, default=120, help="frames that the worker answers, of each size")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the model")
+    parser.add_argument("--frames", type=positive, default=120, help="frames that the worker answers, of each size")
+    parser.add_argument("--threads", type=positive, default=2, help="threads of the model")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

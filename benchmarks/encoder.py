@@ -21,7 +21,7 @@ from torch import Tensor, nn
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import Case, command, interleaved, machine, positive, ratio, write  # noqa: E402  # the repository is on the path only now
 from simvg_core.configuration import SimVGConfig  # noqa: E402
 from simvg_core.model import SimVGForGrounding  # noqa: E402
 
@@ -139,8 +139,8 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["base", "large"], default="base")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=positive, default=15)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/encoder.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.gate import asked_of  # noqa: E402  # the repository is on the path only now
-from benchmarks.measure import TEXTS, Case, command, interleaved, machine, ratio, write  # noqa: E402
+from benchmarks.measure import TEXTS, Case, command, interleaved, machine, positive, ratio, write  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
 from simvg_core.execution import has_bfloat16  # noqa: E402
 from simvg_core.grounder import Grounder  # noqa: E402
@@ -102,10 +102,12 @@ def main() -> None:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/line-small"), help="an exported model")
-    parser.add_argument("--batch", type=int, action="append", help="frames a call; repeatable; default 1 and 4")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--pictures", type=int, default=200, help="of the line benchmark, evenly over the test split")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: the machine's")
+    parser.add_argument("--batch", type=positive, action="append", help="frames a call; repeatable; default 1 and 4")
+    parser.add_argument("--rounds", type=positive, default=30)
+    parser.add_argument(
+        "--pictures", type=positive, default=200, help="of the line benchmark, evenly over the test split"
+    )
+    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)), help="default: the machine's")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import Case, command, interleaved, machine, write  # noqa: E402  # the path is set only now
+from benchmarks.measure import Case, command, interleaved, machine, positive, write  # noqa: E402  # the path is set only now
 from simvg_core.composing import Plan  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
 from simvg_core.edge.passes import Passes  # noqa: E402
@@ -216,9 +216,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("models/line-small"))
     parser.add_argument("--split", type=Path, default=Path("benchmarks/line/test"))
-    parser.add_argument("--pictures", type=int, default=60, help="evenly over the split")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pictures", type=positive, default=60, help="evenly over the split")
+    parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--floors", type=float, nargs="+", help="scores from which on it matters")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()

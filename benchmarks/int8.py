@@ -34,7 +34,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import command, interleaved, machine, ratio, write  # noqa: E402  # the path is set only now
+from benchmarks.measure import command, interleaved, machine, positive, ratio, write  # noqa: E402  # the path is set only now
 from simvg_core.edge.graphs import FOLDER, FRAME, INT8, Precision, graph_file  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
 from simvg_core.images import read_frame, resize  # noqa: E402
@@ -121,10 +121,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("models/line-small"))
     parser.add_argument("--split", type=Path, default=Path("benchmarks/line/val"))
-    parser.add_argument("--pictures", type=int, default=200, help="that are scored")
-    parser.add_argument("--calibration", type=int, default=40, help="last pictures of the split, for static scales")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pictures", type=positive, default=200, help="that are scored")
+    parser.add_argument(
+        "--calibration", type=positive, default=40, help="last pictures of the split, for static scales"
+    )
+    parser.add_argument("--rounds", type=positive, default=15)
+    parser.add_argument("--threads", type=positive, default=1)
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     images, asked = questions(given.split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import subprocess
@@ -75,9 +76,23 @@ def command() -> str:
     return " ".join(["python", *sys.argv])
 
 
+def note(text: str) -> None:
+    """What is being measured, beside the page on standard output."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+def positive(text: str) -> int:
+    """A whole number of the command line from 1 on, for `argparse`."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; give 1 or more")
+    return number
+
+
 def write(path: Path, lines: list[str]) -> None:
-    """Writes a page of results and prints it."""
+    """Prints a page of results and writes it; in this order, so that none is lost where a folder cannot be written."""
     text = "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    sys.stdout.flush()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)

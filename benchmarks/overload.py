@@ -368,6 +368,10 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=20.0, help="seconds before, which do not count; a multiple of 4")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
+    period = 2 * EVENT_FRAMES / FPS
+    for name, length in (("--seconds", given.seconds), ("--warm", given.warm)):
+        if length % period or length < (period if name == "--seconds" else 0):
+            parser.error(f"{name} {length:g} is no multiple of {period:g} s: an event cut off would count as missed.")
     lines = [
         "# Overload",
         "",

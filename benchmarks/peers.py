@@ -27,7 +27,7 @@ from torch import Tensor
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import Case, command, interleaved, machine, positive, ratio, write  # noqa: E402  # the repository is on the path only now
 from benchmarks.queries import build, texts  # noqa: E402
 from simvg_core.execution import Execution  # noqa: E402
 
@@ -155,9 +155,9 @@ PEERS: dict[str, Callable[[], Callable[[int], Case]]] = {
 def main() -> None:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--queries", type=int, action="append", help="repeatable; default 1, 16, 64")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--threads", type=positive, default=2)
+    parser.add_argument("--queries", type=positive, action="append", help="repeatable; default 1, 16, 64")
     parser.add_argument("--peer", choices=list(PEERS)[1:], action="append", help="repeatable; default all")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/peers.md"))
     arguments = parser.parse_args()

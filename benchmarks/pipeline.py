@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.bare import WARM, bare_model  # noqa: E402  # the repository is on the path only now
-from benchmarks.measure import TEXTS, command, decoded, machine, write  # noqa: E402
+from benchmarks.measure import TEXTS, command, decoded, machine, note, positive, write  # noqa: E402
 from benchmarks.turns import turns  # noqa: E402
 from consumers.reading import read_to_end  # noqa: E402
 from infra.broker import LocalBroker  # noqa: E402
@@ -284,11 +284,6 @@ def steady(written_ms: list[int], since_ms: float) -> tuple[int, float, float]:
     return len(later), written[len(written) - len(later) - 1] / 1000, later[-1] / 1000
 
 
-def note(text: str) -> None:
-    """What is being measured, beside the page on standard output."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-
-
 def clip_images(frames: int) -> list[bytes]:
     """The first frames of the demo clip as JPEG, from the beginning again when it is too short."""
     video = cv2.VideoCapture(str(REPOSITORY / CLIP))
@@ -304,11 +299,11 @@ def clip_images(frames: int) -> list[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--frames", type=int, default=400)
-    parser.add_argument("--sets", type=int, default=5, help="sets of processes, the bare model and the workers")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each process")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the model")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8], help="frames per batch")
+    parser.add_argument("--frames", type=positive, default=400)
+    parser.add_argument("--sets", type=positive, default=5, help="sets of processes, the bare model and the workers")
+    parser.add_argument("--rounds", type=positive, default=10, help="turns of each process")
+    parser.add_argument("--threads", type=positive, default=2, help="threads of the model")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1, 4, 8], help="frames per batch")
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

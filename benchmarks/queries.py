@@ -29,7 +29,7 @@ from torch import Tensor
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import Case, command, interleaved, machine, ratio, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import Case, command, interleaved, machine, positive, ratio, write  # noqa: E402  # the repository is on the path only now
 from simvg_core.configuration import SimVGConfig  # noqa: E402
 from simvg_core.denormals import flushed  # noqa: E402
 from simvg_core.edge.graphs import OnnxRuntimeGraph  # noqa: E402
@@ -250,12 +250,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help="line-small or base/32; repeatable; default both")
     parser.add_argument("--dtype", action="append", help="float32 or bfloat16; repeatable; default both")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--frames", type=int, action="append", help="frames at once; repeatable; default 1 and 4")
+    parser.add_argument("--rounds", type=positive, default=15)
+    parser.add_argument("--frames", type=positive, action="append", help="frames at once; repeatable; default 1 and 4")
     parser.add_argument(
-        "--joint", type=int, action="append", help="queries at once in joint attention; repeatable; default 4 and 16"
+        "--joint",
+        type=positive,
+        action="append",
+        help="queries at once in joint attention; repeatable; default 4 and 16",
     )
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/queries.md"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

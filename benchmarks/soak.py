@@ -201,7 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with (settings.state_dir / "soak.log").open("w+", encoding="utf-8") as output:
         demo = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
-        watch = observe(demo, kafka, WorkerSettings().group)
+        try:
+            watch = observe(demo, kafka, WorkerSettings().group)
+        finally:
+            if demo.poll() is None:  # the watching failed or was stopped: nothing is left running
+                demo.terminate()
+                demo.wait(60)
         output.seek(0)
         said = output.read()
     logs = settings.state_dir / "logs" / "demo"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def score(query: DemoQuery, threshold: float, frames: list[dict[str, Finding]], 
     return score_query(truth, query.target, raised, played=len(frames))
 
 
+def ranges(passed: Sequence[float]) -> str:
+    """Thresholds that pass, ascending: from … to, and again from … to where one between them does not."""
+    runs: list[list[float]] = []
+    for one in passed:
+        if runs and THRESHOLDS.index(one) == THRESHOLDS.index(runs[-1][-1]) + 1:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return ", ".join(f"{run[0]:g} … {run[-1]:g}" if len(run) > 1 else f"{run[0]:g}" for run in runs) or "never"
+
+
 def main() -> None:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -96,7 +108,7 @@ def main() -> None:
         below = [scores[one].false_alerts for one in THRESHOLDS if one < passed[0]]
         above = [scores[one].found for one in THRESHOLDS if one > passed[-1]]
         lines.append(
-            f"| {query.text} | {scores[passed[0]].episodes} | {passed[0]:g} … {passed[-1]:g} | "
+            f"| {query.text} | {scores[passed[0]].episodes} | {ranges(passed)} | "
             f"{max(below) if below else '–'} | {min(above) if above else '–'} |"
         )
     write(given.out, lines)

@@ -29,7 +29,7 @@ from confluent_kafka import Producer, TopicPartition
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.measure import command, machine, write  # noqa: E402  # the repository is on the path only now
+from benchmarks.measure import command, machine, positive, write  # noqa: E402  # the repository is on the path only now
 from consumers.alerts import read_alerts  # noqa: E402
 from consumers.grounding.cameras import CameraLimits  # noqa: E402
 from consumers.grounding.settings import WorkerSettings  # noqa: E402
@@ -142,7 +142,7 @@ class Bench:
         stop, started = threading.Event(), 0.0
         thread = threading.Thread(target=worker.run, args=(stop,))
         thread.start()
-        while True:
+        while alive(thread):
             fetched = worker.totals.fetched
             if fetched and not started:
                 started = time.perf_counter()
@@ -176,10 +176,13 @@ class Bench:
                 if isinstance(alert, Alert):
                     seen[alert.id, len(alert.timeline)] = time.perf_counter()
 
-        threads = [threading.Thread(target=worker.run, args=(stop,)), threading.Thread(target=read)]
+        threads = [
+            threading.Thread(target=worker.run, args=(stop,), daemon=True),
+            threading.Thread(target=read, daemon=True),
+        ]
         for thread in threads:
             thread.start()
-        while not worker.partitions or not worker.plan.active:
+        while alive(threads[0]) and (not worker.partitions or not worker.plan.active):
             time.sleep(0.05)
         with Publisher(kafka, client_id="cameras") as publisher:
             for shot in write_script(self.number, 1, frames // 4, frozenset())[0]:
@@ -197,12 +200,19 @@ class Bench:
         return sorted((seen[one] - at) * 1e3 for one, at in decided.items())
 
 
+def alive(worker: threading.Thread) -> bool:
+    """True. Raises SystemExit when the worker's thread has ended: what is waited for would never come."""
+    if not worker.is_alive():
+        raise SystemExit("the worker has ended; see what it says above")
+    return True
+
+
 def main() -> int:
     """Measures and writes the page; 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--alert-frames", type=int, default=1200)
+    parser.add_argument("--frames", type=positive, default=2000)
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--alert-frames", type=positive, default=1200)
     parser.add_argument("--model-ms", type=float, default=0.0)
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()

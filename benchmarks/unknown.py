@@ -19,8 +19,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.grounding.vision import Sight, VisionLimits, difference, look, sample
-from simvg_core.quality import QualityLimits, frame_problem, measure
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.measure import command, positive, write  # noqa: E402  # the repository is on the path only now
+from consumers.grounding.vision import Sight, VisionLimits, difference, look, sample  # noqa: E402
+from simvg_core.quality import QualityLimits, frame_problem, measure  # noqa: E402
 
 Pixels = NDArray[np.uint8]
 Spoil = Callable[[Pixels, np.random.Generator], Pixels]
@@ -215,8 +219,8 @@ def frozen_table(frames: list[Pixels], limits: VisionLimits) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a line set: pictures in images/")
-    parser.add_argument("--frames", type=int, default=100, help="pictures for single frames, spread over the set")
-    parser.add_argument("--cameras", type=int, default=20, help="pictures for frozen cameras")
+    parser.add_argument("--frames", type=positive, default=100, help="pictures for single frames, spread over the set")
+    parser.add_argument("--cameras", type=positive, default=20, help="pictures for frozen cameras")
     parser.add_argument("--out", type=Path, help="markdown file; default: the terminal")
     options = parser.parse_args()
     files = sorted((options.folder / "images").glob("*.jpg"))
@@ -228,7 +232,7 @@ def main() -> None:
     lines = [
         "# Unknown: frames that cannot be judged",
         "",
-        f"Made by `python benchmarks/unknown.py {options.folder}` from {len(frames)} rendered pictures of "
+        f"Made by `{command()}` from {len(frames)} rendered pictures of "
         f"{frames[0].shape[1]}×{frames[0].shape[0]} pixels, each spoilt in every way below. \"Should be\" says what a",
         "person at the line would say; \"either\" counts neither as false nor as missed.",
         "",
@@ -245,12 +249,10 @@ def main() -> None:
         "rest. A lens that is covered in part is no fault that a single picture shows (an empty table looks the same),",
         "and the blocks of a picture coded far too coarsely look like edges: both are missed, and said so here.",
     ]  # fmt: skip
-    text = "\n".join(lines) + "\n"
     if options.out is None:
-        sys.stdout.write(text)
+        sys.stdout.write("\n".join(lines) + "\n")
     else:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
+        write(options.out, lines)
 
 
 if __name__ == "__main__":

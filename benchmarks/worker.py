@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.gate import TRUE, Bench  # noqa: E402  # the path is set only now
-from benchmarks.measure import Case, command, interleaved, machine, write  # noqa: E402
+from benchmarks.measure import Case, command, interleaved, machine, positive, write  # noqa: E402
 from consumers.grounding.book import AlarmBook  # noqa: E402
 from consumers.grounding.engine import GrounderEngine  # noqa: E402
 from consumers.grounding.findings import Finding  # noqa: E402
@@ -127,9 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("models/line-small"))
     parser.add_argument("--split", type=Path, default=Path("benchmarks/line/test"))
-    parser.add_argument("--queries", type=int, nargs="+", default=[16, 64, 256, 1000])
-    parser.add_argument("--pictures", type=int, default=10, help="evenly over the split")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--queries", type=positive, nargs="+", default=[16, 64, 256, 1000])
+    parser.add_argument("--pictures", type=positive, default=10, help="evenly over the split")
+    parser.add_argument("--rounds", type=positive, default=9)
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     few_heaps()  # as a worker does

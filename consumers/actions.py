@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+
 from pydantic import ValidationError
 
 from consumers.reading import read_to_end
 from infra.cloudevents import event_headers, headers_of
-from infra.contracts import EVENT_TYPES, OperatorAction
+from infra.contracts import EVENT_TYPES, ActionKind, OperatorAction
 from infra.errors import BadOperatorAction, BrokerError, BrokerUnavailable, ContractError
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
@@ -24,14 +27,18 @@ def parse_action(value: bytes | None, headers: object = None) -> OperatorAction:
         raise BadOperatorAction(f"message of type {kind!r} on the operator-actions topic; expected {expected!r}")
     if not value:
         raise BadOperatorAction("message has no value")
-    if len(value) > MAX_ACTION_BYTES:
-        raise BadOperatorAction(f"message has {len(value)} bytes; an action has at most {MAX_ACTION_BYTES}")
+    _require_readable(value)
     try:
         return OperatorAction.model_validate_json(value)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "value"
         raise BadOperatorAction(f"{where}: {fault['msg']} (got {str(fault.get('input'))[:80]!r})") from error
+
+
+def _require_readable(value: bytes) -> None:
+    if len(value) > MAX_ACTION_BYTES:
+        raise BadOperatorAction(f"message has {len(value)} bytes; an action has at most {MAX_ACTION_BYTES}")
 
 
 def read_actions(kafka: KafkaSettings, alert_id: str, *, client_id: str) -> list[OperatorAction]:
@@ -41,27 +48,51 @@ def read_actions(kafka: KafkaSettings, alert_id: str, *, client_id: str) -> list
     Raises TopicMissing, BrokerUnavailable, AccessDenied.
     """
     found: dict[str, OperatorAction] = {}
-    for message in read_to_end(kafka, topic_name(kafka.prefix, "operator-actions"), client_id=client_id):
-        if message.key() != alert_id.encode():
-            continue
-        try:
-            action = parse_action(message.value(), headers_of(message))
-        except ContractError:
-            continue
+    for action in _actions(kafka, client_id, key=alert_id.encode()):
         if action.alert_id == alert_id:
             found.setdefault(action.id, action)
-    return sorted(found.values(), key=lambda one: (one.at, one.id))
+    return sorted(found.values(), key=_when)
+
+
+def read_verdicts(kafka: KafkaSettings, *, client_id: str) -> dict[str, OperatorAction]:
+    """The last verdict on each alert, by its id. What is no action is skipped. Raises as :func:`read_actions`."""
+    found: dict[str, OperatorAction] = {}
+    for action in _actions(kafka, client_id):
+        if action.kind is ActionKind.VERDICT and action.alert_id is not None:
+            known = found.setdefault(action.alert_id, action)
+            if _when(action) > _when(known):
+                found[action.alert_id] = action
+    return found
+
+
+def _actions(kafka: KafkaSettings, client_id: str, key: bytes | None = None) -> Iterator[OperatorAction]:
+    """All that are kept, or those under a key, as they lie there."""
+    for message in read_to_end(kafka, topic_name(kafka.prefix, "operator-actions"), client_id=client_id):
+        if key in (None, message.key()):
+            try:
+                yield parse_action(message.value(), headers_of(message))
+            except ContractError:
+                continue
+
+
+def _when(action: OperatorAction) -> tuple[datetime, str]:
+    return action.at, action.id
 
 
 def publish_action(kafka: KafkaSettings, action: OperatorAction, *, seconds: float = 10.0) -> None:
-    """Sends an action and waits until the broker has it. Raises TopicMissing, BrokerUnavailable, BrokerError."""
+    """Sends an action and waits until the broker has it.
+
+    Raises BadOperatorAction: no reader would take so large a one; TopicMissing, BrokerUnavailable, BrokerError.
+    """
+    value = action.model_dump_json().encode()
+    _require_readable(value)
     require_topics(kafka, ["operator-actions"])
     failed: list[BrokerError] = []
     with Publisher(kafka, client_id="simvg-operator") as publisher:
         publisher.send(
             topic_name(kafka.prefix, "operator-actions"),
             key=action.target.encode(),
-            value=action.model_dump_json().encode(),
+            value=value,
             headers=event_headers("operator-actions", id=action.id, source=f"/operators/{action.target}"),
             on_delivery=lambda error, place: failed.append(error) if error is not None else None,
         )

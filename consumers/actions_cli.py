@@ -93,14 +93,21 @@ def verdict(
     said: Annotated[str, typer.Argument(metavar="VERDICT", help="true, false or unsure.")],
     box: Annotated[
         list[str] | None,
-        typer.Option("--box", help="Where the object really is: 'x0,y0,x1,y1' in 0..1; repeatable."),
+        typer.Option(
+            "--box",
+            help="Where on the alert's picture (`simvg evidence`) what the query names really is: 'x0,y0,x1,y1' in "
+            "0..1 of the frame's width and height; once for every such place.",
+        ),
     ] = None,
     by: By = None, comment: Comment = None,
     kafka: Kafka = None, topic_prefix: Prefix = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
-    """Says whether an alert was right; kept for a year, to measure and to train by.
+    """Says whether an alert was right; kept for a year, to train by (`simvg alerts collect`). The last verdict counts.
 
-    Example: simvg alerts verdict a-3f61 false --comment glare
+    Of a query that expects to see something, true means that it is not there.
+
+    Examples: simvg alerts verdict a-3f61 false --comment glare ·
+    simvg alerts verdict a-3f61 true --box 0.41,0.52,0.45,0.58
     """
     boxes = None if not box else tuple(_box(text) for text in box)
     where = _settings(kafka, topic_prefix, None, config)

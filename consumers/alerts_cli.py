@@ -15,9 +15,9 @@ from typer.core import TyperGroup
 
 from consumers.alerts import UnreadableAlert, read_alerts
 from consumers.moments import shown
-from consumers.near import did_you_mean
 from infra.contracts import Alert, AlertState
 from infra.errors import SettingsError
+from infra.near import did_you_mean
 from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import RoleSettings, load
 from infra.telemetry import configure_logging
@@ -71,7 +71,7 @@ def alerts(
         found = read_alerts(
             settings.kafka, from_beginning=from_beginning or not follow, to_end=not follow, stop=stop, say=say
         )
-        chosen = _Chosen(camera, query)
+        chosen = Chosen(camera, query)
         wanted = filter(chosen.takes, found)
         rows = wanted if follow else iter(sorted(wanted, key=_time))
         console = Console()
@@ -103,13 +103,14 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-class _Chosen:
+class Chosen:
     """Which alerts are wanted, and how many there were to choose from."""
 
     def __init__(self, camera: str | None, query: str | None) -> None:
         self._camera = camera
         self._query = query
         self._ids: set[str] = set()
+        self.any = False
         self._cameras: set[str] = set()
         self._queries: set[str] = set()
 
@@ -119,7 +120,9 @@ class _Chosen:
         self._ids.add(one.id)
         self._cameras.add(one.camera)
         self._queries.add(one.query.id)
-        return self._camera in (None, one.camera) and self._query in (None, one.query.id)
+        wanted = self._camera in (None, one.camera) and self._query in (None, one.query.id)
+        self.any |= wanted
+        return wanted
 
     def nothing(self) -> str:
         """Why none is shown, in words."""

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from consumers.actions import publish_action
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.restore import read_alarm_states
-from consumers.near import did_you_mean
 from infra.contracts import CAMERA_BLIND, ActionKind, OperatorAction
 from infra.errors import BadOperatorAction
+from infra.near import did_you_mean
 from infra.settings import KafkaSettings
 
 

@@ -8,20 +8,18 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
 from consumers.alerts import read_alerts
+from consumers.evidence import EvidenceReader, as_pictured
 from consumers.saving import require_file, writing
-from infra.contracts import Alert, AlertState, MessageReference
+from infra.contracts import Alert, MessageReference
 from infra.errors import BadAlertMessage
-from infra.kafka import follow
 from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import KafkaSettings, RoleSettings, load
 
-WAIT_S = 10.0
 SUFFIXES = (".png", ".jpg", ".jpeg")
 RED = (48, 48, 230)
 
@@ -33,28 +31,22 @@ def find_alert(kafka: KafkaSettings, alert_id: str) -> Alert:
     """
     found: Alert | None = None
     for alert in read_alerts(kafka, from_beginning=True, to_end=True):
-        if isinstance(alert, Alert) and alert.id == alert_id and (found is None or found.state != AlertState.RAISED):
-            found = alert
+        if isinstance(alert, Alert) and alert.id == alert_id:
+            found = as_pictured(found, alert)
     if found is None:
         raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")
     return found
 
 
-def fetch_evidence(kafka: KafkaSettings, place: MessageReference) -> bytes:
-    """The image bytes at a reference. Raises BadAlertMessage when retention has removed it."""
-    with follow(kafka, [place.topic], client_id="simvg-evidence", from_beginning=False) as consumer:
-        part = TopicPartition(place.topic, place.partition, place.offset)
-        first, end = consumer.watermarks(TopicPartition(place.topic, place.partition, OFFSET_BEGINNING), cached=False)
-        if first <= place.offset < end:
-            consumer.seek(part)
-            for _ in range(round(WAIT_S / 0.2)):
-                message = consumer.poll(0.2)
-                if message is not None and (message.partition(), message.offset()) == (place.partition, place.offset):
-                    return message.value() or b""
-    raise BadAlertMessage(
-        f"evidence at {place.topic}/{place.partition}/{place.offset} is no longer kept; "
-        f"offsets {first} to {end - 1} are"
-    )
+def fetch_evidence(kafka: KafkaSettings, alert_id: str, place: MessageReference) -> bytes:
+    """The alert's frame as JPEG. Raises BadAlertMessage when retention has removed it, or something else lies there."""
+    with EvidenceReader(kafka, client_id="simvg-evidence") as reader:
+        image = reader.frame(alert_id, place)
+    if image is None:
+        raise BadAlertMessage(
+            f"evidence at {place.topic}/{place.partition}/{place.offset} is no longer kept: retention has removed it"
+        )
+    return image
 
 
 def annotated(image: bytes, alert: Alert) -> NDArray[np.uint8]:
@@ -92,7 +84,7 @@ def evidence(
     alert = find_alert(settings.kafka, alert_id)
     if alert.evidence is None:
         raise BadAlertMessage(f"alert {alert_id} was raised without a picture")
-    image = fetch_evidence(settings.kafka, alert.evidence)
+    image = fetch_evidence(settings.kafka, alert_id, alert.evidence)
     if not raw:
         encoded, drawn = cv2.imencode(out.suffix.lower(), annotated(image, alert))
         assert encoded, "an image of 8 bits with three channels can be encoded"

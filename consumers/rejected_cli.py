@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consumers.near import did_you_mean
 from consumers.rejected import Rejected, find_rejected, parse_place, read_rejected, send_again
 from consumers.saving import require_file, require_folder, writing
 from infra.cloudevents import original_headers
 from infra.errors import BadRejectedMessage
+from infra.near import did_you_mean
 from infra.options import ConfigFile, Kafka, Prefix, kafka_settings
 
 app = typer.Typer(no_args_is_help=True, help="Messages that were no usable frames: list, show, save, send again.")

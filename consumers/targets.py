@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from consumers.near import did_you_mean
 from infra.contracts import CAMERA_BLIND, Alert
 from infra.errors import BadOperatorAction, RegistryAccessDenied, RegistryError
+from infra.near import did_you_mean
 from infra.queries import QueryRegistry
 from infra.reports import cameras_seen
 from infra.settings import KafkaSettings, RoleSettings

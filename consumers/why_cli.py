@@ -221,6 +221,7 @@ def _show(console: Console, answer: Answer, history: list[Alert], actions: list[
 def _action_line(action: OperatorAction) -> str:
     """What an operator did, on one line; also what came after the alert was closed."""
     said = f" {action.verdict}" if action.verdict is not None else ""
+    said += "".join(f" ({', '.join(f'{side:g}' for side in box)})" for box in action.boxes or ())
     said += f" until {shown(action.until)}" if action.until is not None else ""
     words = f": {escape(action.comment)}" if action.comment else ""
     return f"{shown(action.at)} [bold]{action.kind}[/]{said} by {escape(action.by)}{words}"

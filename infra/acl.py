@@ -26,7 +26,9 @@ from infra.kafka_client import client_config, new_client, translate
 from infra.settings import KafkaSettings
 from infra.topics import TOPIC_NAMES, TopicName, topic_name
 
-Role = Literal["camera", "worker", "console", "line-control", "viewer", "rejected", "replay", "why", "topics"]
+Role = Literal[
+    "camera", "worker", "console", "line-control", "viewer", "rejected", "replay", "why", "collect", "topics"
+]  # fmt: skip
 ROLES: tuple[Role, ...] = get_args(Role)
 
 Operation = Literal["Read", "Write", "Describe", "Create", "AlterConfigs", "DescribeConfigs", "IdempotentWrite"]
@@ -44,6 +46,7 @@ PURPOSES: dict[Role, str] = {
     "rejected": "reads what was rejected and publishes it again, as `simvg rejected` does",
     "replay": "scores kept frames anew and compares the alerts, as `simvg replay` does",
     "why": "reads what became of a camera's frames and alerts, as `simvg why` does",
+    "collect": "reads alerts, their pictures and verdicts, as `simvg alerts collect` does",
     "topics": "creates topics, as `simvg topics create` does",
 }
 
@@ -55,6 +58,7 @@ _READS: dict[Role, tuple[TopicName, ...]] = {
     "rejected": ("frames-rejected",),
     "replay": ("frames", "alerts"),
     "why": ("frames", "detections", "alerts", "operator-actions", "frames-rejected"),
+    "collect": ("alerts", "evidence", "operator-actions"),
 }
 _WRITES: dict[Role, tuple[TopicName, ...]] = {
     "camera": ("frames",),

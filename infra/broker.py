@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from string import Template
 
 from infra.errors import BrokerUnavailable, StackError
 from infra.kafka_client import wait_for_broker
-from infra.kafka_libs import KAFKA_DIR, find_java, kafka_libraries
+from infra.kafka_libs import KAFKA_DIR, find_java, java_environment, kafka_libraries
 from infra.process import ServerProcess, port_answers, require_free_port
 from infra.settings import KafkaSettings
 
@@ -69,14 +70,14 @@ class LocalBroker:
                 )
             self._wait()
             return False
-        java = find_java()
+        java = find_java().absolute()
         self.check_ports()
-        libraries = kafka_libraries(self._cache_dir, report).absolute()
+        libraries = kafka_libraries(self._cache_dir, report)
         report(f"starting Kafka on port {self.port}")
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._write_properties()
-        classpath = f"{libraries}/*"
-        log_config = f"-Dlog4j2.configurationFile={KAFKA_DIR / 'log4j2.xml'}"
+        classpath = f"{self._from_here(libraries)}/*"
+        log_config = f"-Dlog4j2.configurationFile={self._from_here(KAFKA_DIR / 'log4j2.xml')}"
         if not (self._data_dir / "meta.properties").exists():
             self._format(java, classpath, log_config)
         # A fixed heap, the collector with the least overhead: this broker shares two cores with everything else.
@@ -90,9 +91,10 @@ class LocalBroker:
             *self._java_options,
         ]
         self.process.start(
-            [str(java), *options, log_config, "-cp", classpath, "kafka.Kafka", str(self._properties)],
+            [str(java), *options, log_config, "-cp", classpath, "kafka.Kafka", self._properties.name],
             port=self.port,
             cwd=self._state_dir,
+            env=java_environment(),
         )
         try:
             self._wait()
@@ -130,7 +132,7 @@ class LocalBroker:
 
     def _write_properties(self) -> None:
         template = Template((KAFKA_DIR / "server.properties").read_text(encoding="utf-8").replace("$names", "$$names"))
-        text = template.substitute(port=self.port, controller_port=self.controller_port, data_dir=self._data_dir)
+        text = template.substitute(port=self.port, controller_port=self.controller_port, data_dir=self._data_dir.name)
         kept = [line for line in text.splitlines() if line.partition("=")[0] not in self._overrides]
         # Passwords of listeners may be among them: for the owner's eyes only.
         self._properties.touch(mode=0o600)
@@ -138,11 +140,25 @@ class LocalBroker:
             "\n".join([*kept, *(f"{key}={value}" for key, value in self._overrides.items())]) + "\n", encoding="utf-8"
         )
 
+    def _from_here(self, path: Path) -> str:
+        """A path as seen from the state folder, where the broker runs.
+
+        Java splits a class path at every ':' and reads properties as Latin-1, and Kafka splits `log.dirs` at every ',':
+        what lies above the folders of this product stays out of all three.
+        """
+        return os.path.relpath(path.resolve(), self._state_dir.resolve())
+
     def _format(self, java: Path, classpath: str, log_config: str) -> None:
         command = [str(java), *_STORAGE_OPTIONS, log_config, "-cp", classpath, "kafka.tools.StorageTool"]
-        arguments = ["format", "--cluster-id", self._cluster_id or new_cluster_id(), "--config", str(self._properties)]
+        arguments = ["format", "--cluster-id", self._cluster_id or new_cluster_id(), "--config", self._properties.name]
         done = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=self._state_dir,
+            env=java_environment(),
         )
         if done.returncode != 0:
             raise StackError(f"Kafka's storage in {self._data_dir} cannot be prepared:\n{done.stdout}{done.stderr}")

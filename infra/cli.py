@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from infra.contracts import json_schemas
+from infra.errors import SettingsError
 from infra.local_stack import LocalStack
 from infra.options import ConfigFile, Kafka, Prefix
 from infra.settings import RoleSettings, StackSettings, load
@@ -109,9 +110,12 @@ def schemas(
 
     Example: simvg schemas --out infra/schemas
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for name, schema in json_schemas().items():
-        (out / f"{name}.json").write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, schema in json_schemas().items():
+            (out / f"{name}.json").write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"no schemas can be written to --out {out}: {error.strerror}; name a folder") from error
     console.print(f"wrote {len(json_schemas())} schemas to {escape(str(out))}", highlight=False)
 
 

@@ -6,10 +6,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from infra.redaction import hide_user, redact
 
@@ -132,6 +142,25 @@ class Settings(BaseModel):
     """Base of all settings: immutable, keyword-only, and an unknown key refuses to load."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switch_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """YAML reads `off` and `no` as false, which would count as 0, and a port 0 is any free one."""
+        if isinstance(value, bool):
+            annotation = cls.model_fields[str(info.field_name)].annotation
+            if bool not in (annotation, *get_args(annotation)):
+                raise ValueError("yes, no, on, off, true and false are no value here; write it, a text in quotes")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _home(cls, value: Any) -> Any:
+        """`~` that no shell has read, as in a file or behind `=`, would become a folder of that name."""
+        try:
+            return value.expanduser() if isinstance(value, Path) else value
+        except RuntimeError as error:
+            raise ValueError(f"{value} begins with the home folder of nobody here; write the path out") from error
 
 
 class KafkaSettings(Settings):

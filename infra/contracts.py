@@ -199,6 +199,8 @@ CAMERA_BLIND: Identifier = "camera-blind"
 """Id of the built-in query whose alarm says that a camera sees nothing: no frames, or none that can be judged."""
 CAMERA_SILENT = "no frame for"
 """How the reason of such an alert begins that no frame has raised."""
+UNSHELVED = "unshelved"
+"""Note of a transition that no frame and no person brought about: a shelving was over."""
 
 
 class StandingQuery(Contract):

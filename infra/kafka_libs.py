@@ -45,6 +45,11 @@ def find_java() -> Path:
     return Path(found)
 
 
+def java_environment() -> dict[str, str]:
+    """Ours, with a locale in which Java finds a folder whose name is not plain ASCII."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
 def libraries_dir(cache_dir: Path) -> Path:
     """Where the jars of the pinned version lie, or will lie: another pom, another folder."""
     return cache_dir / "kafka-libs" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
@@ -74,7 +79,9 @@ def kafka_libraries(cache_dir: Path, report: Callable[[str], None] = lambda text
             f"-DoutputDirectory={jars.absolute()}",
             "dependency:copy-dependencies",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=java_environment()
+        )
         if done.returncode != 0 or not any(jars.glob("kafka_2.13-*.jar")):
             tail = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).splitlines()[-15:])
             raise StackError(f"Maven could not fetch Apache Kafka; check the network and try again. It said:\n{tail}")

@@ -72,10 +72,10 @@ class LocalStack:
         """Start what is not running and wait until both answer; ``report`` gets each step in words.
 
         Everything that can be known before is checked before anything starts. Returns whether something was started.
-        Raises StackError: Java, Maven or Redis missing, a port in use, a server that does not come up. What this call
-        started is stopped again then.
+        Raises StackError: Java, Maven or Redis missing, a port in use, a file that cannot be written, a server that
+        does not come up. What this call started is stopped again then.
         """
-        with self._locked():
+        with self._locked(report):
             if self.redis.process.pid is None:
                 find_redis()
                 self.redis.check_ports()
@@ -94,7 +94,7 @@ class LocalStack:
 
     def down(self, report: Report = lambda text: None) -> bool:
         """Stop both and wait until they are gone; data stays. Returns whether something was running."""
-        with self._locked():
+        with self._locked(report):
             stopped = False
             for server in (self.broker, self.redis):
                 if server.process.pid is not None:
@@ -107,7 +107,7 @@ class LocalStack:
         return [_status(self.broker.process), _status(self.redis.process)]
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, report: Report) -> Iterator[None]:
         """One `up` or `down` at a time per state folder."""
         try:
             self._state_dir.mkdir(parents=True, exist_ok=True)
@@ -118,8 +118,19 @@ class LocalStack:
                 "--state-dir or SIMVG_STATE_DIR"
             ) from error
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                report("waiting for another `simvg up` or `simvg down` of this stack")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield
+            except OSError as error:
+                raise StackError(
+                    f"the stack cannot write its files: {error.strerror}: {error.filename or self._state_dir}; look at "
+                    "the space on the disk and at whose the folders are, or choose others with SIMVG_STATE_DIR and "
+                    "SIMVG_LIBRARY_CACHE"
+                ) from error
 
 
 def _status(process: ServerProcess) -> ServiceStatus:

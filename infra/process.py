@@ -11,12 +11,15 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from infra.errors import StackError
 
 _LOG_TAIL = 15
+_LOG_TAIL_BYTES = 16_000
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ServerProcess:
@@ -42,7 +45,10 @@ class ServerProcess:
         return int(self._remembered()["port"]) if self._process() is not None else None
 
     def start(self, command: Sequence[str], *, port: int, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        """Start it detached, so that Ctrl-C here does not reach it. Raises StackError if it cannot be run."""
+        """Start it detached, so that Ctrl-C here does not reach it.
+
+        Raises StackError if it cannot be run; OSError if its files cannot be written, and then it does not run either.
+        """
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             try:
@@ -60,10 +66,16 @@ class ServerProcess:
         _children[child.pid] = child
         began = 0.0
         with contextlib.suppress(psutil.Error):
-            began = psutil.Process(child.pid).create_time()
+            began = _began(psutil.Process(child.pid))
         temporary = self._pid_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"pid": child.pid, "began": began, "port": port}), encoding="utf-8")
-        temporary.replace(self._pid_file)
+        content = {"pid": child.pid, "began": began, "boot": _boot(), "port": port}
+        try:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self._pid_file)
+        except OSError:  # nobody would find it again to stop it
+            child.kill()
+            child.wait()
+            raise
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for ``ready()``. Raises StackError with the end of the log if the process ends or takes too long."""
@@ -78,14 +90,24 @@ class ServerProcess:
             time.sleep(0.05)
 
     def stop(self, seconds: float = 20.0, *, kill: bool = False) -> bool:
-        """Ask it to end, insist after ``seconds`` (``kill``: at once). Returns whether it was running."""
+        """Ask it to end, insist after ``seconds`` (``kill``: at once). Returns whether it was running.
+
+        Raises StackError if it is another user's.
+        """
         process = self._process()
         if process is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            try:
                 process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
                 if not _ended(process, seconds):
                     process.kill()
                     _ended(process, 5.0)
+            except psutil.NoSuchProcess:
+                pass  # it was faster
+            except psutil.AccessDenied as error:
+                raise StackError(
+                    f"{self.name} (process {process.pid}) was started by user {process.username()}, who alone may stop "
+                    "it; run this as that user"
+                ) from error
             child = _children.pop(process.pid, None)
             if child is not None:
                 child.wait()  # it has ended: collect it
@@ -94,16 +116,27 @@ class ServerProcess:
 
     def log_tail(self) -> str:
         """The last lines of its log."""
-        with contextlib.suppress(OSError):
-            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:]
+        with contextlib.suppress(OSError), self.log_file.open("rb") as log:
+            log.seek(max(log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES, 0))  # one of years does not fit into memory
+            lines = log.read().decode("utf-8", "replace").splitlines()[-_LOG_TAIL:]
             return "\n".join(f"  {line}" for line in lines) or "  (empty)"
         return "  (no log)"
 
-    def _remembered(self) -> dict[str, float]:
+    def _remembered(self) -> dict[str, Any]:
+        """What the pid file holds; nothing without one, or with one that is damaged. Raises StackError: it is there
+        and cannot be read, so that nobody knows whether the server runs."""
         try:
             found = json.loads(self._pid_file.read_text(encoding="utf-8"))
-            return {key: float(found[key]) for key in ("pid", "began", "port")}
-        except (OSError, ValueError, KeyError, TypeError):
+            numbers = {key: float(found[key]) for key in ("pid", "began", "port")}
+            return numbers if "boot" not in found else numbers | {"boot": found["boot"]}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StackError(
+                f"{self._pid_file}, which tells whether {self.name} runs, cannot be read: {error.strerror}; run this "
+                "as the user who started the stack, or choose another folder with --state-dir or SIMVG_STATE_DIR"
+            ) from error
+        except (ValueError, KeyError, TypeError):
             return {}
 
     def _process(self) -> psutil.Process | None:
@@ -114,12 +147,32 @@ class ServerProcess:
         _reap(pid)
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            if abs(process.create_time() - known["began"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
+            if _is_known(process, known) and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         return None
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def _began(process: psutil.Process) -> float:
+    """When it began, in seconds after the machine did: the time of day would change whenever the clock is set, as on a
+    box whose clock is wrong until it hears of a time server."""
+    machine = psutil.boot_time()
+    return float(process.create_time() - machine)
+
+
+def _boot() -> str:
+    """Which start of the machine this is; after the next one the same number may begin at the same second."""
+    with contextlib.suppress(OSError):
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    return ""
+
+
+def _is_known(process: psutil.Process, known: Mapping[str, Any]) -> bool:
+    if "boot" not in known:  # written by a version that went by the time of day
+        return bool(abs(process.create_time() - known["began"]) < 1.0)
+    return bool(abs(_began(process) - known["began"]) < 1.0 and known["boot"] == _boot())
 
 
 def _reap(pid: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -55,7 +57,8 @@ class LocalRedis:
     def start(self, report: Callable[[str], None] = lambda text: None) -> bool:
         """Start it and wait until it answers. Returns False if it was running already.
 
-        Raises StackError: no Redis program, port in use, Redis does not come up (with the end of its log).
+        Raises StackError: no Redis program, port in use, data of a newer Redis, or Redis does not come up (with the end
+        of its log).
         """
         if self.process.pid is not None:
             if self.process.port != self.port:
@@ -69,6 +72,7 @@ class LocalRedis:
         self.check_ports()
         report(f"starting Redis on port {self.port}")
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._require_reader(program)
         options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
@@ -98,6 +102,19 @@ class LocalRedis:
     def stop(self, *, kill: bool = False) -> bool:
         """Stop it cleanly, or as a power cut would (``kill``). Returns whether it was running."""
         return self.process.stop(kill=kill)
+
+    def _require_reader(self, program: Path) -> None:
+        """Raises StackError for a Redis that would begin without a word with none of the data that lies there."""
+        if not (self._data_dir / "appendonlydir").is_dir():
+            return
+        said = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"v=((\d+)\S*)", said)
+        if version is not None and int(version[2]) < 7:
+            raise StackError(
+                f"the standing queries in {self._data_dir} were kept by Redis 7 or later, and {program} is version "
+                f"{version[1]}, which would begin without them; install a newer one with `apt-get install -y "
+                "redis-server`, or move the folder away"
+            )
 
     def _answers(self) -> bool:
         try:

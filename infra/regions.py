@@ -6,6 +6,8 @@ view share the model's pass over it.
 
 from __future__ import annotations
 
+import math
+
 from infra.contracts import StandingQuery
 from infra.values import Box, Polygon
 
@@ -31,6 +33,14 @@ def views_of(query: StandingQuery) -> tuple[Box, ...]:
         for row in range(rows)
         for column in range(columns)
     )
+
+
+def pixels_of(view: Box, *, width: int, height: int) -> tuple[int, int, int, int]:
+    """A view of a picture as left, top, right, bottom, rounded outward to whole pixels; at least 1×1."""
+    left, top = min(int(view[0] * width), width - 1), min(int(view[1] * height), height - 1)
+    right = min(max(left + 1, math.ceil(view[2] * width)), width)
+    bottom = min(max(top + 1, math.ceil(view[3] * height)), height)
+    return left, top, right, bottom
 
 
 def is_box(region: Polygon | Box) -> bool:

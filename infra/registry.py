@@ -9,7 +9,6 @@ again.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 import shlex
@@ -25,6 +24,7 @@ from pydantic_core import from_json
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
 from infra.metrics import counter, gauge
+from infra.near import nearest
 from infra.redis_client import connect, translated
 from infra.reports import WorkerReport
 from infra.settings import RedisSettings
@@ -83,8 +83,8 @@ def explain_query(error: ValidationError) -> str:
         key = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, StandingQuery.model_fields, n=1, cutoff=0.5)
-            sentences.append(f"a query has no field {key!r}" + (f"; did you mean {near[0]}?" if near else ""))
+            near = nearest(key, StandingQuery.model_fields)
+            sentences.append(f"a query has no field {key!r}" + (f"; did you mean {near}?" if near else ""))
         elif fault["type"] == "string_too_long":
             value = str(fault["input"])
             sentences.append(
@@ -301,9 +301,9 @@ class QueryRegistry:
     def _parse(self, id: str, value: bytes | None) -> StandingQuery:
         if value is None:
             known = [k.decode("utf-8", "replace") for k in self._call(lambda: self._client.hkeys(self._hash))]
-            near = difflib.get_close_matches(id, known, n=1, cutoff=0.4)
+            near = nearest(id, known)
             raise QueryNotFound(
-                f"no query has the id {id!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `simvg query list`")
+                f"no query has the id {id!r}" + (f"; did you mean {near!r}?" if near else "; see `simvg query list`")
             )
         try:
             return _stored(id, value)

@@ -29,6 +29,13 @@ class Hours(Contract):
     start: time = Field(description="wall clock, HH:MM")
     end: time = Field(description="wall clock, HH:MM; at or before the start: on the next day")
 
+    @field_validator("start", "end")
+    @classmethod
+    def _of_a_wall_clock(cls, value: time) -> time:
+        if value.tzinfo is not None or value.second or value.microsecond:
+            raise ValueError(f"{value.isoformat()} is no time on a wall clock; write HH:MM, the zone stands beside it")
+        return value
+
     def covers(self, local: datetime) -> bool:
         """Whether a wall-clock time lies in these hours."""
         clock = local.timetz().replace(tzinfo=None)
@@ -82,6 +89,8 @@ def _hours(part: list[str]) -> Hours:
     if not match:
         raise ValueError(f"hours {part[-1]!r} cannot be read; {_FORM}")
     start, end = (_clock(match[n], match[n + 1]) for n in (1, 3))
+    if int(match[1]) == 24:
+        raise ValueError(f"hours {part[-1]!r} begin at 24:00, the 00:00 of the next day; name that day, and 00:00")
     return Hours(days=_days(part[0]) if len(part) == 2 else DAYS, start=start, end=end)
 
 

@@ -6,7 +6,6 @@ calls :func:`load` once, at its edge; constructing a settings class directly rea
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +34,7 @@ from infra.connections import (
     Settings,
 )
 from infra.errors import SettingsError
+from infra.near import nearest
 from infra.redaction import HIDDEN, hide_user, redact, remember
 from infra.secrecy import FILE_ENDING, read_secret_files, refuse_credentials, refuse_written_secrets
 
@@ -214,7 +214,9 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_twice(yaml.compose(text, Loader=yaml.SafeLoader), set())
+        content = yaml.safe_load(text)
     except OSError as error:
         raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from error
     # The words of these errors quote the file, which may hold a password: only places are told.
@@ -224,6 +226,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     except yaml.reader.ReaderError as error:
         fault = f"holds a control character, character {error.position + 1} of the file; remove it"
         raise SettingsError(f"settings file {path} {fault}") from None
+    except _TwiceError as error:
+        fault = f"has a key twice{_place(error)}; the first would be forgotten: keep one of them, with all that belongs"
+        raise SettingsError(f"settings file {path} {fault} below it") from None
     except yaml.YAMLError as error:
         remedy = "quote values that begin with a special character, hold ': ' or end with ':'"
         raise SettingsError(f"settings file {path} is no YAML{_place(error)}; {remedy}") from None
@@ -234,7 +239,29 @@ def _read_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"settings file {path} holds {type(content).__name__}; write 'key: value' lines")
-    return _nested({str(key): value for key, value in content.items()})
+    try:
+        return _nested(content)
+    except RecursionError:
+        raise SettingsError(f"settings file {path} holds itself by an alias ('*'); write the value out") from None
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A mapping with the same key twice."""
+
+
+def _refuse_twice(node: yaml.Node | None, seen: set[int]) -> None:
+    """Raises _TwiceError for a key that stands twice, of which YAML takes the last without a word."""
+    if node is None or id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    keys: set[str] = set()
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        key, value = part if isinstance(part, tuple) else (None, part)
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise _TwiceError(problem_mark=key.start_mark)
+            keys.add(key.value)
+        _refuse_twice(value, seen)
 
 
 def _place(error: yaml.YAMLError) -> str:
@@ -261,8 +288,8 @@ def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith(ENV_PREFIX) and upper not in known and upper not in tolerated:
-            nearest = _nearest(upper, [*known, *sorted(tolerated)])
-            raise SettingsError(f"environment variable {name} is no known setting{nearest}; correct it or unset it")
+            hint = _nearest(upper, [*known, *tolerated])
+            raise SettingsError(f"environment variable {name} is no known setting{hint}; correct it or unset it")
 
     fields: dict[str, Any] = {name: (field.annotation, field) for name, field in cls.model_fields.items()}
     edge = create_model("Environment", __base__=_Environment, **fields)
@@ -278,11 +305,11 @@ def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     return dict(values)
 
 
-def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
+def _nested(flat: Mapping[Any, object]) -> dict[str, Any]:
     """Dotted keys → nested dictionaries."""
     result: dict[str, Any] = {}
     for key, value in flat.items():
-        head, _, rest = key.partition(".")
+        head, _, rest = str(key).partition(".")
         part = {rest: value} if rest else value
         if isinstance(part, Mapping):
             existing = result.get(head)
@@ -300,8 +327,8 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
+    near = nearest(name, known)
+    return "" if near is None else f"; did you mean {near}?"
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:

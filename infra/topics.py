@@ -287,7 +287,7 @@ def _exists(admin: AdminClient, kafka: KafkaSettings, topic: str) -> bool:
 
 
 def delete_topics(kafka: KafkaSettings, names: Iterable[TopicName] = TOPIC_NAMES) -> None:
-    """Delete topics with all that is in them; missing ones are fine. For tests and `simvg topics delete`."""
+    """Delete topics with all that is in them; missing ones are fine. For tests and benchmarks."""
     admin = _admin(kafka)
     futures = admin.delete_topics([topic_name(kafka.prefix, n) for n in names], request_timeout=_ADMIN_TIMEOUT_S)
     for topic, future in futures.items():

@@ -16,7 +16,13 @@ case "$level" in
     ;;
 esac
 
-fingerprint="$(cat pyproject.toml constraints.txt scripts/setup.sh infra/kafka/pom.xml | sha256sum | cut -c1-16)"
+# The programs of an environment name its folder: in a folder that was copied or moved they would run the code of the
+# old place, or nothing.
+here="$(realpath -m .venv)"
+fingerprint="$({
+  cat pyproject.toml constraints.txt scripts/setup.sh infra/kafka/pom.xml
+  echo "$here"
+} | sha256sum | cut -c1-16)"
 done_already() {
   local stamp
   for stamp in "$@"; do
@@ -102,10 +108,15 @@ if [ -z "$python" ]; then
 fi
 
 # --- the Python environment -------------------------------------------------------------------------------------
+if [ -e .venv/.place ] && [ "$(cat .venv/.place)" != "$here" ]; then
+  say "this folder was copied or moved: its environment is that of $(cat .venv/.place), and is made anew"
+  rm -rf .venv
+fi
 if [ ! -x .venv/bin/python ]; then
   say "creating .venv with $("$python" --version)"
   "$python" -m venv .venv
 fi
+echo "$here" >.venv/.place
 if [ ! -x .venv/bin/uv ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 fi

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from transformers import PreTrainedConfig
 
 from simvg_core.errors import ConfigurationError
+from simvg_core.pretrained import checked_config
 
 # Names that transformers itself hands over beside the fields.
 _FOREIGN_KEYS = {"model_type", "name_or_path", "attn_implementation", "torch_dtype", "experts_implementation"}
@@ -161,6 +162,17 @@ class SimVGConfig(PreTrainedConfig):
     gate_heads: int = 0
     gate_width: int = 32
 
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # what transformers names is among the keywords
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> Self:
+        """The settings of a model folder; arguments as in transformers.
+
+        Raises:
+            CheckpointError: it has no config.json, or one that cannot be read (`pretrained.checked_config`).
+        """
+        return checked_config(super().from_pretrained, pretrained_model_name_or_path, **kwargs)  # type: ignore[no-any-return]
+
     def __post_init__(self, **kwargs: Any) -> None:
         unknown = [key for key in kwargs if key not in _FOREIGN_KEYS and not key.startswith("_")]
         if unknown:
@@ -186,11 +198,22 @@ class SimVGConfig(PreTrainedConfig):
         positive = (
             "hidden_size num_hidden_layers num_attention_heads intermediate_size image_size patch_size vocab_size "
             "max_text_positions head_size num_head_heads num_queries num_object_tokens num_query_generator_layers "
-            "num_token_mlp_layers decoder_ffn_size query_generator_ffn_size glimpse_channels"
+            "num_token_mlp_layers decoder_ffn_size query_generator_ffn_size glimpse_channels gate_width"
         )
         for name in positive.split():
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 1.")
+        none = "num_decoder_layers glimpse_side num_kinds num_colors no_object_weight gate_queries gate_heads"
+        for name in none.split():
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)} must be at least 0.")
+        if min(self.stem_widths, default=1) < 1:
+            raise ConfigurationError(f"stem_widths={list(self.stem_widths)} must each be at least 1.")
+        for name in ("image_mean", "image_std"):
+            if len(getattr(self, name)) != 3:
+                raise ConfigurationError(f"{name}={list(getattr(self, name))} must be three numbers, of R, G and B.")
+        if min(self.image_std) <= 0:
+            raise ConfigurationError(f"image_std={list(self.image_std)} must be above 0: pixels are divided by it.")
         for whole, part in (("hidden_size", "num_attention_heads"), ("image_size", "patch_size")):
             if getattr(self, whole) % getattr(self, part):
                 raise ConfigurationError(
@@ -219,13 +242,12 @@ class SimVGConfig(PreTrainedConfig):
         self._check_losses()
         if self.score_temperature <= 0:
             raise ConfigurationError(f"score_temperature={self.score_temperature} must be above 0.")
-        for name in ("score_threshold", "gate_score", "dropout", "drop_path_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigurationError(f"{name}={getattr(self, name)} must lie in 0 … 1.")
-        if self.gate_heads < 0 or self.gate_width < 1:
-            raise ConfigurationError(
-                f"gate_heads={self.gate_heads} must be at least 0, gate_width={self.gate_width} at least 1."
-            )
+        for name in ("score_threshold", "gate_score", "dropout", "drop_path_rate", "nms_iou"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigurationError(f"{name}={value} must lie in 0 … 1.")
+        if self.drop_path_rate == 1:
+            raise ConfigurationError("drop_path_rate=1 leaves nothing of the last layer; it must be below 1.")
         if self.gate_heads and self.attention != "standing":
             raise ConfigurationError('gate_heads needs attention="standing".')
         if self.gate_floors and not self.gate_heads:

@@ -232,6 +232,8 @@ def _keys_told(out: Path) -> Iterator[None]:
 
 
 def _check_out(out: Path) -> None:
+    if not out.name:
+        raise CheckpointError(f"{out} has no name of its own; name the folder to write, such as models/refcoco.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} exists and is not an empty folder; choose another or remove it.")
 

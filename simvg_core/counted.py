@@ -24,6 +24,7 @@ _SINGULAR = frozenset({"as", "has", "is", "its", "pincers", "pliers", "scissors"
 _WORD = re.compile(r"[a-z]+")
 _DIGITS = re.compile(r"^(\W*(?:(?:all|any) )?(?:the )?)(10|[2-9])(?= +[a-z])")
 """A number of things only ahead of them: elsewhere it is a type, as in "label A 7"."""
+_MOST = re.compile(r"\b(left|right|top|bottom|upper|lower)[ -]most\b")
 _ALONG = re.compile(
     r"\b(?:with|without|of|on|at|in|from|to|that|which|whose|where|above|below|under|underneath|beneath|next|near|close"
     r"|beside|adjacent|behind)\b|(?<!\bthere )\b(?:is|are|has|have|was|were)\b"
@@ -40,8 +41,8 @@ _ALL = np.iinfo(np.intp).max
 
 
 def in_words(text: str) -> str:
-    """With the number of things in words, as training says it: "two bolts" of "2 bolts"."""
-    return _DIGITS.sub(lambda found: found[1] + _SPELLED[found[2]], text)
+    """With the number of things in words, as training says it: "two bolts" of "2 bolts"; and "left-most" in one."""
+    return _MOST.sub(r"\1most", _DIGITS.sub(lambda found: found[1] + _SPELLED[found[2]], text))
 
 
 _SPELLED = {str(number): word for word, number in NUMBERS.items() if word != "both"}

@@ -163,6 +163,10 @@ class _Packed:
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._weight, self._bias, "none", [], "")
         return result
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was laid out, which nothing can copy: a copy of a model lays its own weights out."""
+        return {"layer": self.layer, "dtype": self.dtype, "half": self.half, "_source": None, "_version": -1}
+
     def _lay_out(self) -> None:
         weight, bias = self.half.of(self.layer)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(self.dtype).contiguous(), None)
@@ -203,6 +207,10 @@ class _Fused:
                 x, shortcut.to(self.dtype), self._weight, self._bias, *self._shape, "add", 1.0, "relu", [], ""
             )
         return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As of `_Packed`."""
+        return {"convolution": self.convolution, "norm": self.norm, "dtype": self.dtype, "_laid_out": ()}
 
     def _parts(self) -> list[Tensor]:
         """All that the packed weights are made of."""

@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simvg_core.answers import ABSENT, PRESENT, UNKNOWN
 from simvg_core.calibration import calibrated
 from simvg_core.composing import Plan, rows_of
 from simvg_core.errors import InputError
 from simvg_core.explain import Explanation, explain
 from simvg_core.grounder import Grounder
 from simvg_core.images import Frame, read_frame
+from simvg_core.quality import frame_problem
 from simvg_core.text import TextBatch
 from simvg_core.words import Pieces, clean_text
 
@@ -39,10 +41,11 @@ _BOX, _INK, _PAPER, _FILL = (60, 220, 60), (40, 40, 40), (250, 250, 250), (70, 1
 class Explained(NamedTuple):
     """The answer that is explained."""
 
-    present: bool
+    state: str  # "present", "absent" or "unknown", as of `Grounder.ground`
     score: float
     threshold: float
     box_xyxy_px: NDArray[np.float32]  # (4,)
+    reason: str | None = None  # why it is unknown, whatever the score
 
 
 class Seen(NamedTuple):
@@ -98,7 +101,10 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
     x, y, w, h = found.boxes_cxcywh[0].tolist()
     corners = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2], np.float32).clip(0, 1)
     box = corners * np.array([width, height, width, height], np.float32)
-    explanation = Explained(score >= config.score_threshold, score, config.score_threshold, box)
+    state = PRESENT if score >= config.score_threshold else ABSENT
+    if (reason := frame_problem(frame) or grounder.complaint(text)) is not None:
+        state = UNKNOWN
+    explanation = Explained(state, score, config.score_threshold, box, reason)
     return Why(frame, text, maps, explanation, None if rows == [text] else rows[row])
 
 
@@ -239,7 +245,7 @@ def word_table(why: Why) -> tuple[list[str], list[tuple[str, list[float]]]]:
 
 
 def _said(why: Why) -> str:
-    return f"{'present' if why.answer.present else 'absent'} {why.answer.score:.2f}"
+    return f"{why.answer.state} {why.answer.score:.2f}"
 
 
 def _part(why: Why) -> str:

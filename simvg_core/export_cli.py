@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simvg_core.errors import ConfigurationError
+from simvg_core.errors import CheckpointError, ConfigurationError
 
 
 def export(
@@ -28,10 +28,17 @@ def export(
         from simvg_core.onnx_int8 import to_int8
     except ImportError as error:
         raise ConfigurationError(
-            f"an export needs what is not installed here ({error}); pip install 'simvg-line[torch,export]'."
+            f"an export needs what is not installed here ({error}); pip install 'simvg-line[edge,export,torch]'."
         ) from error
     started = time.monotonic()
-    folder = write(Grounder.from_pretrained(model).model, model)
-    to_int8(folder)
+    read = Grounder.from_pretrained(model).model
+    try:
+        folder = write(read, model)
+        to_int8(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"the graphs of {model} cannot be written ({error}); check the rights and the free space, or export a copy "
+            "of the folder."
+        ) from error
     size = sum(path.stat().st_size for path in folder.iterdir())
     typer.echo(f"graphs written to {folder} ({size / 1e6:.1f} MB) in {time.monotonic() - started:.0f} s")

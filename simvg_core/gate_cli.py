@@ -32,7 +32,7 @@ def gate(
     recall: Annotated[
         float, typer.Option(help="Share of what the object tokens find, rightly where that is known, that must pass.")
     ] = RECALL,
-    limit: Annotated[int | None, typer.Option(help="Only so many pictures of --data.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many pictures of --data.", min=1)] = None,
     pictures: Annotated[int, typer.Option(help="At most so many pictures of --fit.", min=1)] = PICTURES,
     texts: Annotated[int, typer.Option(help="Queries asked of each picture, besides its own.", min=1)] = TEXTS,
     epochs: Annotated[int, typer.Option(help="Times that the gate sees each picture.", min=1)] = EPOCHS,

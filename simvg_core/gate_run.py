@@ -20,7 +20,7 @@ from simvg_core.grounder import Grounder
 from simvg_core.images import Frame, read_frame
 from simvg_core.lineworld.diverse import Ask, diverse
 from simvg_core.lineworld.language import Grammar, rng_of
-from simvg_core.lineworld.meaning import Meaning
+from simvg_core.lineworld.meaning import Meaning, Verdict, verdict
 from simvg_core.lineworld.truth import Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
 from simvg_core.reading import read
@@ -130,7 +130,8 @@ class GateRun:
             grammar = Grammar(further_wordings=WORDINGS)
             asked = grammar.ask(scene, rng_of(self.seed, int(rng.integers(2**32)), 0), QUESTIONS)
             own = self._in_parts({query.text: TRUE if query.targets else FALSE for query in asked})
-        drawn = {text: _judged(self.pool[text], scene) for text in self._draw(rng, max(JUDGED, self.count))}
+        fits = _Fits(scene)
+        drawn = {text: _judged(self.pool[text], fits) for text in self._draw(rng, max(JUDGED, self.count))}
         true = [text for text, truth in drawn.items() if truth == TRUE][:MOST_TRUE]
         return {text: drawn[text] for text in [*true, *list(drawn)[: self.count]]} | own
 
@@ -160,9 +161,23 @@ class _First:
         return self.make()[0]
 
 
-def _judged(ask: Ask | None, scene: list[Seen]) -> int:
-    verdict = None if ask is None else ask.judge(scene)
-    return UNKNOWN if verdict is None else TRUE if verdict else FALSE
+class _Fits:
+    """What of one scene fits a meaning, looked up once for all the texts that share it."""
+
+    def __init__(self, scene: list[Seen]) -> None:
+        self.scene = scene
+        self.known: dict[tuple[str, str | None, str | None], Verdict] = {}
+
+    def __call__(self, meaning: Meaning) -> Verdict:
+        key = meaning.concept.key, meaning.color, meaning.size  # a concept itself takes long to hash
+        if (found := self.known.get(key)) is None:
+            found = self.known[key] = verdict(meaning, self.scene)
+        return found
+
+
+def _judged(ask: Ask | None, fits: _Fits) -> int:
+    said = None if ask is None else ask.judged(fits)
+    return UNKNOWN if said is None else TRUE if said else FALSE
 
 
 def _told(bar: Progress, what: str) -> Callable[[int, int], None]:
@@ -179,12 +194,13 @@ def _bar() -> Progress:
 def known(file: Path, *, teaches: bool) -> Known:
     """What the set that a picture lies in says of it; nothing of a picture that lies in none, and only the scene of a
     rendered one that ``teaches``: other questions are made of it."""
-    truth = file.parents[1] / "truth" / f"{file.stem}.json"
+    folder = file.absolute().parents[1]  # of a picture that was named from inside its own folder, too
+    truth = folder / "truth" / f"{file.stem}.json"
     scene = seen_in(read_truth(truth)) if truth.is_file() else None
     found = Known({}, {}, scene)
     if teaches and scene is not None:
         return found
-    for one in _samples(file.parents[1]).get(file.name, []):
+    for one in _samples(folder).get(file.name, []):
         own = found.held_out if one.kind == HELD_OUT else found.usual
         own[one.text] = TRUE if one.boxes_xyxy_px else FALSE
     return found
@@ -206,7 +222,11 @@ def pool_of(file: Path | None, seed: int) -> Pool:
     """Texts of a file, one a line, or what one can ask of the rendered line. Raises InputError."""
     if file is None:
         return line_queries(seed)
-    texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); give a text file in UTF-8, one query a line.") from error
+    texts = [line.strip() for line in lines if line.strip()]
     if not texts:
         raise InputError(f"{file} holds no query; write one a line.")
     return dict.fromkeys(texts)

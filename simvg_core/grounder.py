@@ -16,6 +16,7 @@ from torch import Tensor
 from simvg_core import asking
 from simvg_core.answers import Grounding, groundings
 from simvg_core.calibration import calibrated
+from simvg_core.checks import checked_mask
 from simvg_core.configuration import SimVGConfig
 from simvg_core.denormals import flushed
 from simvg_core.device_frames import DeviceFrames
@@ -172,11 +173,12 @@ class Grounder(Face[_Ready]):
     def compile_rows(self, rows: Sequence[str]) -> _Ready:
         """As of `Face`: a set that stands, or ids and mask for a model in joint attention. Raises TextError."""
         batch = self.processor.texts(rows)
-        ids, mask = batch.input_ids.to(self.device), batch.attention_mask.to(self.device)
         if self.config.attention != "standing":
-            return ids, mask
+            mask = checked_mask(batch.input_ids, batch.attention_mask, self.config.vocab_size)
+            return batch.input_ids.to(self.device), mask.to(self.device)
         with torch.inference_mode(), self._precision():
-            compiled: StandingQueries = self.model.compile_queries(ids, mask)
+            # from the CPU, where ids are checked: a GPU that reads a word beyond the table is of no use from then on
+            compiled: StandingQueries = self.model.compile_queries(batch.input_ids, batch.attention_mask)
         return compiled
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:

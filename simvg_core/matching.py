@@ -59,7 +59,8 @@ def match(logits: Tensor, boxes_cxcywh: Tensor, targets: Targets) -> Matches:
     answers, wanted = boxes_cxcywh.float()[:, :, None], targets.boxes_cxcywh[:, None]
     cost = -logits.float().softmax(-1)[..., :1] + L1_WEIGHT * (answers - wanted).abs().sum(-1)
     cost = cost - GIOU_WEIGHT * generalized_iou(cxcywh_to_xyxy(answers), cxcywh_to_xyxy(wanted))
-    costs = cost.cpu().numpy()
+    # Where answers are no numbers any assignment will do: their loss is none either, which ends a training by its name.
+    costs = np.nan_to_num(cost.cpu().numpy())
     samples, chosen, goals = [], [], []
     for sample, count in enumerate(targets.counts.tolist()):
         if count == 0:

@@ -249,9 +249,8 @@ class SimVGForGrounding(PreTrainedModel):
     def _compile_texts(self, input_ids: Tensor, attention_mask: Tensor | None) -> CompiledTexts:
         mask = checked_mask(input_ids, attention_mask, self.config.vocab_size)
         input_ids, mask = input_ids.to(self.device), mask.to(self.device)
-        if len(input_ids):
-            longest = int(mask.bool().any(dim=0).nonzero().max()) + 1
-            input_ids, mask = input_ids[:, :longest], mask[:, :longest]
+        length = standing.longest(mask)
+        input_ids, mask = input_ids[:, :length], mask[:, :length]
         parts = zip(input_ids.split(TEXTS_AT_ONCE), mask.split(TEXTS_AT_ONCE), strict=True)
         return reduce(CompiledTexts.joined, (self._text_pass(*part) for part in parts))
 

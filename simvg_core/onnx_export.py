@@ -136,19 +136,28 @@ class GatePass(nn.Module):
 
 
 def export(model: SimVGForGrounding, folder: Path) -> Path:
-    """Writes the graphs of a model into its folder; returns the folder they lie in.
+    """Writes the graphs of a model into its folder; returns the folder they lie in. One that was interrupted leaves
+    graphs that no engine takes.
 
     Raises:
-        ConfigurationError: the model is not in standing attention.
+        ConfigurationError: the model is not in standing attention, or its tokenizer needs transformers.
+        OSError: the folder cannot be written.
     """
     if model.config.attention != "standing":
         raise ConfigurationError(
             f'attention="{model.config.attention}" has no separate frame and query passes to export; use a model with '
             'attention="standing".'
         )
+    if model.config.tokenizer != "fast":
+        raise ConfigurationError(
+            f"the tokenizer {model.config.tokenizer!r} needs transformers, without which the graphs are to run; use a "
+            'model with tokenizer="fast", or leave this one in torch.'
+        )
     out = folder / FOLDER
     out.mkdir(parents=True, exist_ok=True)
-    (out / graph_file(FRAME, INT8)).unlink(missing_ok=True)  # of the weights before
+    # Of the weights before. Without the card nobody takes graphs of which only some are new.
+    for old in (CARD, graph_file(FRAME, INT8)):
+        (out / old).unlink(missing_ok=True)
     nn.Module.to(model, "cpu", torch.float32)  # the method of transformers is untyped
     model.train(False)
     frames, texts, tokens = (torch.export.Dim(name, min=1, max=most) for name, most in _LIMITS)
@@ -273,5 +282,8 @@ def write_graph(
     assert program is not None, "the exporter returns its program when dynamo is on"
     _forget_sources(program.model)
     part = path.with_suffix(".part")
-    program.save(str(part), external_data=False)
-    part.replace(path)
+    try:
+        program.save(str(part), external_data=False)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ def to_int8(graphs: Path) -> None:
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},  # the others are attention: they have no weights
         )
+        part.replace(graphs / graph_file(FRAME, INT8))
     finally:
         logging.disable(before)
-    part.replace(graphs / graph_file(FRAME, INT8))
+        part.unlink(missing_ok=True)

@@ -15,20 +15,74 @@ _SHORT = {f"{verb}nt": f"{verb} not" for verb in ("is", "are", "was", "were", "h
     "theres": "there is",
     "thats": "that is",
 }
-_ORDER = re.compile(r"(?:alarm|alert|warn|notify|tell|check|stop)(?: me)? (?:if|when|whether) (?=.)")
+_SILENT = (
+    re.compile(r"\bfar (?=left|right)"),
+    re.compile(r"\b(?:some (?:(?:kind|sort) of |of )?(?:the )?(?=.)|please )| please$"),
+)
+"""Words that say nothing of what is meant."""
+_WITH = re.compile(r"\bw/(o?)(?=\W)", re.IGNORECASE)
+_ME = r"(?: (?:me|us|know|the line|line|the belt|belt|the machine|operator))*"
+_ALARM = (
+    r"(?:(?:raise|sound|give|send|trigger) (?:an? |the )?)?"
+    rf"(?:alarm|alert|warning|warn|notify|tell|stop|halt|reject|report|let){_ME}"
+)
+_ORDER = re.compile(
+    rf"(?:{_ALARM} (?:if|when|whenever|on|for|about|of|at|in case of)|(?:alarm|alert|report|find|detect|show){_ME}"
+    r"|(?:look|search|watch) for|if|when|whenever) (?!unless )(?=.)"
+)
+_AND_ALARM = re.compile(rf"((?:if|when|whenever) .+?)(?: then)? {_ALARM}")
+_WANTED = re.compile(
+    r"(?:(?:check|ensure|verify|confirm|inspect|make (?:sure|certain))(?: (?:that|if|whether|for))?"
+    rf"|(?:{_ALARM} )?unless) (?=.)"
+)
+_SILENCE = re.compile(rf"(?:(?:do not|never|no) {_ALARM}|ignore|skip)\b")
+_SHOULD = re.compile(r"(.+?) (?:should|must|shall) (not )?be (.+)")
+ORDERS = frozenset({
+    "alarm", "alert", "certain", "check", "confirm", "do", "ensure", "for", "if", "ignore", "inspect", "make", "must",
+    "notify", "on", "reject", "shall", "should", "skip", "stop", "sure", "that", "unless", "verify", "warn", "when",
+    "whether",
+})  # fmt: skip
+"""Words of orders for what should be so, or should raise no alarm."""
 _THERE = re.compile(r"(?:(?:is|are) there|there (?:is|are)) (?=.)")
 _ASKING = re.compile(r"(?:is|are) (?=.)")
 
 
+def in_full(text: str) -> str:
+    """A text as it was written, with "w/" and "w/o" as words."""
+    return _WITH.sub(lambda found: "without" if found[1] else "with", text)
+
+
 def plain(text: str) -> str:
     """In lower case, without marks, with numbers of things in words."""
-    return in_words(" ".join(clean_text(text).split()))
+    return in_words(" ".join(clean_text(in_full(text)).split()))
 
 
 def stated(words: str) -> str:
     """A plain text without an order ahead of it, without "there is", and with its short forms in full."""
-    full = _ORDER.sub("", " ".join(_SHORT.get(word, word) for word in words.split()), count=1)
+    full = " ".join(_SHORT.get(word, word) for word in words.split())
+    for silent in _SILENT:
+        full = silent.sub("", full)
+    full = told[1] if (told := _AND_ALARM.fullmatch(full)) else full
+    if (order := _ORDER.match(full)) is not None:
+        full = in_words(full[order.end() :])
     return full if meaning(full) is not None else _THERE.sub("", full, count=1)
+
+
+def silences(words: str) -> bool:
+    """Whether a stated text says what should raise no alarm: "do not stop for scratches"."""
+    return _SILENCE.match(words) is not None
+
+
+def expected(words: str) -> str | None:
+    """What a stated text says that there should be: "the label is straight" of "check that the label is straight"; None
+    of any other."""
+    if (order := _WANTED.match(words)) is not None:
+        return stated(words[order.end() :])
+    found = None if meaning(words) is not None else _SHOULD.fullmatch(words)
+    if found is None:
+        return None
+    about, negation, so = found.groups(default="")
+    return f"{negation}{so}" if about == "there" else f"{about} is {negation}{so}"
 
 
 def answered(words: str) -> str | None:

@@ -13,7 +13,7 @@ NEGATIONS = frozenset({
     "0", "arent", "doesnt", "dont", "hasnt", "havent", "isnt", "lacking", "lacks", "never", "neither", "no", "none",
     "nor", "not", "nothing", "wasnt", "werent", "without", "zero",
 })  # fmt: skip
-ABSENT = frozenset({"absent", "forgotten", "gone", "lost", "missing"})
+ABSENT = frozenset({"absent", "fallen", "forgot", "forgotten", "gone", "lost", "missing"})
 CONDITIONS = frozenset({
     "askew", "broken", "crooked", "damaged", "dented", "dirty", "empty", "fastened", "inclined", "leaning", "level",
     "loose", "misaligned", "rotated", "scratched", "skewed", "slanted", "slanting", "stained", "straight", "tight",

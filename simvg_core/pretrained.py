@@ -1,4 +1,5 @@
-"""Model folders are read whole or not at all: transformers would fill gaps with random numbers and go on."""
+"""Model folders are read whole or not at all: transformers would fill gaps with random numbers, take settings that
+lack for those of the paper, and go on."""
 
 from __future__ import annotations
 
@@ -8,6 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from simvg_core.errors import CheckpointError, SimVGError, listed
+
+
+def checked_config(load: Callable[..., Any], source: str | os.PathLike[str], **kwargs: Any) -> Any:
+    """What transformers' `from_pretrained` gives for the config of `source`.
+
+    Args:
+        load: transformers' method, bound to the class; `kwargs` are passed on.
+
+    Raises:
+        CheckpointError: a folder without config.json, or one that cannot be read.
+        ConfigurationError: a setting in it that no model can have.
+    """
+    place = Path(source)
+    if (isinstance(source, Path) or place.is_dir()) and not (place.is_file() or _has_config(place, kwargs)):
+        raise CheckpointError(f"{source} is not a model folder: it has no config.json.")
+    try:
+        return load(source, **kwargs)
+    except (SimVGError, MemoryError):
+        raise
+    except Exception as error:  # transformers raises many kinds for a broken or foreign file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        file = place if place.is_file() else place / "config.json"
+        raise CheckpointError(f"{file} cannot be read ({reason}); copy the folder again.") from error
+
+
+def _has_config(folder: Path, kwargs: dict[str, Any]) -> bool:
+    return (folder / (kwargs.get("subfolder") or "") / "config.json").is_file()
 
 
 def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *args: Any, **kwargs: Any) -> Any:

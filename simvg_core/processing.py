@@ -64,12 +64,10 @@ class SimVGProcessor:
         """From a model folder: its config.json and tokenizer; preprocessor_config.json may lack, and decides nothing.
 
         Raises:
-            CheckpointError: no such folder, or its tokenizer is missing.
+            CheckpointError: no such folder, or its config.json or tokenizer is missing or broken.
             ConfigurationError: preprocessor_config.json contradicts config.json.
         """
         folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(f"{folder} is not a model folder: it has no config.json.")
         config = SimVGConfig.from_pretrained(folder)
         check_preparation(config.to_dict(), folder)
         return cls(config, read_pieces(folder, config.tokenizer))

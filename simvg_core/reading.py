@@ -4,8 +4,8 @@
 upper half" places it. A model is sure of the parts long before it has learned what the other words do to them, so one
 with `composed_answers` is asked for the parts, and :mod:`.composing` does the rest.
 
-Texts that can be read in several ways ("the cap left of the gear at the top") stay whole: they are the model's. Those
-that would mislead whoever wrote them say so (`Reading.unclear`).
+Texts that can be read in several ways ("the cap left of the gear at the top") stay whole; :mod:`.refusals` says of
+which of them a model must not be asked. Those that would mislead whoever wrote them say so (`Reading.unclear`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simvg_core.counted import at_most
-from simvg_core.phrasing import answered, plain, stated
+from simvg_core.phrasing import answered, expected, in_full, plain, stated
 from simvg_core.predicates import (
     divided,
     is_predicate,
@@ -26,7 +26,7 @@ from simvg_core.predicates import (
     tail_behind,
     turned,
 )
-from simvg_core.sayings import is_name, meaning, names_plate, says_missing
+from simvg_core.sayings import is_fault, is_name, meaning, names_plate, says_missing
 from simvg_core.trained import as_trained, trained
 from simvg_core.whereabouts import (
     BEFORE,
@@ -113,7 +113,8 @@ class Reading:
 
 
 _RELATIONS = either({
-    side_of: (side_of, *(f"{at} {the}{side_of}" for at in ("to", "on", "at") for the in ("", "the ")),
+    side_of: (side_of, side_of.replace("of", "to"),
+              *(f"{at} {the}{side_of}" for at in ("to", "on", "at") for the in ("", "the ")),
               *(f"on {the}{side_of.split()[0]}{hand} side of" for the in ("", "the ") for hand in ("", " hand")))
     for side_of in (LEFT_OF, RIGHT_OF)
 } | {
@@ -133,7 +134,7 @@ WORDS = frozenset(word for phrase in (*PLACES, *_RELATIONS, *_EXTREMES) for word
 
 _TO_A_SIDE = re.compile(rf" to the (left|right){FRAME}$")
 _RELATED = re.compile(rf"(.+?) ({any_of(_RELATIONS)}) (.+)")
-_EXTREME = re.compile(rf"(?:the )?({any_of(_EXTREMES)}) (.+)")
+_EXTREME = re.compile(rf"(?:the )?({any_of(_EXTREMES)})(?: of the)? (.+)")
 EXTREME_IN = re.compile(rf"\b(?:{any_of(_EXTREMES)}) ")
 _RELATION_IN = re.compile(rf"\b(?:{any_of(_RELATIONS)})\b")
 _COPULA = re.compile(r"(?: that| which)?(?: is| are| sits| sit| lies| lie| stands| stand)$")
@@ -146,7 +147,7 @@ _NO_START = frozenset({
 })  # fmt: skip
 _NO_END = frozenset({
     "a", "an", "and", "any", "are", "between", "but", "for", "from", "has", "have", "is", "no", "not", "of", "on", "or",
-    "than", "that", "the", "to", "which", "with", "without",
+    "than", "that", "the", "there", "to", "which", "with", "without",
 })  # fmt: skip
 """A part that ends so is none: what follows belongs to it."""
 _PLACE_ENDS = frozenset({"left", "right", "top", "bottom", "upper", "lower"})
@@ -160,12 +161,22 @@ class _UnclearError(Exception):
 @lru_cache(TEXTS)
 def read(text: str) -> Reading:
     """The parts of a text; one where it says no more, or where it can be meant in several ways."""
+    if (spelt := in_full(text)) != text:
+        return _reworded(read(spelt))
     words = plain(text)
-    full = _TO_A_SIDE.sub(r" on the \1", stated(words))
+    full = stated(words)
+    if (wanted := expected(full)) is not None:
+        said = read(wanted)
+        return _reworded(said) if is_fault(said.part) else Reading(text)  # "check for scratches" asks for them
+    placed = _TO_A_SIDE.sub(r" on the \1", full)
     try:
-        return _in_state_and_color(_read(full) or _read_question(full) or _whole(text, words, stated(words)))
+        return _in_state_and_color(_read(placed) or _read_question(placed) or _whole(text, words, full))
     except _UnclearError as error:
         return Reading(text, unclear=str(error))
+
+
+def _reworded(said: Reading) -> Reading:
+    return said if said.composed else replace(said, reworded=True)
 
 
 def _read_question(words: str) -> Reading | None:

@@ -1,27 +1,44 @@
 """Texts of known words that a model must not be asked, because its answer would be that to another question.
 
 A model that has read only what training says takes "no label" and "missing label" for "label", of two things in one
-text it finds the first, "bolt in the hole" it takes for the hole without one, and numbers it cannot compare. Free of
-torch.
+text it finds one or neither, "bolt in the hole" it takes for the hole without one, and numbers it cannot compare. And a
+query names what raises the alarm, not what there should be. Free of torch.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
-from simvg_core.phrasing import plain
-from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES
+from simvg_core.counted import NUMBER_WORD
+from simvg_core.phrasing import ORDERS, answered, expected, in_full, plain, silences, stated
+from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES, divided, state_behind
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
-from simvg_core.sayings import is_name, meaning, names_fastener, names_tool, nouns
+from simvg_core.sayings import is_fault, is_name, meaning, names_fastener, names_plate, names_tool, nouns
+from simvg_core.singular import of_one
 from simvg_core.taught import states_of, untaught
 from simvg_core.trained import COLORS, as_trained, trained
+from simvg_core.whereabouts import BEFORE
 
-_COMPARING = frozenset({"more", "less", "fewer", "than", "least", "most", "greater", "larger", "smaller", "bigger"})
+_COMPARING = frozenset({
+    "about", "between", "bigger", "couple", "dozen", "enough", "exactly", "few", "fewer", "greater", "how", "just",
+    "larger", "least", "less", "lot", "lots", "many", "max", "maximum", "min", "minimum", "more", "most", "number",
+    "only", "over", "pair", "smaller", "than", "too", "up",
+})  # fmt: skip
+_NUMBER = rf"(?:{NUMBER_WORD}|one|\d+)"
 _COMPARED = re.compile(
-    r"[<>≤≥]|\b(?:more|less|fewer|greater|larger|smaller|bigger|longer) than\b|\bat (?:least|most)\b"
+    r"[<>=≤≥]|\b(?:more|less|fewer|greater|larger|smaller|bigger|longer) than\b|\bat (?:least|most)\b"
+    rf"|\b{_NUMBER} ?(?:-|to|or|and) ?(?:{_NUMBER}|more|less|fewer)\b"
+    rf"|\b(?:exactly|only|just|up to|min|minimum|max|maximum|between|about) {_NUMBER}\b"
+    rf"|^(?:over|under|above|below) {_NUMBER}\b|\b(?:too|how) (?:many|few)\b|\b\d+ ?x\b|\benough\b"
+    r"|\b(?:half|most|couple|lots?|number|dozen|pairs?)(?: of)? (?:the )?(?!of |pliers|tongs|pincers)\w+s\b"
+    r"|^\W*(?:1[1-9]|[2-9]\d|\d{3,}) (?:\w+ )*\w+s\b"
 )
-_LISTED = re.compile(r"[,;/\n]")
-_OR = r"(?:,? or | ?/ ?|, ?)"
+_ORDINAL = r"(?:first|second|third|fourth|fifth|last|previous|2nd|3rd|[4-9]th)"
+_COUNTED_OFF = re.compile(rf"\b{_ORDINAL}\b|\bnext (?!to\b)")
+_LISTED = re.compile(r"[,;/&+\n]")
+_AND = re.compile(r" (?:or|and|plus|but) ")
+_OR = r"(?:,? (?:or|and) | ?[/&] ?|, ?)"
 
 
 def _chosen(words: frozenset[str], between: str) -> str:
@@ -29,9 +46,11 @@ def _chosen(words: frozenset[str], between: str) -> str:
     return rf"\b{one}(?:{between}{one})+\b"
 
 
-_CHOICE = re.compile(f"{_chosen(COLORS, _OR)}|{_chosen(ABSENT | CONDITIONS, _OR)}|{_chosen(STATES, ' or ')}")
+_CHOICE = re.compile(f"{_chosen(COLORS, _OR)}|{_chosen(ABSENT | CONDITIONS, _OR)}|{_chosen(STATES, ' (?:or|and) ')}")
 """A comma between a state and a colour says both: "crooked, white label"."""
-_NUMBERED = re.compile(r"\bno (?=\d)")  # "label no. 7"
+_NUMBERED = re.compile(r"(?<=\w )no (?=\d+\b(?! \w{2,}s\b))")  # "label no. 7"
+_GONE = ABSENT | {"where"}
+"""And "gap where a label belongs"."""
 _DENIERS = ("no", "without", "zero", "0", "lacks", "lacking")
 _OF_ABSENCE = ABSENT | NEGATIONS | ARTICLES | {
     "are", "been", "does", "exist", "exists", "has", "have", "is", "installed", "present", "there", "visible", "was",
@@ -41,7 +60,18 @@ _PRONOUNS = frozenset({"it", "its", "their", "them", "these", "they", "this", "t
 _BOLT_HOLE = re.compile(r"\b(?:bolt|screw|fastener) (?:thread )?holes?\b|\bholes? for (?:an? |the )?\w+")
 _THERE = re.compile(r"\b(?:holes?|there|installed|should be|in place)\b")
 _QUOTED = re.compile("“([^”]+)”")
+_WHERE = WORDS - {"at", "close", "hand", "half", "of", "on", "part", "side", "the", "to"}
+"""Words of a place, relation or extreme that are left in a part have not been read."""
+_BESIDE = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on", "to", "where", "with"})
+_EACH = re.compile(r"(?:all|both|each|every)(?: one)?(?: of)?(?: the)? ")
+_RIGHT_COLOR = re.compile(r"\bright colou?r\b|\bcolou?r (?:is )?right\b")
 _EMPTY = ABSENT | {"empty", "open", "unoccupied", "vacant"}
+
+
+_TOLD = (
+    _COMPARING | NEGATIONS | ABSENT | WORDS | ORDERS | {"&", "+", "and", "but", "each", "every", "from", "or", "plus"}
+)
+"""Words of which a refusal tells more than that a model does not know them."""
 
 
 def refusal(text: str) -> str | None:
@@ -57,27 +87,39 @@ def refusal(text: str) -> str | None:
 
 def _why(text: str) -> str | None:
     """Why not; what is offered instead may be refused as well, where a text has two faults."""
-    if _COMPARED.search(text.lower()):
+    text = in_full(text)
+    words = stated(plain(text))
+    if _COMPARED.search(text.lower()) or _COMPARED.search(words):
         return (
             f"the model cannot compare numbers or sizes ({text!r}); name the thing, or how many are meant: "
             "“two bolts” gives no more boxes than that"
         )
+    if silences(words):
+        return f"a query names what raises an alarm, not what raises none ({text!r}); leave it out"
+    if _COUNTED_OFF.search(words):
+        return f"the model cannot count things off ({text!r}); name the utmost one, “leftmost bolt”, or a place"
     listed = _listed(text)
     if listed is not None:
         return f"{text!r} names several things ({listed}), of which the model finds the first; write a query for each"
     said = read(text)
-    return _choice(text) or said.unclear or next(filter(None, (_misread(said, part) for part in said.parts)), None)
+    return (
+        _choice(text)
+        or said.unclear
+        or _wanted(text)
+        or _all_so(text)
+        or next(filter(None, (_misread(said, part) for part in said.parts)), None)
+    )
 
 
 def understood(word: str) -> bool:
     """Whether a refusal tells more of a word than that a model does not know it."""
-    return not word.isalpha() or word in _COMPARING | NEGATIONS | ABSENT | WORDS
+    return not word.isalpha() or word in _TOLD or re.fullmatch(_ORDINAL, word) is not None
 
 
 def _listed(text: str) -> str | None:
     """The things that a text lists, where it lists any."""
     lists = [_LISTED.split(text)]
-    lists += [part.split(" or ") for part in read(text).parts if trained(_bare(part)) is None]
+    lists += [_AND.split(part) for part in read(text).parts if trained(_bare(part)) is None]
     for things in lists:
         named = [one for one in map(plain, things) if nouns(one)]
         if len(named) > 1:
@@ -88,7 +130,7 @@ def _listed(text: str) -> str | None:
 def _choice(text: str) -> str | None:
     """Why a text that asks for one colour or state or another should not be asked: "red or blue cap"."""
     found = _CHOICE.search(text.lower())
-    if found is None or any(trained(_bare(part)) and " or " in part for part in read(text).parts):
+    if found is None or any(trained(_bare(part)) and _AND.search(part) for part in read(text).parts):
         return None
     each = [text[: found.start()] + one + text[found.end() :] for one in re.split(_OR, found[0])]
     remedy = _either(each) or "each thing as it is called"
@@ -100,29 +142,29 @@ def _misread(said: Reading, part: str) -> str | None:
     words = _NUMBERED.sub("", _bare(part))
     if trained(words) is not None:
         return None
-    told = words.split()
     of_part = said if part == said.part else Reading(part)
-    found = _absence(of_part, words) or _presence(of_part, words) or _untaught(of_part, words)
-    pronoun = next((word for word in told if word in _PRONOUNS), None)
-    if found is None and pronoun is not None:
-        return f"what {pronoun!r} stands for is not told in {part!r}; write the thing itself"
-    return found
+    judges = (_absence, _presence, _untaught, _pronoun, _unread, _two_things)
+    return next(filter(None, (judge(of_part, words) for judge in judges)), None)
 
 
 def _absence(said: Reading, words: str) -> str | None:
     """Of a text that says what a thing is not, or that it is not there."""
     told = words.split()
-    absent = not ABSENT.isdisjoint(told) and bool(nouns(words)) and not names_fastener(words) and not names_tool(words)
+    gone = _GONE - {"forgot", "forgotten"} if names_tool(words) else _GONE
+    absent = not gone.isdisjoint(told) and bool(nouns(words)) and not names_fastener(words)
     if NEGATIONS.isdisjoint(told) and not absent:
         return None
-    thing = _denied(told) or (as_trained(nouns(words)[0]) if absent else None)
+    thing = _denied(told) or (_lacked(told) if absent else None)
     remedy = "say what is so instead, as in “loose bolt” or “straight label”"
     if thing is not None:
         whole, sought = said.with_part(thing), read(thing).part
-        if names_tool(sought) or ((said_so := meaning(sought)) is not None and said_so.concept.defect):
-            remedy = _first_accepted("ask for {}; it alarms when one is there", whole, thing) or remedy
+        fault = is_fault(sought) and not (absent and names_tool(sought))
+        if fault or (meaning(sought) is None and not absent):
+            otherwise = "" if fault else ", or, with --expect present, when none is"
+            remedy = _first_accepted("ask for {}; it alarms when one is there" + otherwise, whole, thing) or remedy
         elif names_fastener(sought):
-            remedy = f"write “{_empty(said, thing)}” for a place that is empty"
+            instead = _opposites(sought)
+            remedy = f"ask for {instead}" if instead else f"write “{_empty(said, thing)}” for a place that is empty"
         else:
             asking = "ask for {} and expect it to be there (--expect present)"
             remedy = _first_accepted(asking, whole, thing) or remedy
@@ -144,6 +186,8 @@ def _presence(said: Reading, words: str) -> str | None:
 def _untaught(said: Reading, words: str) -> str | None:
     """Of a text that says of a thing what training never says of it: the model would take it for the thing alone."""
     found = untaught(words)
+    if found is None and _RIGHT_COLOR.search(words) and nouns(words):
+        found = "right", as_trained(nouns(words)[0])
     if found is None:
         return None
     state, thing = found
@@ -151,6 +195,93 @@ def _untaught(said: Reading, words: str) -> str | None:
     known = f"of one it was taught {_quoted(taught)}" if taught else "it was taught no such word of one"
     alone = said.with_part(thing)
     return f"the model was never taught {state!r} of a {thing} ({said.part!r}): {known}; or ask for “{alone}”"
+
+
+def _pronoun(said: Reading, words: str) -> str | None:
+    """Of a text that does not name what it is about."""
+    told = words.split()
+    word = next((word for word in told if word in _PRONOUNS), None)
+    word = told[-1] if told[-1:] in (["one"], ["ones"]) else word
+    return word and f"what {word!r} stands for is not told in {said.part!r}; write the thing itself"
+
+
+def _two_things(said: Reading, words: str) -> str | None:
+    """Of a text that says of a thing what it has, or that it is on or in another: the model finds one of both, or
+    neither."""
+    parts = words.split()
+    at = [place for place, word in enumerate(parts) if nouns(word) and meaning(as_trained(word)) is not None]
+    links = [place for place, word in enumerate(parts) if word in _BESIDE and at and at[0] < place < at[-1]]
+    if not links or _BOLT_HOLE.search(words):
+        return None
+    first, second = (
+        as_trained(" ".join(parts[: links[0]])),
+        as_trained(BEFORE.sub("", " ".join(parts[links[-1] + 1 :]))),
+    )
+    second = second if is_name(second) else as_trained(parts[at[-1]])
+    if names_plate(second) and parts[links[0]] in ("in", "of", "on"):
+        return None
+    first = first if is_name(first) else as_trained(parts[at[0]])
+    remedy = _first_accepted("write {}", second if names_plate(first) else f"{first} next to the {second}", first)
+    return f"{said.part!r} names two things, and the model cannot judge whether one is on, in or of the other; {remedy}"
+
+
+def _unread(said: Reading, words: str) -> str | None:
+    """Of a text with more words for a place, or others, than are read."""
+    told, things = words.split(), nouns(words)
+    word = next((word for word in told if word in _WHERE), None)
+    if word is None or not things or (word == "left" and names_tool(words)):
+        return None
+    head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | _BESIDE, told)))
+    thing = head if is_name(head) else as_trained(things[0])
+    other = "gear" if "label" in thing else "label"
+    examples = f"“{thing} on the left”, “{thing} next to the {other}” or “leftmost {thing}”"
+    return f"{word!r} is not understood in {said.part!r}; write one place, relation or extreme, as in {examples}"
+
+
+def _wanted(text: str) -> str | None:
+    """Of an order for what there should be: a text names what raises the alarm."""
+    wanted = expected(stated(plain(text)))
+    if wanted is None or read(text).composed:
+        return None
+    instead = _opposites(read(wanted).part)
+    remedy = f"ask for “{wanted}” and expect it to be there (--expect present)" + (
+        f", or for {instead}" if instead else ""
+    )
+    return _why(wanted) or f"{text!r} says what there should be, and a query what raises the alarm; {remedy}"
+
+
+def _all_so(text: str) -> str | None:
+    """Of a text that says that all things are in order: where one is, it would be answered with that one."""
+    full = stated(plain(text))
+    full = answered(full) or full
+    quantified = _EACH.match(full)
+    about = full[quantified.end() :] if quantified else full
+    said = None if is_name(of_one(about)) else divided(about) or state_behind(about)
+    if said is None:
+        return None
+    part = read(about).part
+    instead = _opposites(part)
+    if quantified is None and (not instead or of_one(said[0]) == said[0]):
+        return None
+    instead = instead or (f"“{part}”, which may be one" if is_fault(part) else "")
+    remedy = f"ask for {instead}" if instead else "ask for what should not be there, as in “loose bolt”"
+    return f"{text!r} asks whether all are so, and the model finds each that is, of all or of some; {remedy}"
+
+
+def _opposites(words: str) -> str:
+    """What may be wrong with a thing that a text says to be in order: “loose bolt” of "tight bolt"; "" of others."""
+    said = meaning(words)
+    if said is None or said.concept.state is None or said.concept.defect:
+        return ""
+    return _quoted([one for noun in nouns(words)[:1] for one in states_of(noun) if is_fault(one)])
+
+
+def _lacked(words: list[str]) -> str:
+    """The thing of which a text says that it is missing: that behind the word after another thing, else the first."""
+    place = next(place for place, word in enumerate(words) if word in _GONE)
+    behind = nouns(" ".join(words[place + 1 :]))
+    ahead = nouns(" ".join(words[:place]))
+    return as_trained((behind or ahead)[0])
 
 
 def _denied(words: list[str]) -> str | None:

@@ -67,6 +67,12 @@ def says_missing(words: str) -> bool:
     return said is not None and said.concept.kinds <= MISSING
 
 
+def is_fault(words: str) -> bool:
+    """Whether a text in training's words is for what should not be there: a defect, or a tool."""
+    said = meaning(words)
+    return names_tool(words) or (said is not None and said.concept.defect)
+
+
 def _forms(words: str) -> Iterator[str]:
     """As it stands, without articles and number, and with an article: sentences have their own."""
     yield words

@@ -271,7 +271,7 @@ class CompiledTexts:
     def select(self, kept: Tensor) -> CompiledTexts:
         """The texts at `kept`, (M,) long, padded to the longest of them."""
         mask = self.attention_mask[kept]
-        length = int(mask.sum(dim=1).amax()) if len(kept) else 1
+        length = longest(mask)
         return CompiledTexts(
             self.input_ids[kept][:, :length],
             mask[:, :length],
@@ -312,6 +312,14 @@ class CompiledTexts:
             F.pad(self.values, (0, 0, 0, more)),
             self.kept,
         )
+
+
+def longest(attention_mask: Tensor) -> int:
+    """Places up to the last real token of any of the texts, (N, T); 1 without texts. Padding may stand anywhere."""
+    if not attention_mask.numel():
+        return 1
+    numbers = torch.arange(1, attention_mask.shape[1] + 1, device=attention_mask.device)
+    return int((attention_mask.bool() * numbers).amax())
 
 
 class StandingQueries:

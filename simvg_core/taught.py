@@ -14,6 +14,8 @@ from simvg_core.sayings import meaning, nouns
 from simvg_core.singular import each_as_one
 
 _JUDGED = CONDITIONS | {"wrong"}
+_SAID = _JUDGED | {"open", "threaded"}
+"""And what says of some things what they are: a threaded hole."""
 _MEASURED = frozenset({("damaged", "plate"), ("damaged", "surface")})
 """Not said by training, and answered with what is meant all the same: scratches and dents."""
 
@@ -24,7 +26,7 @@ def untaught(words: str) -> tuple[str, str] | None:
     parts = each_as_one(words).split()
     things = nouns(" ".join(parts))
     for place, state in enumerate(parts):
-        if state in _JUDGED and things and not any((state, _kind(thing)) in _pairs() for thing in things):
+        if state in _SAID and things and not any((state, _kind(thing)) in _pairs() for thing in things):
             behind = (thing for thing in nouns(" ".join(parts[place:])) if meaning(thing) is not None)
             return state, next(behind, things[0])
     return None
@@ -60,5 +62,5 @@ def _pairs() -> frozenset[tuple[str, str]]:
     texts = [text.split() for concept in CONCEPTS for text in _texts(concept)]
     plain = [each_as_one(" ".join(words)) for words in texts if NEGATIONS.isdisjoint(words)]
     return _MEASURED | {
-        (state, _kind(noun)) for text in plain for state in _JUDGED.intersection(text.split()) for noun in nouns(text)
+        (state, _kind(noun)) for text in plain for state in _SAID.intersection(text.split()) for noun in nouns(text)
     }

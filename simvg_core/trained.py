@@ -17,9 +17,9 @@ from simvg_core.singular import each_as_one, of_one
 
 _SILENT = frozenset({"a", "all", "an", "any", "both", "is", "that", "the", "was", "which"})
 COLORS = frozenset(word for words in COLOR_WORDS.values() for word in words)
-_LIKE = {"sticker": "label", "tag": "label", "decal": "label"}
+_LIKE = {"sticker": "label", "tag": "label", "decal": "label", "has": "with", "lacks": "without", "lacking": "without"}
 _IN_ORDER = frozenset({
-    "at", "behind", "for", "from", "has", "in", "left", "lying", "no", "not", "of", "on", "out", "should", "to",
+    "at", "behind", "for", "from", "in", "left", "lying", "no", "not", "of", "on", "out", "should", "to",
     "where", "whose", "with", "without",
 })  # fmt: skip
 """Words beside which the order of the others tells: a hole without a bolt is no bolt without a hole."""

@@ -50,10 +50,10 @@ FRAME = r" of the (?:picture|image|frame|view|screen)"
 _AT = r" (?:on|at|in)(?: the)? "
 _SIDE = any_of(PLACES)
 _LONG_SIDE = any_of(place for place in PLACES if " " in place)
-# not "to the left": what is turned or leans to the left lies anywhere
+# not all that is "to the left": what is turned or leans to the left lies anywhere
 _PLACED = re.compile(rf"(.+){_AT}({_SIDE})(?:{FRAME})?")
 _PLACED_SHORT = re.compile(rf"(.+) ({_LONG_SIDE})(?:{FRAME})?")
-_PLACED_LAST = re.compile(r"(.*?(\S+)) (left|right|top|bottom|middle|cent(?:er|re))")
+_PLACED_LAST = re.compile(r"(.*?(\S+))(?: to(?: the)?)? (left|right|top|bottom|middle|cent(?:er|re))")
 _ON_THING = re.compile(r" (?:on|at|in|of|from) ")
 _PLACED_SO = re.compile(rf"(.+){_AT}({_SIDE})(?:{FRAME})? (?!of )(?:(?:that|which) (?=is |are ))?(.+)")
 _OF_PLATE = r" of ((?:the |an? )?(?:\w+ ){0,2}(?:plate|panel)\b.*)"
@@ -62,7 +62,8 @@ _ON_PLATE_SHORT = re.compile(rf"(.+) ({_LONG_SIDE}){_OF_PLATE}")
 BEFORE = re.compile(rf"(?:all |both |any )?(?:the |a |an )?(?:(?:{NUMBER_WORD}) )?(?=.)")
 """Article and number before a thing."""
 _AHEAD = re.compile(
-    rf"{BEFORE.pattern}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side)? (.+)"
+    rf"{BEFORE.pattern}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side| corner)?"
+    r" (?!colou?r\b)(.+)"
 )
 
 

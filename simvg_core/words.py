@@ -85,8 +85,12 @@ class FastPieces:
         return not self.learned or word in self.learned or _TYPE.fullmatch(word) is not None
 
     def near(self, word: str) -> str | None:
-        """Of the learned words, of those about equally near the one that training said most often."""
-        found = difflib.get_close_matches(word, self.learned, _SEVERAL, _NEAR)
+        """Of the learned words, of those about equally near the one that training said most often.
+
+        A slip seldom hits the first letter, and a word with another one may say the opposite: "undamaged", "damaged".
+        """
+        alike = [known for known in self.learned if known[0] == word[0]]
+        found = difflib.get_close_matches(word, alike, _SEVERAL, _NEAR)
         likeness = [difflib.SequenceMatcher(None, near, word).ratio() for near in found]
         close = [near for near, like in zip(found, likeness, strict=True) if like >= likeness[0] - _AS_NEAR]
         return max(close, key=self.learned.__getitem__, default=None)

@@ -16,6 +16,7 @@ import pytest
 from simvg_core.training.settings import TrainSettings, read_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 TRAINING = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
 LAUNCHED = re.compile(r"(?:torchrun|accelerate launch) .*-m simvg_core\.training\.cli (?=train )")
@@ -104,9 +105,32 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/data.md", "docs/training.md"])
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    *(f"docs/{page.relative_to(DOCS)}" for page in DOCS.rglob("*.md")),
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    """Relative links and pictures of the pages exist."""
+    """Relative links and pictures of the pages exist, and the headings that they name."""
     file = REPOSITORY / page
-    for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
-        assert (file.parent / target).exists(), f"{page} links to {target}"
+    for target in re.findall(r"\]\(([^):]+)\)", file.read_text(encoding="utf-8")):
+        path, _, heading = target.partition("#")
+        other = file.parent / path if path else file
+        assert other.exists(), f"{page} links to {target}"
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_benchmarks_exist(page: str) -> None:
+    """Each `python benchmarks/….py` of a page is a file, and takes the options that are shown."""
+    for line in re.findall(r"python (benchmarks/[^`\n]*)", (REPOSITORY / page).read_text(encoding="utf-8")):
+        script, *words = line.split()
+        text = (REPOSITORY / script).read_text(encoding="utf-8")
+        for option in (word for word in words if word.startswith("--")):
+            assert f'"{option}"' in text, f"{page}: {script} has no {option}"

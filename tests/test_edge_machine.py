@@ -52,6 +52,14 @@ def test_a_worker_starts_without_video_and_servers() -> None:
     assert "Usage" in done.stdout
 
 
+def test_an_export_names_every_extra_that_it_needs() -> None:
+    """One that names fewer sends its reader from one missing library to the next."""
+    done = run("from pathlib import Path\nfrom simvg_core.export_cli import export\n\nexport(Path('model'))")
+    named = re.search(r"pip install 'simvg-line\[([a-z,]+)\]'", done.stderr)
+    assert named is not None, done.stderr
+    assert packages(*named[1].split(",")) >= {"onnx", "onnxruntime", "onnxscript", "torch", "transformers"}
+
+
 @pytest.mark.parametrize("source", ["rtsp://mia:secret@127.0.0.1/line", "line:", "README.md"])
 def test_a_source_of_video_names_the_extra(source: str) -> None:
     """The error says what to install, and no password."""

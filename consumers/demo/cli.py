@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -49,7 +50,7 @@ def demo(
     """
     settings = load(
         DemoSettings,
-        flags={"seconds": seconds, "clip": clip, "model": model, "fps": fps, "loop": loop or seconds is None},
+        flags={"seconds": seconds, "clip": clip, "model": model, "fps": fps, "loop": loop or None},
         file=config,
     )
     for path, remedy in (
@@ -58,6 +59,8 @@ def demo(
     ):
         if not path.exists():
             raise SettingsError(f"{path} does not exist; {remedy}")
+    if picture is not None:
+        _require_place(picture)
     queries = demo_queries()
     session = Session(settings, queries, read_clip_truth(settings.clip.with_suffix(".json")))
     console = Console()
@@ -66,7 +69,10 @@ def demo(
     def interrupted(signum: int, frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a terminal that is closed; not under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupted) for number in numbers}
     summary = None
     try:
         _run(session, console, stop)
@@ -104,10 +110,21 @@ def _screen(session: Session) -> RenderableType:
     )
 
 
+def _require_place(picture: Path) -> None:
+    """Looked at before the run, so that none is lost for its picture."""
+    try:
+        if picture.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=picture.parent):
+            pass
+    except OSError as error:
+        raise SettingsError(f"--picture {picture} cannot be written ({error.strerror}); name another file") from error
+
+
 def _save(path: Path, session: Session) -> None:
     recorder = Console(record=True, width=132, file=io.StringIO())
     recorder.print(_screen(session))
-    path.parent.mkdir(parents=True, exist_ok=True)
     recorder.save_svg(str(path), title="simvg demo")
 
 

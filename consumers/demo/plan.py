@@ -10,6 +10,9 @@ import yaml
 
 from consumers.demo.truth import Target
 
+CLIP_CAMERA = "line-1"
+STREAM_CAMERA = "line-2"
+
 
 @dataclass(frozen=True, slots=True)
 class DemoQuery:

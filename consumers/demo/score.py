@@ -50,8 +50,9 @@ class QueryScore:
 def score_query(truth: ClipTruth, target: Target, alerts: Iterable[RaisedAlert], *, played: int) -> QueryScore:
     """Scores one query on frames ``0 .. played − 1`` of the clip.
 
-    An episode is found when an alert raised within it points at a target (IoU ≥ 0.3 with one in sight at the raise)
-    not later than one second after the target was fully in view; later ones count as ``late`` and as not found.
+    Each target has episodes of its own, also where several are in sight at once. One is found when an alert raised
+    within it points at its target (IoU ≥ 0.3 at the raise) not later than one second after the target was fully in
+    view; later ones count as ``late`` and as not found. An alert answers one episode at most.
     An alert raised when no target is in sight, or whose boxes all miss the targets, is a false alert. Episodes whose
     second is not over when the clip stops are not asked.
     """
@@ -63,11 +64,14 @@ def score_query(truth: ClipTruth, target: Target, alerts: Iterable[RaisedAlert],
         if alert.raised >= played:
             continue
         in_sight = truth.targets(alert.raised, target)
-        if not any(iou(box, sighting.box) >= MATCH_IOU for box in alert.boxes for sighting in in_sight):
+        meant = {seen.id for seen in in_sight if any(iou(box, seen.box) >= MATCH_IOU for box in alert.boxes)}
+        if not meant:
             score.false_alerts += 1
             score.misplaced += bool(in_sight)
             continue
-        episode = next((e for e in episodes if e.first <= alert.raised <= e.last and e not in answered), None)
+        episode = next(
+            (e for e in episodes if e.id in meant and e.first <= alert.raised <= e.last and e not in answered), None
+        )
         if episode is None:
             continue
         answered.add(episode)

@@ -7,29 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from consumers.demo.board import Board, Topic
 from consumers.demo.clip import join_clips
-from consumers.demo.plan import DemoQuery
+from consumers.demo.plan import CLIP_CAMERA, STREAM_CAMERA, DemoQuery
 from consumers.demo.processes import Roles
 from consumers.demo.scrape import Metrics, healthy, scrape
 from consumers.demo.settings import DemoSettings
+from consumers.demo.standing import register, withdraw
 from consumers.demo.summary import Summary
 from consumers.demo.truth import ClipTruth
 from consumers.demo.view import CameraStatus, Step
 from infra.consumer import Consumer, follow
-from infra.contracts import Delay, StandingQuery
-from infra.errors import QueryNotFound, RegistryError, StackError
+from infra.errors import BadQuery, RegistryError, StackError
 from infra.local_stack import LocalStack
 from infra.process import free_port
-from infra.queries import QueryRegistry, parse_query
+from infra.queries import QueryRegistry
 from infra.rtsp.server import RtspServer
 from infra.settings import KafkaSettings, RedisSettings
 from infra.topics import create_topics, topic_name
 
-CLIP_CAMERA = "line-1"
-STREAM_CAMERA = "line-2"
 READY_SECONDS = 90.0
 DRAIN_SECONDS = 5.0
 SCRAPE_EVERY_S = 1.0
@@ -88,7 +85,8 @@ class Session:
         with self._step(1) as step:
             step.note = f"{sum(state.created for state in create_topics(self.kafka))} created"
         with self._step(2) as step:
-            self._register_queries()
+            with self._registry() as registry:
+                register(registry, self.queries)
             step.note = ", ".join(query.text for query in self.queries)
         with self._step(3) as step:
             self._listen()
@@ -105,15 +103,8 @@ class Session:
             self._await("frames", lambda: all(camera in self.board.cameras for camera in self.cameras))
         self.clip_started = self.now()
 
-    def _register_queries(self) -> None:
-        registry = QueryRegistry(RedisSettings(url=self.stack.redis_url))
-        try:
-            for query in self.queries:
-                with contextlib.suppress(QueryNotFound):
-                    registry.remove(query.id)
-                registry.add(_standing(query))
-        finally:
-            registry.close()
+    def _registry(self) -> contextlib.closing[QueryRegistry]:
+        return contextlib.closing(QueryRegistry(RedisSettings(url=self.stack.redis_url)))
 
     def _listen(self) -> None:
         topics: tuple[Topic, ...] = ("detections", "alerts")
@@ -146,7 +137,7 @@ class Session:
     def _start_cameras(self, step: Step) -> None:
         stream = self._stream_source(step)
         fps = f"{self.settings.fps:g}"
-        clip = [str(self.settings.clip), *(["--loop"] if self.settings.loop else [])]
+        clip = [str(self.settings.clip), *(["--loop"] if self.settings.looped else [])]
         self.cameras[CLIP_CAMERA] = CameraStatus(self.settings.clip.name)
         self.cameras[STREAM_CAMERA] = CameraStatus(stream)
         self._start(STREAM_CAMERA, ["camera", "--id", STREAM_CAMERA, stream, "--fps", fps])
@@ -257,32 +248,12 @@ class Session:
             thread.join(5)
         if self._rtsp is not None:
             self._rtsp.stop()
-        if self.steps[2].state == "done":
-            registry = QueryRegistry(RedisSettings(url=self.stack.redis_url))
-            for query in self.queries:
-                with contextlib.suppress(RegistryError):
-                    registry.remove(query.id)
-            registry.close()
+        if self.steps[2].state != "waiting":
+            with contextlib.suppress(RegistryError, BadQuery), self._registry() as registry:
+                withdraw(registry, self.queries)
         if self._started_stack:
             self.stack.down()
 
 
 def _whole(counts: dict[str, float]) -> dict[str, int]:
     return {name: int(count) for name, count in counts.items()}
-
-
-def _standing(query: DemoQuery) -> StandingQuery:
-    now = datetime.now(UTC)
-    return parse_query(
-        {
-            "id": query.id,
-            "text": query.text,
-            "cameras": (CLIP_CAMERA, STREAM_CAMERA),
-            "raise_threshold": query.threshold,
-            "on_delay": Delay.parse(query.on_delay),
-            "off_delay": Delay.parse(query.off_delay),
-            "author": "demo",
-            "created": now,
-            "changed": now,
-        }
-    )

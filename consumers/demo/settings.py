@@ -19,3 +19,8 @@ class DemoSettings(StackSettings):
     fps: float = Field(default=5.0, gt=0, le=60, description="frames per second of each camera")
     seconds: float | None = Field(default=None, gt=0, description="end after this time; default: until Ctrl-C")
     loop: bool = Field(default=False, description="play the clip over and over; else a run ends with the clip")
+
+    @property
+    def looped(self) -> bool:
+        """Whether the clip is played over and over: a run without an end needs it."""
+        return self.loop or self.seconds is None

@@ -54,11 +54,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A stretch of frames (both ends included) in which a query is true.
+    """A stretch of frames (both ends included) in which one target of a query is in sight.
 
-    ``first`` is the first frame with a target in sight, ``due`` the first with one fully in view and clear.
+    ``id`` is the target's, ``first`` the first frame with it in sight, ``due`` the first with it fully in view and
+    clear.
     """
 
+    id: int
     first: int
     due: int
     last: int
@@ -78,27 +80,25 @@ class ClipTruth:
         return [s for s in self.frames[frame] if target.matches(s) and s.visible >= visible]
 
     def episodes(self, target: Target, *, gap: int = 5) -> list[Episode]:
-        """Episodes of a query, in order.
+        """Episodes of a query, one per target, in the order in which they begin.
 
-        Sightings at most ``gap`` frames apart are one episode, as they are to the alarm's off-delay. An episode in
-        which nothing is ever fully in view and clear is not asked for.
+        Sightings of a target at most ``gap`` frames apart are one episode, as they are to the alarm's off-delay. An
+        episode in which its target is never fully in view and clear is not asked for.
         """
-        spans: list[list[int]] = []
+        spans: dict[int, list[dict[int, Sighting]]] = {}
         for frame in range(len(self.frames)):
-            if self.targets(frame, target):
-                if spans and frame - spans[-1][-1] <= gap + 1:
-                    spans[-1].append(frame)
-                else:
-                    spans.append([frame])
+            for seen in self.targets(frame, target):
+                own = spans.setdefault(seen.id, [])
+                if not own or frame - max(own[-1]) > gap + 1:
+                    own.append({})
+                own[-1][frame] = seen
         episodes = []
-        for span in spans:
-            due = next(
-                (f for f in span if any(s.clear for s in self.targets(f, target, visible=FULLY_IN_VIEW))),
-                None,
-            )
-            if due is not None:
-                episodes.append(Episode(first=span[0], due=due, last=span[-1]))
-        return episodes
+        for id, own in spans.items():
+            for span in own:
+                due = next((f for f, s in span.items() if s.clear and s.visible >= FULLY_IN_VIEW), None)
+                if due is not None:
+                    episodes.append(Episode(id=id, first=min(span), due=due, last=max(span)))
+        return sorted(episodes, key=lambda episode: episode.first)
 
 
 def read_clip_truth(path: Path) -> ClipTruth:
@@ -111,11 +111,13 @@ def read_clip_truth(path: Path) -> ClipTruth:
     """
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        width, height = float(raw["width"]), float(raw["height"])
+        fps, width, height = (float(raw[name]) for name in ("fps", "width", "height"))
+        if not (fps > 0 and width > 0 and height > 0):
+            raise ValueError(f"fps {fps:g}, width {width:g}, height {height:g}: each must be above 0")
         frames = tuple(
             tuple(_sighting(instance, width, height) for instance in frame["instances"]) for frame in raw["frames"]
         )
-        return ClipTruth(fps=float(raw["fps"]), frames=frames)
+        return ClipTruth(fps=fps, frames=frames)
     except OSError as error:
         raise SettingsError(
             f"truth file {path} cannot be read ({error.strerror}); `simvg line clip` writes it"
@@ -133,6 +135,6 @@ def _sighting(raw: dict[str, Any], width: float, height: float) -> Sighting:
         color=raw.get("color"),
         state=raw.get("state", "ok"),
         box=(x0 / width, y0 / height, x1 / width, y1 / height),
-        visible=raw["visible"],
+        visible=float(raw["visible"]),
         clear=raw["clear"],
     )

@@ -290,4 +290,6 @@ def _with_torch(model: Path, device: str, precision: Precision, batch_size: int,
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError(f"device {device!r}: no CUDA device is usable here; choose --device cpu")
+    if device.startswith("cuda") and (torch.device(device).index or 0) >= (found := torch.cuda.device_count()):
+        raise SettingsError(f"device {device!r}: there are {found} here, from cuda:0 on; choose one of them")
     return Grounder.from_pretrained(model, device=device, dtype=precision, max_batch=batch_size, check_quality=False)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from consumers.grounding.alarm_state import AlarmState, Step, differs
 from consumers.grounding.episode import Episode, Phase, Shelf, announced, lasting, transition
-from infra.contracts import MAX_SHELF, ActionKind, Alert, AlertState, OperatorAction, StandingQuery
+from infra.contracts import MAX_SHELF, UNSHELVED, ActionKind, Alert, AlertState, OperatorAction, StandingQuery
 
 MAX_APPLIED = 100
 """Actions remembered as done per alarm, so that one that comes twice counts once."""
@@ -84,7 +84,7 @@ def _applied_to(
         holds = lasting(episode.shelf, state.shelf)
         if holds is None and alert.suppressed is None:
             return [], episode
-        did = "unshelved" if shelf is None else f"shelved until {_written(shelf.until)}"
+        did = UNSHELVED if shelf is None else f"shelved until {_written(shelf.until)}"
         stays = ""
         if holds is not None and holds != shelf:
             other = "alert" if whole else "query"
@@ -105,8 +105,8 @@ def _unshelved_by(query: StandingQuery, state: AlarmState, at: datetime) -> tupl
         own = episode.shelf if episode.shelf is not None and episode.shelf.until > at else None
         episode = episode.model_copy(update={"shelf": own})
         if episode.alert is not None and episode.alert.suppressed is not None and own is None and shelf is None:
-            reason = "unshelved: the shelving is over"
-            told = announced(transition(episode.alert, episode.alert.state, at, reason, note="unshelved"), query, None)
+            reason = f"{UNSHELVED}: the shelving is over"
+            told = announced(transition(episode.alert, episode.alert.state, at, reason, note=UNSHELVED), query, None)
             alerts.append(told)
             episode = episode.model_copy(update={"alert": told})
         episodes.append(episode)

@@ -16,7 +16,7 @@ from consumers.grounding.frames import Pixels
 from infra.boxes import area, iou, shared
 from infra.contracts import Box, Polygon, StandingQuery, State
 from infra.regions import WHOLE as WHOLE
-from infra.regions import is_box
+from infra.regions import is_box, pixels_of
 from infra.regions import views_of as views_of
 
 SAME_IOU = 0.5
@@ -46,9 +46,7 @@ class _Spot(NamedTuple):
 def crop(pixels: Pixels, view: Box) -> tuple[Pixels, Box]:
     """The part of a picture that a view shows, and the view rounded outward to whole pixels; at least 1×1."""
     height, width = pixels.shape[:2]
-    left, top = min(int(view[0] * width), width - 1), min(int(view[1] * height), height - 1)
-    right = min(max(left + 1, math.ceil(view[2] * width)), width)
-    bottom = min(max(top + 1, math.ceil(view[3] * height)), height)
+    left, top, right, bottom = pixels_of(view, width=width, height=height)
     return pixels[top:bottom, left:right], (left / width, top / height, right / width, bottom / height)
 
 

@@ -8,6 +8,7 @@ Keys and values are one array per layer (`keys_0` …): stacked in one they woul
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,11 @@ def of_layers(name: str, layers: int) -> tuple[str, ...]:
     return tuple(f"{name}_{layer}" for layer in range(layers))
 
 
+def usable_cores() -> int:
+    """Of this machine's cores, how many this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
 class Graph(Protocol):
     """One graph, ready to run. Thread-safe."""
 
@@ -79,7 +85,8 @@ class OnnxRuntimeGraph:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
+        # Left to choose, it ties threads to cores, also to those that this process may not use.
+        options.intra_op_num_threads = threads or usable_cores()
         options.log_severity_level = 3
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
@@ -134,7 +141,7 @@ def load_graph(
     """Graph `name` of an exported model folder.
 
     Args:
-        threads: of a run; None = the runtime's own choice.
+        threads: of a run; None = in ONNX Runtime one per core that this process may use, else the runtime's choice.
         precision: of its matrix products and convolutions: "bfloat16" in OpenVINO alone; "int8" in ONNX Runtime alone,
             and of the weights of products in the frame pass (`onnx_int8`).
         at_once: runs that are to go on side by side. In ONNX Runtime any number can.

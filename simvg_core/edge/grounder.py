@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
@@ -25,6 +24,7 @@ from simvg_core.edge.graphs import (
     Precision,
     Runtime,
     load_graph,
+    usable_cores,
 )
 from simvg_core.edge.passes import Answered, Passes
 from simvg_core.edge.queries import EdgeTexts, Floats
@@ -46,7 +46,7 @@ class EdgeGrounder(Face[EdgeTexts | None]):
         precision: "float32"; in OpenVINO also "bfloat16", of the frame pass: near half the time on a processor that
             multiplies matrices of bfloat16; in ONNX Runtime also "int8", of the weights of products in the frame pass:
             three quarters of its time (docs/benchmarks/int8.md). Scores differ a little with both.
-        threads: of the runtime; None = its own choice.
+        threads: of a pass, and passes side by side; None = as many as there are cores that this process may use.
         max_batch, check_quality, gate: as of `Face`.
     """
 
@@ -66,7 +66,7 @@ class EdgeGrounder(Face[EdgeTexts | None]):
         self.words = WordPacker(read_fast_pieces(folder), config.max_text_tokens, config.text_overflow)
         super().__init__(self.words, config.composed_answers, max_batch, check_quality, gate)
         self._text: Graph = load_graph(folder, TEXT, "onnxruntime", threads)
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or usable_cores()
         frame_graph = partial(load_graph, folder, FRAME, runtime, precision=precision)
         self._together = Passes.load(folder, config, threads, frame_graph(threads))
         # A pass of one frame on one thread fits a core's cache and waits for no other: as many of them side by side as

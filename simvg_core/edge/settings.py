@@ -36,8 +36,8 @@ class EdgeConfig:
         """From a model folder's config.json. Raises CheckpointError, ConfigurationError."""
         path = folder / "config.json"
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            raw = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}); copy the whole model folder.") from error
         if raw.get("tokenizer") != "fast":
             raise ConfigurationError(

@@ -20,6 +20,7 @@ from simvg_core.lineworld.meaning import Meaning, verdict
 from simvg_core.lineworld.produce import VERSION, render_set
 from simvg_core.lineworld.truth import ImageTruth, Instance, Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import FASTENERS, HOLES, KINDS, SCREWS, Concept
+from simvg_core.training.folder import make_folder
 from simvg_core.training.sets.line import (
     LineAnnotation,
     LineCategory,
@@ -281,7 +282,8 @@ def build(
         images: only the first so many.
 
     Raises:
-        ConfigurationError: an unknown split, or `pictures` is another set (seed, split, version) or not complete.
+        ConfigurationError: an unknown split; `pictures` is another set (seed, split, version), not complete, or `out`
+            itself; nothing can be written into `out`.
         RenderError, TruthError: rendering failed; a truth record is broken.
     """
     if name not in SPLITS:
@@ -289,10 +291,12 @@ def build(
     chosen = SPLITS[name]
     count = chosen.images if images is None else min(images, chosen.images)
     source = out / "rendered" if pictures is None else pictures
+    if source.resolve() == out.resolve():
+        raise ConfigurationError(f"{out} holds the rendered set itself; name another folder with --out.")
     if pictures is None:
         render_set(source, count, chosen.seed, chosen.split, processes, samples=chosen.samples, progress=progress)
     _check(source, chosen, count)
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(out / "images", "--out")
     truths = [read_truth(source / "truth" / f"{index:06d}.json") for index in range(count)]
     for truth in truths:
         shutil.copyfile(source / "images" / truth.image, out / "images" / truth.image)

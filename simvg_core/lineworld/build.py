@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simvg_core.lineworld.looks import weather
 from simvg_core.lineworld.marks import paint_mark
 from simvg_core.lineworld.parts import BUILDERS, HOLES, hole
 from simvg_core.lineworld.scene import Mark, Part, Plate, Scene
@@ -64,8 +65,13 @@ class Built:
 
 
 class _Builder:
-    def __init__(self, colors: Mapping[str, tuple[float, float, float]]) -> None:
-        self.colors = colors
+    def __init__(
+        self,
+        colors: Mapping[str, tuple[float, float, float]],
+        finishes: Mapping[str, tuple[float, float]] = FINISHES,
+        wear: float = 0.0,
+    ) -> None:
+        self.colors, self.finishes, self.wear = colors, finishes, wear
         self.atlas = Atlas()
         self.shapes: list[Shape] = []
         self.owners: list[NDArray[np.int64]] = []
@@ -77,7 +83,7 @@ class _Builder:
 
     def plain(self, shape: Shape, finish: str, color: str, owner: int) -> None:
         """A shape of one colour."""
-        roughness, metallic = FINISHES[finish]
+        roughness, metallic = self.finishes[finish]
         region = self.atlas.swatch(self.colors[color], roughness, metallic)
         middle = region.uv(np.full((1, 2), 0.5))
         self.add(Shape(shape.points, shape.normals, shape.faces, np.repeat(middle, len(shape.points), 0)), owner)
@@ -125,7 +131,7 @@ class _Builder:
     def _label(self, part: Part, matrix: Array, plate: Plate | None, number: int) -> None:
         region = self.atlas.label()
         art = label_maps(part.seed, self.colors[part.color or "white"], region.height, region.width)
-        self.atlas.paint(region, art, *FINISHES["paper"])
+        self.atlas.paint(region, art, *self.finishes["paper"])
         shape = sheet(2 * part.radius, part.radius, 0.12).moved(matrix)
         self.add(Shape(shape.points, shape.normals, shape.faces, region.uv(shape.uv)), number)
         self.instances.append(
@@ -153,9 +159,12 @@ class _Builder:
         holes = [ring(p.radius, p.x, p.y) for p in plate.parts if p.kind in HOLES]
         shape = slab(outline, holes, plate.thickness, min(1.2, 0.2 * plate.thickness)).moved(low)
         region = self.atlas.plate()
+        rng = np.random.default_rng(plate.seed)
         base, rough, metal, bump = surface_maps(
-            np.random.default_rng(plate.seed), plate.finish, self.colors[plate.color], region.height, region.width
+            rng, plate.finish, self.colors[plate.color], region.height, region.width, self.finishes
         )
+        if self.wear:
+            weather(rng, self.wear, base, rough, bump)
         self.add(Shape(shape.points, shape.normals, shape.faces, region.uv(shape.uv)), number)
         top = np.column_stack([outline, np.zeros(len(outline))])
         self.instances.append(
@@ -224,6 +233,8 @@ class _Builder:
         rng = np.random.default_rng(belt.seed)
         region = self.atlas.belt
         base, rough, metal, bump = belt_maps(rng, belt.kind, belt.color, region.width)
+        if self.wear:
+            weather(rng, self.wear, base, rough, bump)
         self.atlas.paint(region, base, rough, metal, bump)
         shift = belt.shift % BELT_MM
         middle = scene.camera.look
@@ -242,7 +253,10 @@ class _Builder:
 
 def build(scene: Scene) -> Built:
     """Builds everything of a scene. Deterministic in the scene."""
-    builder = _Builder(HELD_OUT_COLORS if scene.held_out.get("color") else COLORS)
+    if scene.look is None:
+        builder = _Builder(HELD_OUT_COLORS if scene.held_out.get("color") else COLORS)
+    else:
+        builder = _Builder(scene.look.tones, scene.look.finishes, scene.look.wear)
     builder.belt(scene)
     for plate in scene.plates:
         builder.plate(plate)

@@ -58,9 +58,10 @@ def frame_size(text: str) -> tuple[int, int]:
 def render(
     out: Annotated[Path, typer.Option("--out", help="Folder of the set; what is there already is not rendered again.")],
     images: Annotated[int, typer.Option("--images", min=1, help="How many pictures.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the set.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the set.")] = 1,
     split: Annotated[
-        str, typer.Option("--split", help="train, faults, rare, val, test, val_hard, test_hard or commissioning.")
+        str,
+        typer.Option("--split", help="train, faults, rare, varied, val, test, val_hard, test_hard or commissioning."),
     ] = "train",
     processes: Annotated[int, typer.Option("--processes", min=1, help="Processes side by side.")] = 2,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Light samples per pixel before denoising.")] = 4,
@@ -119,7 +120,7 @@ def benchmark(
 @app.command("clip")
 def clip(
     out: Annotated[Path, typer.Option("--out", help="Folder for demo.mp4, pass_*.mp4 and their truth (.json).")],
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the clip.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the clip.")] = 4,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="Length of the clip.")] = 60.0,
     fps: Annotated[float, typer.Option("--fps", min=1, help="Frames per second.")] = 10.0,
     size: Annotated[str, typer.Option("--size", help="Width x height in pixels, both even.")] = "640x480",
@@ -135,9 +136,9 @@ def clip(
     """
     width, height = frame_size(size)
     from simvg_core.lineworld.clip import render_clip
-    from simvg_core.lineworld.travel import DEMO_FAULTS, PASS_FAULTS, PASS_SECONDS, PASS_SPEED, travelling_line
+    from simvg_core.lineworld.travel import PASS_FAULTS, PASS_SECONDS, PASS_SPEED, demo_faults, travelling_line
 
-    jobs = [("demo", travelling_line(seed, DEMO_FAULTS, width=width, height=height), seconds)]
+    jobs = [("demo", travelling_line(seed, demo_faults(seconds), width=width, height=height), seconds)]
     for k, fault in enumerate(PASS_FAULTS if passes else ()):
         run = travelling_line(seed, (fault,), width=width, height=height, speed=PASS_SPEED, variant=k)
         jobs.append((f"pass_{k + 1}", run, PASS_SECONDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from simvg_core.errors import ConfigurationError
 from simvg_core.lineworld.picture import render
-from simvg_core.lineworld.produce import side_by_side, write_atomically
+from simvg_core.lineworld.produce import VERSION, claim, side_by_side, whole, write_atomically
 from simvg_core.lineworld.tracer import Tracer
 from simvg_core.lineworld.travel import Run
+from simvg_core.training.folder import make_folder
 
 KEPT = ("id", "kind", "plate", "color", "state", "box", "visible", "clear")
 CRF = 21
@@ -54,10 +57,16 @@ def render_clip(
 
     One process is the calling one; more are started beside it.
 
-    Raises RenderError when a rendering process ended with an error (its traceback is on standard error).
+    Raises
+    ------
+    ConfigurationError
+        ``work`` holds frames of another clip, or nothing can be written there or beside ``out``.
+    RenderError
+        A rendering process ended with an error (its traceback is on standard error).
     """
     count = round(seconds * fps)
-    work.mkdir(parents=True, exist_ok=True)
+    claim(work, "*.png", _described(run, fps, samples), "--work")
+    make_folder(out.parent, "--out")
     todo = [k for k in range(count) if not (work / f"{k:05d}.png").exists()]
     if todo:
         if processes == 1:
@@ -76,6 +85,19 @@ def render_clip(
     progress(count, count)
 
 
+def _described(run: Run, fps: float, samples: int) -> dict[str, Any]:
+    """What the frames of a clip come from; how many there are may change."""
+    return {
+        "version": VERSION,
+        "seed": run.scene.belt.seed,  # the clip's own, as its command names it
+        "width": run.camera.width,
+        "height": run.camera.height,
+        "fps": fps,
+        "samples": samples,
+        "line": hashlib.sha256(repr(run).encode()).hexdigest()[:12],
+    }
+
+
 def _in_parallel(
     run: Run,
     fps: float,
@@ -90,17 +112,22 @@ def _in_parallel(
 
 
 def write_video(pictures: list[Path], out: Path, fps: float) -> None:
-    """H.264 in MP4, 4:2:0, a key frame every second."""
+    """H.264 in MP4, 4:2:0, a key frame every second; the folder of ``out`` must exist.
+
+    Raises ConfigurationError: it cannot be written, or a picture cannot be read.
+    """
     import av
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(out), "w") as video:
+    with whole(out) as part, av.open(str(part), "w", format="mp4") as video:
         stream: Any = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(CRF), "preset": "slow", "g": str(round(fps)), "bf": "0"}
         for number, path in enumerate(pictures):
             image = cv2.imread(str(path))
-            assert image is not None, "the pictures were just written"
+            if image is None:
+                raise ConfigurationError(
+                    f"frame {path} cannot be read; remove it, and start again: it is rendered anew."
+                )
             if number == 0:  # the codec opens with the first frame and keeps its size
                 stream.height, stream.width = image.shape[:2]
             video.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image, np.uint8), format="bgr24")))

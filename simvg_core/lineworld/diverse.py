@@ -7,11 +7,12 @@ is then judged in a picture.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from simvg_core.lineworld.language import EXTREMES, PLACE_WORDS, RELATION_WORDS, Query, with_article
-from simvg_core.lineworld.meaning import CORNERS, SIDES, Meaning, extreme, in_region, relative, verdict
+from simvg_core.lineworld.meaning import CORNERS, SIDES, Meaning, Verdict, extreme, in_region, relative, verdict
 from simvg_core.lineworld.truth import Seen
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
 
@@ -29,7 +30,11 @@ class Ask:
 
     def judge(self, scene: Sequence[Seen]) -> bool | None:
         """True: it is in the picture; False: it is not; None: a person could go either way."""
-        candidates, decided = verdict(self.meaning, scene)
+        return self.judged(partial(verdict, scene=scene))
+
+    def judged(self, fits: Callable[[Meaning], Verdict]) -> bool | None:
+        """The same by what in the picture fits a meaning: for many texts, most of which mean one of few things."""
+        candidates, decided = fits(self.meaning)
         if not candidates:
             return False if decided else None
         if self.utmost is not None:
@@ -37,7 +42,7 @@ class Ask:
         if self.place is not None:
             answers = [in_region(one, self.place) for one in candidates]
         elif self.other is not None and self.relation is not None:
-            anchors, sure = verdict(self.other, scene)
+            anchors, sure = fits(self.other)
             if not anchors:
                 return False if sure else None
             answers = [relative(one, anchor, self.relation) for one in candidates for anchor in anchors]

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from simvg_core.lineworld.layout import FASTENER_FINISHES, PLASTIC_COLORS, Random, draw_plate, pick
+from simvg_core.lineworld.looks import vary
 from simvg_core.lineworld.mix import COMMON, MIXES, Mix
 from simvg_core.lineworld.scene import Belt, Camera, Lamp, Part, Plate, Scene, SensorNoise
 
-SPLITS = ("train", "val", "test", "val_hard", "test_hard", "faults", "rare")
+SPLITS = ("train", "val", "test", "val_hard", "test_hard", "faults", "rare", "varied")
 SPLIT_NUMBER = {name: k for k, name in enumerate(SPLITS)}
 SHAPES = ((384, 288), (320, 320), (432, 243))
 
@@ -37,7 +38,8 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
 
     Splits ending in ``_hard`` use materials, tones of colours, belts, lamps and camera angles that no other split has.
     ``faults`` is for training, with more loose fasteners, and labels of either kind; ``rare``, too, with more of all
-    that is rare: caps of a wrong colour, dents, tools on the belt.
+    that is rare: caps of a wrong colour, dents, tools on the belt; ``varied``, too, with lines that look as unlike each
+    other as several makers' (``looks.py``).
     """
     rng = np.random.default_rng([seed, SPLIT_NUMBER[split], index])
     hard = split.endswith("_hard")
@@ -50,7 +52,7 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
     rails = float(rng.uniform(110, 220)) if rng.random() < 0.4 else None
     if rails is not None:  # the rails guide the plates, they never cut into them
         rails = max(rails, max(_half_across(p) for p in plates) + float(rng.uniform(3, 20)))
-    return Scene(
+    scene = Scene(
         seed=int(rng.integers(2**31)),
         split=split,
         plates=tuple(plates),
@@ -67,6 +69,7 @@ def draw_scene(seed: int, index: int, split: str) -> Scene:
         ),
         held_out={"material": hard, "light": hard, "color": hard, "camera": hard},
     )
+    return vary(scene, rng) if split == "varied" else scene
 
 
 def _radius(plate: Plate) -> float:

@@ -51,5 +51,11 @@ MIXES = {
         least_caps=3,
         tools=3,
     ),
+    "varied": Mix(
+        defects={"tilted": 0.4, "crooked": 0.4, "stain": 0.2, "scratch": 0.2, "dent": 0.2, "wrong_color": 0.35},
+        most_tilted=2,
+        least_caps=3,
+        tools=2,
+    ),
 }
 """Mixes of splits that teach what a line seldom shows; the other splits are of the common one."""

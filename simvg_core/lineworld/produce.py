@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from simvg_core.lineworld.commissioning import draw_commissioning_scene
 from simvg_core.lineworld.draw import SPLITS, draw_scene
 from simvg_core.lineworld.picture import render
 from simvg_core.lineworld.tracer import Tracer
+from simvg_core.training.folder import make_folder
 
 VERSION = 3
 """Raised when the same seed would give another scene: sets of two versions are not mixed."""
@@ -28,14 +30,53 @@ COMMISSIONING = "commissioning"
 JPEG_QUALITY = 92
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """A reader sees the whole file or none. The folder must exist."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what becomes the file `path` in the end: a reader sees all of it or none. The folder must exist.
+
+    Raises ConfigurationError: it cannot be written, such as on a full disk.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written ({error.strerror}); make room, and start again: what is finished is kept."
+        ) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file as `whole` says."""
+    with whole(path) as part:
         part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def claim(folder: Path, pictures: str, described: dict[str, Any], setting: str) -> None:
+    """Makes a folder for the set that `described` says, or goes on with it; `set.json` in it tells which set it holds.
+
+    Args:
+        pictures: pattern of its pictures: some that no `set.json` describes could be of any set.
+        setting: what names the folder, for errors.
+
+    Raises ConfigurationError: nothing can be written there, `set.json` is broken, or the folder holds another set.
+    """
+    make_folder(folder, setting)
+    card, remedy = folder / "set.json", f"choose another folder with {setting}"
+    if not card.exists():
+        if next(folder.glob(pictures), None) is not None:
+            raise ConfigurationError(f"{folder} holds pictures, but no set.json that says of which set; {remedy}")
+        write_atomically(card, json.dumps(described).encode())
+        return
+    try:
+        found = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{card} cannot be read ({error}), so the set is not known; {remedy}") from error
+    if found != described:
+        raise ConfigurationError(f"{folder} holds the set {found}, not {described}; {remedy}")
 
 
 def render_one(tracer: Tracer, out: Path, seed: int, index: int, split: str) -> None:
@@ -90,20 +131,17 @@ def render_set(
     Raises
     ------
     ConfigurationError
-        An unknown split, or a folder that holds a set of another seed, split or version.
+        An unknown split, a folder that holds a set of another seed, split or version, or nothing can be written there.
     RenderError
         A rendering process ended with an error (its traceback is on standard error).
     """
     known = (*SPLITS, COMMISSIONING)
     if split not in known:
         raise ConfigurationError(f"split {split!r} is none of {', '.join(known)}")
-    for folder in ("images", "truth"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     described: dict[str, Any] = {"version": VERSION, "seed": seed, "split": split, "samples": samples}
-    card = out / "set.json"
-    if card.exists() and (found := json.loads(card.read_text(encoding="utf-8"))) != described:
-        raise ConfigurationError(f"{out} holds the set {found}, not {described}; choose another folder")
-    write_atomically(card, json.dumps(described).encode())
+    claim(out, "images/*.jpg", described, "--out")
+    for folder in ("images", "truth"):
+        make_folder(out / folder, "--out")
     todo = [k for k in range(start, start + images) if not (out / "images" / f"{k:06d}.jpg").exists()]
     if not todo:
         progress(images, images)

@@ -6,6 +6,7 @@ plate is placed in the plate's own frame (origin in its middle, z = 0 on its top
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Color = str
@@ -119,6 +120,16 @@ class SensorNoise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How one maker's line looks: linear ``tones`` of the colours' names, (roughness, metallic) of the finishes, and
+    how worn (0 … 1) plates and belt are."""
+
+    tones: Mapping[str, tuple[float, float, float]]
+    finishes: Mapping[str, tuple[float, float]]
+    wear: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """One picture's worth of line."""
 
@@ -132,3 +143,4 @@ class Scene:
     belt: Belt
     sensor: SensorNoise = SensorNoise()
     held_out: dict[str, bool] = field(default_factory=dict)
+    look: Look | None = None

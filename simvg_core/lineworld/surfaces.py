@@ -6,6 +6,7 @@ shows. A region of it belongs to one surface; plain colours share small swatches
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -155,10 +156,15 @@ def streaks(rng: np.random.Generator, height: int, width: int, length: int) -> F
 
 
 def surface_maps(
-    rng: np.random.Generator, finish: str, color: tuple[float, float, float], height: int, width: int
+    rng: np.random.Generator,
+    finish: str,
+    color: tuple[float, float, float],
+    height: int,
+    width: int,
+    finishes: Mapping[str, tuple[float, float]] = FINISHES,
 ) -> tuple[F32, F32, F32, F32]:
     """Base colour (H, W, 3), roughness, metallic and bump (H, W) of a plate's finish; ``color`` is linear."""
-    roughness, metallic = FINISHES[finish]
+    roughness, metallic = finishes[finish]
     tone = np.array(color, np.float32) * np.float32(rng.uniform(0.8, 1.15))
     base = np.tile(tone, (height, width, 1))
     wear = clouds(rng, height, width, width / 3)

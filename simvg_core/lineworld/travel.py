@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,7 +38,7 @@ DEMO_FAULTS = (
     "stain",
     "missing",
 )
-"""What is wrong with each plate of the demo clip."""
+"""What is wrong with each plate of the demo clip, which is a minute long; in a longer one they come again."""
 
 PASS_FAULTS = ("missing", "good", "missing", "crooked")
 """What is wrong with the plate of each pass of the endless line."""
@@ -74,6 +75,12 @@ class Run:
             plates=tuple(p for p in moved if abs(p.x) < reach),
             belt=replace(self.scene.belt, shift=self.speed * seconds),
         )
+
+
+def demo_faults(seconds: float) -> tuple[str, ...]:
+    """What is wrong with each plate of a demo clip: as many plates as pass the camera in this time."""
+    further = math.ceil(max(0.0, seconds - 60.0) * SPEED / SPACING)
+    return tuple(itertools.islice(itertools.cycle(DEMO_FAULTS), len(DEMO_FAULTS) + further))
 
 
 def product(rng: Random, ids: Iterator[int], family: int, fault: str, finish: tuple[str, str]) -> Plate:

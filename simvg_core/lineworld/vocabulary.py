@@ -107,7 +107,7 @@ CONCEPTS: tuple[Concept, ...] = (
     Concept("connector", _kinds("connector"), named("connector", "plug", "electrical connector"),
             named("plug connector"), colored=True),
     Concept("label", _kinds("label"), named("label", "sticker", "tag"), named("printed label"), colored=True),
-    # not by colour: the renderer shows every cable black
+    # not by colour: its ends are black, whatever colour it has
     Concept("cable", _kinds("cable"), named("cable", "wire"), named("electric cable", "cord")),
     Concept("gear", _kinds("gear"), named("gear", "cog", "gear wheel"), named("cogwheel"), colored=True, sized=True),
     Concept("spanner", _kinds("spanner"), named("spanner", "wrench"), named("open end spanner")),

@@ -4,6 +4,7 @@ one basin (Wortsman et al. 2022, "Model soups", arXiv 2203.05482)."""
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
     shares = [1.0] * len(folders) if weights is None else list(weights)
     if len(folders) < 2:
         raise InputError(f"{len(folders)} model folders; give at least two.")
-    if len(shares) != len(folders) or min(shares) <= 0:
+    if len(shares) != len(folders) or not all(0 < share < math.inf for share in shares):
         raise InputError(f"weights {shares} for {len(folders)} folders; give one above 0 for each.")
     first, processor = SimVGForGrounding.from_pretrained(folders[0]), SimVGProcessor.from_pretrained(folders[0])
     heard: Counter[str] = Counter()
@@ -80,3 +81,9 @@ def _check_alike(first: SimVGForGrounding, other: SimVGForGrounding, where: Path
     names = set(SimVGConfig.__annotations__) - set(_OWN)
     if changed := sorted(name for name in names if getattr(first.config, name) != getattr(other.config, name)):
         raise CheckpointError(f"{there} is another model than {where}: {listed(changed)} differ; their mean is none.")
+    layers = [{name for name in model.state_dict() if not name.startswith(_FITTED)} for model in (first, other)]
+    if lone := sorted(layers[0] ^ layers[1]):
+        raise CheckpointError(
+            f"{there} is another model than {where}: only one has {listed(lone)} (see loss_weights in their "
+            "config.json); their mean is none."
+        )

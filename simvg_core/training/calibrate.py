@@ -25,6 +25,8 @@ from simvg_core.training.scoring import ask_model
 from simvg_core.training.sets.sample import Sample, Task
 
 THRESHOLDS = tuple(round(0.2 + 0.02 * step, 2) for step in range(38))
+WORTHLESS = 1000.0
+"""A temperature above this leaves of every score the same chance."""
 QUIET = 0.96
 """Share of the questions without a target that a threshold must leave unanswered, where one does: false alarms are what
 makes people switch a system off."""
@@ -131,7 +133,7 @@ def fit(outcomes: Sequence[Outcome], config: SimVGConfig, refused: Refused = NOT
     is what was not asked.
 
     Raises:
-        InputError: the outcomes are not both with and without targets.
+        InputError: the outcomes are not both with and without targets, or the scores tell nothing of them.
     """
     there = _both(outcomes, refused)
     logits = raw_logits(outcomes, config)
@@ -155,7 +157,12 @@ def _error(chances: NDArray[np.float64], there: NDArray[np.bool_]) -> float:
 
 
 def _maximum_likelihood(logits: NDArray[np.float64], there: NDArray[np.bool_]) -> tuple[float, float]:
-    x, y = torch.from_numpy(logits), torch.from_numpy(there.astype(np.float64))
+    """Temperature and bias.
+
+    Raises InputError where the likeliest is that a question has a target whatever its score says, or less likely for a
+    higher one.
+    """
+    x, y = torch.from_numpy(logits), torch.from_numpy(_wanted(logits, there))
     log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_scale, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -167,7 +174,23 @@ def _maximum_likelihood(logits: NDArray[np.float64], there: NDArray[np.bool_]) -
         return loss
 
     optimizer.step(closure)
-    return float(torch.exp(-log_scale.detach())), float(bias.detach())
+    temperature = float(torch.exp(-log_scale.detach()))
+    if temperature > WORTHLESS:
+        raise InputError(
+            f"the scores of {int(there.sum())} questions with a target are no higher than those of "
+            f"{int((~there).sum())} without, so that they tell nothing; train on, or use a larger validation set."
+        )
+    return temperature, float(bias.detach())
+
+
+def _wanted(logits: NDArray[np.float64], there: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The chances to fit: 1 and 0, but where some score parts all questions with a target from all without, which few
+    do by chance, and no temperature is small enough. There those of Platt (1999, "Probabilistic outputs for support
+    vector machines", section 2.2): one more question of each kind would not have surprised."""
+    if logits[there].min() <= logits[~there].max():
+        return there.astype(np.float64)
+    some, none = int(there.sum()), int((~there).sum())
+    return np.where(there, (some + 1) / (some + 2), 1 / (none + 2))
 
 
 def _best_threshold(outcomes: Sequence[Outcome], config: SimVGConfig, temperature: float, bias: float) -> float:

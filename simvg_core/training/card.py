@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from simvg_core.errors import CheckpointError
 from simvg_core.training.calibrate import Calibration
+from simvg_core.training.runlog import read_log
 from simvg_core.training.seen import Compared
 from simvg_core.training.tables import groups, overview
 
@@ -46,13 +46,19 @@ class Training:
     steps: int
     minutes: float
     settings: dict[str, Any]
+    processes: int = 1
+
+    @property
+    def step_pictures(self) -> int:
+        """Of all processes and passes together."""
+        return int(self.settings["batch_size"]) * int(self.settings.get("accumulation", 1)) * self.processes
 
     @classmethod
     def of(cls, run: Path) -> Training:
         """Raises CheckpointError where RUN/log.jsonl is missing or tells of no step."""
         path = run / "log.jsonl"
         try:
-            notes = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            notes = read_log(path)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}); name the folder of a training run.") from error
         last: dict[str, dict[str, Any]] = {note["what"]: note for note in notes}
@@ -62,6 +68,7 @@ class Training:
             steps=int(last.get("end", last["train"])["step"]),
             minutes=float(last["train"]["minutes"]),
             settings=last["settings"],
+            processes=int(last["start"].get("processes", 1)),
         )
 
 
@@ -85,7 +92,6 @@ def card(
     """
     settings = training.settings
     rendered = bool(settings["data"])
-    pictures = training.steps * int(settings["batch_size"])
     test = result["test"]
     return f"""# {out.name}
 
@@ -112,9 +118,10 @@ without a sign of doubt. What is named weak among the limits needs another check
 
 ## Training
 
-{training.steps} steps of {settings["batch_size"]} pictures with {_asked(settings)},
-{pictures} pictures seen (repeats included) in {training.minutes:.0f} minutes; AdamW, learning rate
-{settings["learning_rate"]:g}, averaged weights. Sets: {_sets(settings)}.
+{training.steps} steps of {training.step_pictures} pictures with {_asked(settings)},
+{training.steps * training.step_pictures} pictures seen (repeats included) in {training.minutes:.0f} minutes; \
+{_optimizer(settings)}, learning rate
+{settings["learning_rate"]:g}{", averaged weights" if settings.get("ema", 1) else ""}. Sets: {_sets(settings)}.
 
 ## Scores
 
@@ -161,7 +168,15 @@ def _for(settings: Mapping[str, Any]) -> str:
 
 def _asked(settings: Mapping[str, Any]) -> str:
     """What a picture of a step is asked."""
-    return f"{settings['queries']} questions each" if settings["data"] else "one expression each"
+    if not settings["data"]:
+        return "one expression each"
+    count = settings.get("false_texts", 0)
+    false = f" and {count} false text{'s' if count > 1 else ''}" if count else ""
+    return f"{settings['queries']} questions{false} each"
+
+
+def _optimizer(settings: Mapping[str, Any]) -> str:
+    return "Adam with AMSGrad" if settings.get("optimizer") == "adam_amsgrad" else "AdamW"
 
 
 def _sets(settings: Mapping[str, Any]) -> str:

@@ -47,6 +47,8 @@ class Rise:
 
 Count = Annotated[int, Range(1)]
 Amount = Annotated[int, Range(0)]
+# torch's generators take 64 bits, and a step's seed is this times 10⁹ at most
+Seed = Annotated[int, Range(0, 10**10)]
 Positive = Annotated[float, Range(0, low_open=True)]
 NotNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from simvg_core.errors import CheckpointError
 from simvg_core.training.data import Batch
+from simvg_core.training.processes import Processes
 from simvg_core.words import MIN_TIMES, UNKNOWN, FastPieces, Pieces, clean_text, read_fast_pieces
 
 
@@ -32,6 +33,17 @@ def count_words(heard: dict[str, int], batches: Iterable[Batch], pieces: Pieces,
                     heard[word] = heard.get(word, 0) + 1
                 elif not rendered and UNKNOWN not in pieces(word):
                     heard[word] = 1
+
+
+def heard_by_all(before: dict[str, int], own: dict[str, int], processes: Processes) -> dict[str, int]:
+    """What all processes have heard, the same in each: a process hears only the texts of its own batches.
+
+    Args:
+        before: what they last agreed on, which is in `own` of each.
+    """
+    news = processes.collect({word: times - before.get(word, 0) for word, times in own.items()})
+    words = dict.fromkeys(word for one in news for word in one)
+    return {word: before.get(word, 0) + sum(one.get(word, 0) for one in news) for word in words}
 
 
 def learned_words(heard: dict[str, int]) -> dict[str, int]:

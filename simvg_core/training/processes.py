@@ -57,6 +57,10 @@ class Processes:
         """The first one's value, in every process."""
         return value
 
+    def collect(self, value: T) -> list[T]:
+        """The value of every process, in each of them."""
+        return [value]
+
     def wait(self) -> None:
         """Until every process is here."""
 
@@ -87,7 +91,8 @@ class SeveralProcesses(Processes):
             DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=PATIENCE),
         ]
-        self.accelerator = Accelerator(cpu=cpu, kwargs_handlers=handlers)
+        # The run's own `precision` decides, whatever accelerate's configuration on this machine says.
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=handlers)
         if self.accelerator.num_processes != count:
             raise ConfigurationError(
                 f"the launcher was asked for {count} processes, {self.accelerator.num_processes} found each other; "
@@ -115,6 +120,12 @@ class SeveralProcesses(Processes):
         values: list[Any] = [value]
         broadcast_object_list(values)
         return values[0]  # type: ignore[no-any-return]
+
+    def collect(self, value: T) -> list[T]:
+        from accelerate.utils import gather_object
+
+        gathered: list[T] = gather_object([value])
+        return gathered
 
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()

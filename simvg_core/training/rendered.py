@@ -9,6 +9,7 @@ from pathlib import Path
 from simvg_core.lineworld.benchmark import ask, decidable
 from simvg_core.lineworld.truth import read_truth, seen_in
 from simvg_core.training.data import LineSet
+from simvg_core.training.sets.errors import SetNotFoundError, SetSplitError
 from simvg_core.training.sets.open import RENDERED, find_format, open_set
 from simvg_core.training.sets.rendered import check_rendered
 from simvg_core.training.sets.sample import ALL_SPLITS, GroundingSet, Problem, Sample, Task
@@ -77,7 +78,11 @@ def open_for_scoring(
     images: Path | None = None,
     merge_boxes: bool = True,
 ) -> GroundingSet:
-    """`open_set`, and rendered sets as well; errors as there."""
+    """`open_set`, and rendered sets as well; errors as there. A rendered set has one split, and its pictures in it."""
     if (find_format(path) if format is None else format) == RENDERED:
+        if split is not None:
+            raise SetSplitError(f"{path} is a rendered set, which has no split {split!r} apart; leave --split out.")
+        if images is not None:
+            raise SetNotFoundError(f"{path} is a rendered set, which has its pictures in it; leave --images out.")
         return RenderedSet(path)
     return open_set(path, format=format, split=split, images=images, merge_boxes=merge_boxes)

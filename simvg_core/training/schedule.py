@@ -18,7 +18,7 @@ COSINE_END = 0.01  # of the learning rate, at the end of a cosine
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float, encoder_rate: float = 1.0) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms, embeddings and positions do not.
+    """Matrices decay, the words' too; biases, norms and positions do not.
 
     With another `encoder_rate` than 1 the encoder has groups of its own, before the others. "factor" is what a group's
     learning rate is multiplied by. Frozen parameters are in no group.
@@ -27,7 +27,7 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float, encoder_rate: 
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        plain = parameter.ndim < 2 or "embed" in name or "position" in name
+        plain = parameter.ndim < 2 or "position" in name
         in_encoder = encoder_rate != 1.0 and name.startswith("encoder.")
         groups.setdefault((not in_encoder, plain), []).append(parameter)
     return [

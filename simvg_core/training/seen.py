@@ -38,7 +38,9 @@ def check_apart(
         InputError: two of them, or one and a training set, are the same, or share a picture.
     """
     trained = {str(folder): Path(folder) for folder in (*settings["data"], *settings["first_data"])}
-    worded = {str(one["path"]): SetSettings(**one) for one in settings.get("sets", ())}
+    worded: dict[str, list[SetSettings]] = {}  # several splits of a set have one path
+    for one in settings.get("sets", ()):
+        worded.setdefault(str(one["path"]), []).append(SetSettings(**one))
     for name, folder in folders.items():
         for other in (*trained, *worded):
             if _place(folder) == _place(Path(other)):
@@ -72,19 +74,17 @@ def _rendered(folder: Path) -> set[Path]:
     return {folder / "images" / f"{name}.jpg" for name in LineSet(folder).names()}
 
 
-def _worded(one: SetSettings) -> set[Path]:
-    return {sample.image for sample in open_grounding_set(one).samples()}
+def _worded(several: Sequence[SetSettings]) -> set[Path]:
+    return {sample.image for one in several for sample in open_grounding_set(one).samples()}
 
 
 def _check_files(name: str, pictures: set[Path], others: set[Path], where: str) -> None:
     """Raises InputError where a picture file is also among the others. Only files of one size are read."""
     sizes, of_others = _by_size(pictures), _by_size(others)
-    shared = [
-        path
-        for size in sizes.keys() & of_others.keys()
-        for path, same in _digests(sizes[size]).items()
-        if same in set(_digests(of_others[size]).values())
-    ]
+    shared: list[Path] = []
+    for size in sizes.keys() & of_others.keys():
+        known = set(_digests(of_others[size]).values())
+        shared += [path for path, digest in _digests(sizes[size]).items() if digest in known]
     if shared:
         raise InputError(
             f"{len(shared)} of {len(pictures)} pictures of the {name} set, {min(shared)} among them, are also in "

@@ -16,6 +16,7 @@ from simvg_core.training.fields import (
     Count,
     NotNegative,
     Positive,
+    Seed,
     Share,
     ShareBelow1,
     build,
@@ -79,7 +80,7 @@ class TrainSettings:
         seed: decides everything that is random.
         learning_rate: the highest, of all but the encoder.
         betas: of the optimizer.
-        weight_decay: of matrices; biases, norms, embeddings and positions have none.
+        weight_decay: of matrices, the words' too; biases, norms and positions have none.
         optimizer: "adamw", or the paper's "adam_amsgrad".
         epsilon: of the optimizer.
         encoder_rate: factor of the learning rate for the encoder (0.1 in the paper).
@@ -125,7 +126,7 @@ class TrainSettings:
     further_wordings: Share = 0.0
     false_texts: Amount = 0
     designations: Share = 0.0
-    seed: Amount = 1
+    seed: Seed = 1
     optimizer: Literal["adamw", "adam_amsgrad"] = "adamw"
     learning_rate: Positive = 1e-3
     encoder_rate: NotNegative = 1.0
@@ -171,6 +172,10 @@ class TrainSettings:
             raise ConfigurationError("data names no folder; give at least one rendered set, or a data set in sets.")
         if self.data and self.sets:
             raise ConfigurationError("data and sets are trained on apart; give rendered sets or sets of expressions.")
+        if self.sets and self.first_data:
+            raise ConfigurationError("first_data goes before rendered sets; leave it out where sets are trained on.")
+        if self.validation is not None and self.validation_set is not None:
+            raise ConfigurationError("validation and validation_set are for one purpose; leave one of them out.")
 
 
 def read_settings(path: Path, **overrides: Any) -> TrainSettings:

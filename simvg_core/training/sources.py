@@ -11,7 +11,7 @@ import numpy as np
 
 from simvg_core.configuration import SimVGConfig
 from simvg_core.lineworld.language import Grammar
-from simvg_core.training.data import Batch, BatchMaker, LineSet
+from simvg_core.training.data import Batch, BatchMaker, DataError, LineSet
 from simvg_core.training.settings import TrainSettings
 
 # One step: the number of a set and the names of its records.
@@ -82,7 +82,10 @@ class LineSource:
         return place, names, epoch
 
     def round(self, epoch: int, share: float) -> list[Step]:
-        """Up to `round_steps` batches of what the folders hold now; first data fills what the main sets leave over."""
+        """Up to `round_steps` batches of what the folders hold now; first data fills what the main sets leave over.
+
+        Raises DataError where there is none.
+        """
         settings = self.settings
         rng = np.random.default_rng((settings.seed, epoch))
         main: list[Step] = []
@@ -100,6 +103,12 @@ class LineSource:
         if share < settings.first_share or pictures < settings.first_until:
             left = settings.round_steps - len(chosen)
             chosen += [first[i] for i in rng.permutation(len(first))[:left]]
+        if not chosen:
+            raise DataError(
+                f"there is no picture to go on with: data ({', '.join(settings.data)}) holds none, and first_data none "
+                f"that may be taken now (first_share={settings.first_share:g}, first_until={settings.first_until}); "
+                "make some with `simvg line render --out DIR`, or raise first_until."
+            )
         return [chosen[i] for i in rng.permutation(len(chosen))]
 
 

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from simvg_core.checkpoints import read_torch
@@ -24,10 +25,11 @@ from simvg_core.execution import has_bfloat16
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import Batch, make_executor, model_inputs, prefetch
-from simvg_core.training.folder import make_folder
+from simvg_core.training.folder import make_folder, writing
 from simvg_core.training.grounding_source import GroundingSource, open_grounding_set
-from simvg_core.training.heard import count_words, heard_before, learned_words
+from simvg_core.training.heard import count_words, heard_before, heard_by_all, learned_words
 from simvg_core.training.processes import Processes, make_processes
+from simvg_core.training.progress import Progress, write_state
 from simvg_core.training.runlog import RunLog
 from simvg_core.training.schedule import build_optimizer, learning_rate
 from simvg_core.training.settings import TrainSettings
@@ -42,26 +44,6 @@ _PARTS = ("model", "ema", "optimizer", "progress")
 
 # A scaled fp16 step that overflows is left out and the scale halved; so many in a row are no accident.
 MAX_OVERFLOWS = 50
-
-
-@dataclass
-class Progress:
-    """Where a run is; saved with every checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    seconds: float = 0.0
-    round_tasks: list[tuple[int, list[str]]] | None = None  # what is left of the current round
-    heard: dict[str, int] = field(default_factory=dict)  # words of the texts asked, and how often
-
-    @classmethod
-    def of(cls, saved: dict[str, Any]) -> Progress:
-        """From `asdict`, perhaps of an earlier version. Raises TypeError where that made no progress."""
-        progress = cls(**{name: value for name, value in saved.items() if name != "best"})  # which nothing used
-        for name in ("step", "epoch"):
-            if not isinstance(value := saved.get(name), int):
-                raise TypeError(f"{name} is {value!r}")
-        return progress
 
 
 class Trainer:
@@ -128,16 +110,22 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.overflows = 0
-        self.progress = Progress(heard={} if resume else heard_before(settings.start_from))
+        heard = {} if resume else heard_before(settings.start_from)
+        self.progress = Progress(heard=heard, folders=self._folders)
         self.source = self._source()
         if resume:
             self._load()
+        self.agreed = dict(self.progress.heard)  # what all processes know to be heard
         self.wrapped = self.processes.wrap(self.model)
 
     @property
     def step_size(self) -> int:
         """Pictures of one step, all processes and passes together."""
         return self.settings.batch_size * self.settings.accumulation * self.processes.count
+
+    @property
+    def _folders(self) -> list[str]:
+        return [*self.settings.data, *self.settings.first_data]
 
     def _source(self) -> Source:
         settings = self.settings
@@ -155,6 +143,7 @@ class Trainer:
 
         Raises:
             DivergenceError: the gradients are no longer finite.
+            ConfigurationError: the disk is full.
             DataError, TruthError: a picture or record is broken.
         """
         settings, progress = self.settings, self.progress
@@ -164,7 +153,7 @@ class Trainer:
         started = self.clock() - progress.seconds
         evaluated = progress.seconds
         logged, since = self.clock(), 0
-        with RunLog(self.folder, asdict(settings), silent=not self.processes.first) as log:
+        with RunLog(self.folder, asdict(settings), step=progress.step, silent=not self.processes.first) as log:
             parameters = sum(parameter.numel() for parameter in self.model.parameters())
             log.note(
                 "start", step=progress.step, parameters=parameters, processes=self.processes.count,
@@ -307,20 +296,26 @@ class Trainer:
     # -- files ---------------------------------------------------------------------------------------------------
 
     def write_model(self) -> Path:
-        """The averaged model, its config and tokenizer, as `from_pretrained` reads them."""
+        """The averaged model, its config and tokenizer, as `from_pretrained` reads them.
+
+        Raises ConfigurationError: the disk is full.
+        """
         if self.processes.first:
-            part = self.folder / "model.part"
-            self.ema.save_pretrained(part)
-            pieces = self.pieces
-            if isinstance(pieces, FastPieces):
-                pieces = FastPieces(pieces.tokenizer, learned_words(self.progress.heard))
-            SimVGProcessor(self.config, pieces).save_pretrained(part)
-            self.model_folder.mkdir(exist_ok=True)
-            # the weights come last: where they are, the model is whole
-            for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
-                file.replace(self.model_folder / file.name)
-            part.rmdir()
+            with writing(self.model_folder, SafetensorError):
+                self._write_model(self.folder / "model.part")
         return self.model_folder
+
+    def _write_model(self, part: Path) -> None:
+        self.ema.save_pretrained(part)
+        pieces = self.pieces
+        if isinstance(pieces, FastPieces):
+            pieces = FastPieces(pieces.tokenizer, learned_words(self.progress.heard))
+        SimVGProcessor(self.config, pieces).save_pretrained(part)
+        self.model_folder.mkdir(exist_ok=True)
+        # the weights come last: where they are, the model is whole
+        for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
+            file.replace(self.model_folder / file.name)
+        part.rmdir()
 
     def _is_written(self) -> bool:
         """Whether the model was written after the last checkpoint; that of an earlier end is older."""
@@ -333,10 +328,11 @@ class Trainer:
         return self.folder / "model"
 
     def save(self) -> None:
-        """Everything that decides the next step; replaced in one move, so that a kill leaves the old or the new one."""
+        """Everything that decides the next step, see `write_state`. All processes come here."""
+        self.progress.heard = heard_by_all(self.agreed, self.progress.heard, self.processes)
+        self.agreed = dict(self.progress.heard)
         if not self.processes.first:
             return
-        path = self.folder / CHECKPOINT
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
@@ -346,9 +342,7 @@ class Trainer:
             "step_size": self.step_size,
             "samples": self.source.fingerprint,
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        write_state(state, self.folder / CHECKPOINT)
 
     def _load(self) -> None:
         path = self.folder / CHECKPOINT
@@ -375,11 +369,12 @@ class Trainer:
             )
         try:
             self.model.load_state_dict(state["model"])
-            self.ema.load_state_dict(state["ema"])
+            if self.ema is not self.model:
+                self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
             if state.get("scaler"):
                 self.scaler.load_state_dict(state["scaler"])
-            self.progress = Progress.of(state["progress"])
+            self.progress = Progress.of(state["progress"], self._folders)
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{path} does not fit this run's settings ({error}); resume with those it was begun with, or {anew}."

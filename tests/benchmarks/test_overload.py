@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 
-from benchmarks.overload import Result, faults, limit_ms
+from benchmarks.overload import Result, faults, limit_ms, main
 
 CALM = Result(0.8, latencies=[500.0] * 99 + [800.0], batch_ms=90.0)
 LOADED = Result(2.7, latencies=[500.0] * 99 + [700.0], batch_ms=250.0, shed={"low": 0.9, "critical": 0.0})
@@ -39,3 +40,14 @@ def test_each_miss_is_said(loaded: Result, words: str) -> None:
 def test_alert_missed_without_load_is_a_miss_too() -> None:
     """A baseline that loses alerts is no measure for anything."""
     assert faults(replace(CALM, missed=1), LOADED) == ["1 events gave no alert at 1x"]
+
+
+@pytest.mark.parametrize("words", [["--seconds", "6"], ["--seconds", "0"], ["--warm", "3"]])
+def test_events_are_not_cut_off(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is in view for too short a time would be told as missed."""
+    monkeypatch.setattr(sys, "argv", ["overload.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert f"{' '.join(words)} is no multiple of 4 s" in capsys.readouterr().err

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from benchmarks import soak
 from benchmarks.soak import MAX_MORE_HANDLES, MAX_MORE_LAG, NAMES, WARM_SECONDS, Series, Watch, faults
 
 SECONDS = 120
+POPEN = subprocess.Popen
 
 
 def _steady(value: float, *, after_warm_up: float | None = None, spike: float | None = None) -> Series:
@@ -64,3 +71,22 @@ def test_one_sample_decides_nothing() -> None:
     watch.memory["worker"], watch.handles["worker"] = _steady(500e6, spike=900e6), _steady(40, spike=90)
     watch.lag[0] = _steady(2, spike=400)
     assert faults(watch) == []
+
+
+def test_nothing_is_left_running_when_the_watching_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo would go on with broker, Redis, worker and cameras."""
+    started: list[subprocess.Popen[str]] = []
+
+    def sleeping(command: list[str], **given: Any) -> subprocess.Popen[str]:
+        started.append(POPEN([sys.executable, "-c", "import time; time.sleep(600)"], **given))
+        return started[0]
+
+    def failing(*_: object) -> Watch:
+        raise RuntimeError("no processes can be read here")
+
+    monkeypatch.setattr(soak.subprocess, "Popen", sleeping)
+    monkeypatch.setattr(soak, "observe", failing)
+    monkeypatch.setenv("SIMVG_STATE_DIR", str(tmp_path))
+    with pytest.raises(RuntimeError, match="no processes"):
+        soak.main(["--minutes", "1"])
+    assert started[0].poll() is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tiles import PICTURES, alarms, pictures_of
+from benchmarks.tiles import PICTURES, alarms, pictures_of, render_frames
 from consumers.grounding.findings import Finding
 from infra.contracts import State
 
@@ -33,3 +33,11 @@ def test_pictures_are_spread_and_have_their_truth(count: int) -> None:
     assert len(pictures) == count
     assert {number for number, _, _ in cases} <= set(range(count))
     assert all(0 <= side <= 1 for _, _, boxes in cases for box in boxes for side in box)
+
+
+def test_frames_of_another_seed_are_not_taken_for_these(tmp_path: Path) -> None:
+    """They lie in the folder under the same names."""
+    (tmp_path / "000.json").write_text('{"seed": 106}')
+    render_frames(tmp_path, 1, 106)
+    with pytest.raises(SystemExit, match=r"000\.json is of another seed than 107; name another folder with --work"):
+        render_frames(tmp_path, 1, 107)

@@ -17,6 +17,7 @@ from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.alarm_state import AlarmState
 from consumers.grounding.episode import Shelf
 from consumers.reading import read_to_end
+from consumers.why_cli import _action_line
 from infra.contracts import ActionKind, AlertQuery, AlertState, OperatorAction, StandingQuery
 from infra.cost import Prices
 from infra.errors import BadOperatorAction
@@ -338,3 +339,9 @@ def test_oversized_action_is_refused_unparsed() -> None:
     """A message of more than 64,000 bytes is named with its size."""
     with pytest.raises(BadOperatorAction, match=r"has 70000 bytes; an action has at most 64000"):
         parse_action(b"[" * 70_000)
+
+
+def test_a_verdict_is_told_with_its_boxes() -> None:
+    """By `simvg why`: what was drawn last is what `simvg alerts collect` goes by."""
+    drawn = make_action(1, kind="verdict", verdict="true", boxes=((0.1, 0.2, 0.35, 0.4), (0.5, 0.5, 1, 1)))
+    assert "verdict[/] true (0.1, 0.2, 0.35, 0.4) (0.5, 0.5, 1, 1) by mia" in _action_line(drawn)

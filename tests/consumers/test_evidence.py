@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from consumers.alerts import read_alerts
 from infra.cloudevents import event_headers
-from infra.contracts import AlertQuery, MessageReference
-from infra.errors import SettingsError
+from infra.contracts import Alert, AlertQuery, MessageReference
+from infra.errors import BadAlertMessage, SettingsError
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
@@ -40,7 +41,7 @@ def pictured(kafka: KafkaSettings) -> str:
 
     topic = topic_name(kafka.prefix, "evidence")
     with Publisher(kafka, client_id="test") as publisher:
-        headers = event_headers("evidence", id="1", source="/test")
+        headers = [*event_headers("evidence", id=f"{make_alert(1).id}/1/frame", source="/test"), ("ce_part", b"frame")]
         publisher.send(topic, key=b"line-1", value=PICTURE, headers=headers, on_delivery=noted)
         assert publisher.flush(10) == 0
     query = AlertQuery(id="q", text="bolt [/bold] [red]", revision=1)
@@ -92,3 +93,24 @@ def test_what_the_system_has_against_writing_is_told(kafka: KafkaSettings, pictu
     """A folder that takes no files is an error of the path, not of the program."""
     with pytest.raises(SettingsError, match=r"--out /proc/e\.png cannot be written: "):
         run(kafka, pictured, "--out", "/proc/e.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"offset": 7}, "is no longer kept: retention has removed it"),
+        ({"partition": 9}, "is no longer kept"),
+        ({}, r"is 'a-.*/1/frame', not the picture of alert a-other; was the topic made anew\?"),
+    ],
+    ids=["removed", "no-partition", "another-alert"],
+)
+def test_picture_that_is_not_there_is_told(
+    kafka: KafkaSettings, pictured: str, change: dict[str, int], says: str
+) -> None:
+    """Nor is another alert's picture shown in its place."""
+    (place,) = [one.evidence for one in read_alerts(kafka, from_beginning=True, to_end=True) if isinstance(one, Alert)]
+    assert place is not None
+    other = {"id": "a-other", "evidence": place.model_copy(update=change)}
+    publish(kafka, make_alert(2).model_copy(update=other).model_dump_json().encode())
+    with pytest.raises(BadAlertMessage, match=says):
+        run(kafka, "a-other")

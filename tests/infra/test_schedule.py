@@ -69,6 +69,7 @@ def test_text_and_json_keep_the_schedule() -> None:
         ("mon-fri 6-22 UTC", "'6-22' cannot be read"),
         ("mo 06:00-07:00 UTC", "days 'mo' cannot be read"),
         ("mon 25:00-26:00", "25:00 is no time of day"),
+        ("mon 24:00-06:00 UTC", "begin at 24:00, the 00:00 of the next day"),
         ("mon 06:00-07:00 Mars/Olympus", "'Mars/Olympus' is no IANA time zone"),
     ],
 )
@@ -76,3 +77,10 @@ def test_bad_schedule_names_the_part(text: str, fault: str) -> None:
     """What cannot be read is refused with the part and the form it should have."""
     with pytest.raises(ValueError, match=fault):
         Schedule.parse(text)
+
+
+@pytest.mark.parametrize("start", ["06:00Z", "06:00+02:00", 21600, "06:00:30"])
+def test_stored_hours_that_no_wall_clock_shows_are_refused(start: object) -> None:
+    """A time with an offset beside the zone would fail at every frame, and seconds would not be shown."""
+    with pytest.raises(ValueError, match="is no time on a wall clock; write HH:MM"):
+        Schedule.model_validate({"hours": [{"days": ["mon"], "start": start, "end": "07:00"}], "zone": "UTC"})

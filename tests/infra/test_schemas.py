@@ -9,7 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import infra.contracts
+from infra.cli import schemas
 from infra.contracts import SCHEMAS, json_schemas
+from infra.errors import SettingsError
 
 FOLDER = Path(infra.contracts.__file__).parent / "schemas"
 
@@ -24,3 +26,10 @@ def test_published_schemas_are_those_of_the_types() -> None:
 def test_schema_is_one(name: str) -> None:
     """Every published schema is valid by itself."""
     Draft202012Validator.check_schema(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A file in the place of the folder is told with the option."""
+    (tmp_path / "out").touch()
+    with pytest.raises(SettingsError, match=r"to --out \S+/out: File exists"):
+        schemas(tmp_path / "out")

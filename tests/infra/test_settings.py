@@ -10,7 +10,15 @@ from pydantic import SecretStr, ValidationError
 
 from infra.errors import SettingsError
 from infra.redis_client import connect
-from infra.settings import KafkaSettings, RedisSettings, RoleSettings, dotted_names, environment_name, load
+from infra.settings import (
+    KafkaSettings,
+    RedisSettings,
+    RoleSettings,
+    StackSettings,
+    dotted_names,
+    environment_name,
+    load,
+)
 
 
 class ExampleSettings(RoleSettings):
@@ -162,6 +170,43 @@ def test_file_that_is_no_text_is_placed_but_not_quoted(tmp_path: Path, content: 
     with pytest.raises(SettingsError, match=message) as refused:
         load(ExampleSettings, file=tmp_path / "settings.yaml")
     assert "Kj7" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """YAML alone takes the last of two blocks and forgets the first, with the encryption that it may have asked for."""
+    file = _file(tmp_path, "label: x\nkafka:\n  bootstrap: a:1\nredis: {}\nkafka:\n  prefix: Kj7\n")
+    with pytest.raises(SettingsError, match="has a key twice at line 5, column 1; the first would be forgotten"):
+        load(ExampleSettings, file=file)
+    anchors = _file(tmp_path, "label: x\nkafka: &k\n  prefix: a\nredis:\n  <<: *k\n  prefix: b\n")
+    assert load(ExampleSettings, file=anchors).redis.prefix == "b", "what an anchor brings may be overridden"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kafka:\n  1: 2\n", "unknown setting 'kafka.1'"),
+        ("kafka: &k\n  more: *k\n", "holds itself by an alias"),
+        ("telemetry:\n  metrics_port: off\n", "setting 'telemetry.metrics_port' = False: yes, no, on, off, true and"),
+        ("telemetry:\n  metrics_port: yes\n", "setting 'telemetry.metrics_port' = True: yes, no, on, off, true and"),
+        ("rate: on\n", "setting 'rate' = True: yes, no, on, off, true and false are no value here"),
+    ],
+    ids=["number-as-key", "alias-of-itself", "off-as-port", "yes-as-port", "on-as-rate"],
+)
+def test_odd_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """What YAML makes of a slip is no crash and no other value than the one that was meant."""
+    with pytest.raises(SettingsError) as refused:
+        load(ExampleSettings, flags={"label": "x"}, file=_file(tmp_path, text))
+    assert message in str(refused.value)
+
+
+def test_home_folder_is_meant_also_where_no_shell_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` in the environment or a file is the user's folder, no folder of that name."""
+    monkeypatch.setenv("HOME", "/home/mia")
+    monkeypatch.setenv("SIMVG_STATE_DIR", "~/state")
+    stack = load(StackSettings, file=_file(tmp_path, "library_cache: ~/cache\n"))
+    assert (stack.state_dir, stack.library_cache) == (Path("/home/mia/state"), Path("/home/mia/cache"))
+    with pytest.raises(SettingsError, match="~nobody-here/x begins with the home folder of nobody here"):
+        load(StackSettings, flags={"state_dir": "~nobody-here/x"})
 
 
 def test_empty_file_is_no_fault(tmp_path: Path) -> None:

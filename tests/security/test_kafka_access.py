@@ -34,6 +34,7 @@ READS: dict[str, set[TopicName]] = {
     "rejected": {"frames-rejected"},
     "replay": {"frames", "alerts"},
     "why": {"frames", "detections", "alerts", "operator-actions", "frames-rejected"},
+    "collect": {"alerts", "evidence", "operator-actions"},
     "topics": set(),
 }
 WRITES: dict[str, set[TopicName]] = {
@@ -45,6 +46,7 @@ WRITES: dict[str, set[TopicName]] = {
     "rejected": {"frames"},
     "replay": {"alerts-replay"},
     "why": set(),
+    "collect": set(),
     "topics": set(),
 }
 

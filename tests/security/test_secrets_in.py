@@ -159,6 +159,10 @@ def _load_from(way: str, tmp_path: Path, cls: type[RoleSettings], name: str, val
         f"http://h/s?of=rtsp://u:{SECRET}@i/s",
         f"http://h/s?of=u{SECRET}@i",
         f"http://h/rtsp://u:{SECRET}@i/s",
+        f"rtsp://10.0.0.7/user=a_pwd={SECRET}_channel=1",
+        f"rtsp://10.0.0.7:554/user=a&password=x@{SECRET}",
+        f"10.0.0.7/video?user=a&pwd={SECRET}",
+        f"10.0.0.7/user=a&password=x@{SECRET}",
     ],
 )
 def test_credentials_in_an_odd_place_are_refused(tmp_path: Path, way: str, source: str) -> None:

@@ -103,6 +103,13 @@ def test_an_official_checkpoint_becomes_a_folder_that_all_three_open(
     assert len(answer.scores) in range(1, answers + 1)
 
 
+def test_a_folder_without_a_name_is_refused(command, tmp_path, monkeypatch):
+    """The folder is written beside and renamed: the one that the terminal stands in cannot be."""
+    monkeypatch.chdir(tmp_path)
+    code, text = command("beit3", REC, "--size", "base", "--out", ".")
+    assert code == 2 and ". has no name of its own; name the folder to write" in text
+
+
 def test_a_training_checkpoint_gives_its_running_average_or_its_plain_weights(command, tmp_path):
     """The average is taken where there is one, the plain weights on request, and asking for what is not there fails."""
     plain = load_file(REC)

@@ -32,6 +32,7 @@ PICTURES = Path("benchmarks/line/val/images")
         ("the three caps left of the gear", 3),
         ("the two largest caps", 2),
         ("2 bolts", 2),
+        ("left-most bolt", 1),
         ("the 10 bolts", 10),
         ("there are two bolts", 2),
         ("are there two bolts?", 2),

@@ -1,5 +1,7 @@
 """How a model runs: packed weights and number formats change the speed, never the answer beyond rounding."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -180,6 +182,26 @@ def test_halves_of_a_joined_layer_are_packed_each_by_itself():
             torch.testing.assert_close(layer.first(x) + layer.second(y), whole, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(layer(torch.cat([x, y], dim=-1)), whole, atol=1e-5, rtol=1e-5)
     assert list(packed.state_dict()) == ["weight", "bias"]
+
+
+def test_a_packed_model_that_has_run_can_be_copied():
+    """A copy follows its own weights, and the numbers stay the same."""
+    torch.manual_seed(7)
+    model = nn.Sequential(Stage(3, 8, residual=True), nn.Linear(8, 5)).eval()
+    pack(model, torch.float32)
+    x = torch.randn(2, 3, 8, 8)
+
+    def run(own):
+        with torch.inference_mode():
+            return own[1](own[0](x).flatten(2).transpose(1, 2))
+
+    before = run(model)
+    other = copy.deepcopy(model)
+    torch.testing.assert_close(run(other), before)
+    with torch.no_grad():
+        other[1].weight.zero_()
+    assert torch.equal(run(other), other[1].bias.expand_as(before))
+    torch.testing.assert_close(run(model), before)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

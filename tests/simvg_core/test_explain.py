@@ -222,6 +222,27 @@ def test_of_a_text_in_parts_the_part_is_explained_whose_answer_is_the_best(comma
     assert "in parts" not in command(MODEL, hole, "hole", *out)[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("flux capacitor", "the model does not know 'flux'"),
+        ("[red] cap", "the model does not know '[red]'"),
+        ("missing bolt", "black"),
+    ],
+    ids=["unknown words", "marks of the terminal", "black picture"],
+)
+def test_what_a_worker_calls_unknown_is_called_so(text, reason, command, tmp_path):
+    """Whatever the score: the model takes an unknown word for any other. Every word is printed as it is."""
+    picture = PICTURE
+    if reason == "black":
+        picture = tmp_path / "black.png"
+        cv2.imwrite(str(picture), np.zeros((480, 640, 3), np.uint8))
+    code, printed = command(MODEL, picture, text, "--out", tmp_path / "why.png")
+    assert code == 0, printed
+    assert "unknown, score" in printed and re.search(rf"unknown: .*{re.escape(reason)}", printed)
+    assert all(re.search(rf"{re.escape(word)} [01]\.\d\d", printed) for word in text.split())
+
+
 def test_a_sheet_shows_every_map_and_the_words_of_each_layer(command, tmp_path):
     """Four layers, joined, gradient and pointer on one page, two rows of four, above the table word × layer."""
     out = tmp_path / "sheet.png"
@@ -311,6 +332,15 @@ def test_bad_input_ends_with_one_line(image, text, out, flags, message, command,
     assert code == 2
     assert message in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_picture_itself_is_never_overwritten(command, tmp_path):
+    """It may be the only one of what happened."""
+    picture = tmp_path / "frame.png"
+    picture.write_bytes(PICTURE.read_bytes())
+    code, printed = command(MODEL, picture, "missing bolt", "--out", picture)
+    assert code == 2 and "is the picture that is explained" in printed
+    assert picture.read_bytes() == PICTURE.read_bytes()
 
 
 def test_a_picture_that_cannot_be_written_is_named(grounder, tmp_path):

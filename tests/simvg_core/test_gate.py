@@ -1,19 +1,24 @@
 """The gate: queries that are cold in a frame cost nothing there, and the others are answered as without it."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 import torch
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from simvg_core import asking
 from simvg_core.calibration import calibrated, raw_logit
 from simvg_core.configuration import SimVGConfig
-from simvg_core.errors import ConfigurationError, ImageError, InputError
+from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError
 from simvg_core.gate import FLOORS, ROUNDING, GateCurve, bounded, highest, store
 from simvg_core.gate_cli import gate
 from simvg_core.gate_fit import FALSE, FEWEST_QUERIES, TRUE, FitSettings, Lesson, fit, measure
+from simvg_core.gate_run import pool_of
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
@@ -307,6 +312,33 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     queries.write_text("red cap", encoding="utf-8")
     with pytest.raises(InputError, match=r"broken\.png is not a picture"):
         _command(tmp_path / "model", tmp_path, queries=queries)
+
+
+def test_wrong_paths_are_named_and_write_nothing(tmp_path):
+    """A folder without config.json is no model of the usual settings, least of all one to write them into."""
+    (tmp_path / "empty").mkdir()
+    for folder, off in itertools.product(("empty", "nowhere"), (False, True)):
+        with pytest.raises(CheckpointError, match=f"{folder} is not a model folder"):
+            _command(tmp_path / folder, tmp_path, off=off)
+    assert list((tmp_path / "empty").iterdir()) == []
+    (tmp_path / "latin.txt").write_bytes("größe".encode("latin-1"))
+    for name in ("latin.txt", "none.txt"):
+        with pytest.raises(InputError, match=rf"{name} cannot be read .*give a text file in UTF-8"):
+            pool_of(tmp_path / name, 0)
+    (tmp_path / "marked.txt").write_text("red cap\n", encoding="utf-8-sig")
+    assert list(pool_of(tmp_path / "marked.txt", 0)) == ["red cap"]
+
+
+def test_no_pictures_at_all_cannot_be_asked_for():
+    """Of none there is nothing to measure."""
+    result = CliRunner().invoke(_alone(gate), ["model", "--data", "pictures", "--limit", "0"])
+    assert result.exit_code == 2 and "--limit" in result.output and "equal to 1" in result.output
+
+
+def _alone(command):
+    app = typer.Typer()
+    app.command()(command)
+    return app
 
 
 def test_gate_layers_are_fitted_and_lower_no_score_that_counts(tmp_path, capsys):

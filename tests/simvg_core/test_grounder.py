@@ -110,6 +110,16 @@ def test_a_bare_string_is_not_taken_for_a_list_of_letters():
         grounder().ground([picture()], "red cap")
 
 
+@pytest.mark.parametrize("attention", ["standing", "joint"])
+def test_ids_are_looked_at_before_they_go_to_a_device(attention):
+    """A GPU that reads a word beyond the table fails in all that it does later; the meta device takes any number."""
+    config = SimVGConfig.tiny(attention=attention, tokenizer="fast", vocab_size=6)
+    processor = SimVGProcessor(config, grounder().processor.text.pieces)
+    model = Grounder(SimVGForGrounding(config), processor, device="meta")
+    with pytest.raises(TextError, match=r"input_ids holds 7; this model has words 0 … 5"):
+        model.compile(["red cap"])
+
+
 def test_thresholds_decide_the_state():
     """A text whose score stays below its threshold is absent, without boxes."""
     answers = grounder().ground([picture()], ["red cap", "red cap"], thresholds=[0.0, 1.0])[0]

@@ -31,6 +31,15 @@ def test_each_target_gets_its_nearest_answer():
     assert list(zip(found.answer.tolist(), found.target.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
+def test_answers_that_are_no_numbers_are_matched_all_the_same():
+    """Their loss is no number either, which a training tells of; one target or several."""
+    boxes = torch.full((2, 3, 4), torch.nan)
+    wanted = targets([[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]], [[0.5, 0.5, 0.1, 0.1]])
+    assert match(torch.zeros(2, 3, 2), boxes, wanted).sample.tolist() == [0, 0, 1]
+    found = branch_losses({"token": 1.0}, wanted, (torch.zeros(2, 3, 2), boxes), None)
+    assert found.token.isnan()
+
+
 def test_token_branch_alone_has_its_full_loss():
     """Without a decoder nothing is taken off the token loss."""
     logits, boxes = torch.zeros(1, 2, 2), torch.full((1, 2, 4), 0.5)

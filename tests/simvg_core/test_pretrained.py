@@ -67,6 +67,27 @@ def test_a_folder_that_is_not_whole_is_refused(harm, message, folder):
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"is not a model folder: it has no config\.json"),
+        ('{"model_type": "simvg", "hidd', "cannot be read .*copy the folder again"),
+        ("[]", "cannot be read .*copy the folder again"),
+    ],
+    ids=["missing", "truncated", "no settings"],
+)
+def test_settings_that_are_not_there_are_no_usual_ones(text, message, tmp_path):
+    """transformers would take a folder without config.json for the paper's model."""
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    for source in (tmp_path, str(tmp_path)):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            SimVGConfig.from_pretrained(source)
+        assert str(tmp_path) in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"it has no config\.json"):
+        SimVGConfig.from_pretrained(tmp_path / "nothing here")
+
+
 def test_what_transformers_offers_is_kept(folder):
     """Settings by name, what was loaded, and other sizes where they are asked for."""
     model, info = SimVGForGrounding.from_pretrained(str(folder), output_loading_info=True, score_threshold=0.7)

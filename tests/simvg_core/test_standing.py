@@ -143,6 +143,29 @@ def test_no_queries_give_empty_answers():
     assert len(standing.add(*_texts([2, 4], 1))) == 2
 
 
+def test_padding_may_stand_before_and_between_words():
+    """What is taken out of a set leaves the others whole, wherever their padding is."""
+    model = MODELS["line"]
+    pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    ids, _ = _texts([4, 4, 4], 7)
+    mask = torch.tensor([[0, 0, 1, 1], [1, 0, 0, 1], [1, 1, 0, 0]])
+    standing = model.compile_queries(ids, mask)
+    before = model.ground_frames(pixels, standing)
+    standing.remove(2)
+    after = model.ground_frames(pixels, standing)
+    torch.testing.assert_close(after.token_logits, before.token_logits[:, :2], atol=ATOL, rtol=0)
+    standing.remove([0, 1]).add(ids, mask)
+    again = model.ground_frames(pixels, standing)
+    torch.testing.assert_close(again.token_logits, before.token_logits, atol=ATOL, rtol=0)
+
+
+def test_a_set_that_began_empty_is_no_longer_than_its_texts():
+    """Every frame pays for the padding of every text."""
+    model = MODELS["paper"]
+    standing = model.compile_queries(*_texts([], 1, width=9))
+    assert standing.add(*_texts([2, 3], 2, width=9)).texts.input_ids.shape == (2, 3)
+
+
 def test_queries_compiled_elsewhere_can_be_added_and_copies_are_independent():
     """A set compiled beside the hot path joins another one; a copy does not follow later changes."""
     model = MODELS["paper"]

@@ -91,6 +91,8 @@ def read_line_set(path: Path, *, split: str | None = None, images: Path | None =
         elif unknown:
             what = f"its annotation {unknown[0]} is unknown or broken"
             collector.broken(record, what, "correct annotation_ids, or the annotation")
+        elif twice := [one for one, times in Counter(expression.annotation_ids).items() if times > 1]:
+            collector.broken(record, f"it names annotation {twice[0]} more than once", "name each annotation once")
         elif strays := [one.id for one, _ in meant if one.image_id != expression.image_id]:
             what = f"its annotation {strays[0]} is of another image"
             collector.broken(record, what, "correct annotation_ids or image_id")

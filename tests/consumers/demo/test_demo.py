@@ -64,14 +64,15 @@ def test_the_demo_ends_by_itself_with_alerts_that_match_the_truth(environment: d
 
 
 @pytest.mark.timeout(300)
-def test_ctrl_c_stops_everything(environment: dict[str, str]) -> None:
-    """After SIGINT during the set-up, no process of the demo is left."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "the terminal is closed"])
+def test_ctrl_c_stops_everything(environment: dict[str, str], how: signal.Signals) -> None:
+    """After a signal during the set-up, no process of the demo is left."""
     process = start(environment)
     deadline = time.monotonic() + 120
     while not left_running(environment["SIMVG_STATE_DIR"])[2:]:
         assert time.monotonic() < deadline, "the demo starts processes"
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     process.communicate(timeout=120)
     assert left_running(environment["SIMVG_STATE_DIR"]) == []

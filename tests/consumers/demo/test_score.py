@@ -73,9 +73,22 @@ def test_an_episode_cut_off_by_the_end_is_not_asked() -> None:
     assert score_query(clip([(10, 30), (60, 80)]), BOLT, [alert(15)], played=65).episodes == 1
 
 
+def test_defects_in_sight_at_once_have_an_episode_each() -> None:
+    """An alert about one of two plates does not stand for the other, in whatever order they are raised."""
+    near, far = BOX, (0.6, 0.6, 0.7, 0.7)
+    first, second = (Sighting(id, id, "missing_bolt", None, "ok", box, 1.0, True) for id, box in ((1, near), (2, far)))
+    seen = [(first,) * (10 <= k < 60) + (second,) * (15 <= k < 60) for k in range(100)]
+    both = ClipTruth(10.0, tuple(seen))
+    assert both.episodes(BOLT) == [Episode(id=1, first=10, due=10, last=59), Episode(id=2, first=15, due=15, last=59)]
+    assert (one := score_query(both, BOLT, [alert(18, near)], played=100)).found == 1 and one.episodes == 2
+    twice = score_query(both, BOLT, [alert(18, near, id="a"), alert(19, near, id="b")], played=100)
+    assert (twice.found, twice.false_alerts) == (1, 0)
+    assert score_query(both, BOLT, [alert(18, far, id="a"), alert(19, near, id="b")], played=100).found == 2
+
+
 def test_short_gaps_stay_one_episode() -> None:
     """Sightings a few frames apart are one episode, as for the off-delay."""
-    assert clip([(10, 20), (23, 40)]).episodes(BOLT) == [Episode(first=10, due=13, last=40)]
+    assert clip([(10, 20), (23, 40)]).episodes(BOLT) == [Episode(id=1, first=10, due=13, last=40)]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +123,16 @@ def test_a_truth_file_is_read_with_normalised_boxes(tmp_path: Path) -> None:
     )
     sighting = read_clip_truth(path).frames[0][0]
     assert (sighting.box, sighting.state) == ((0.1, 0.1, 0.2, 0.2), "ok")
+
+
+@pytest.mark.parametrize("name", ["fps", "width", "height"])
+@pytest.mark.parametrize("value", [0, -1, "nan"])
+def test_a_truth_file_whose_numbers_cannot_be_is_named(tmp_path: Path, name: str, value: object) -> None:
+    """Boxes are divided by the size, frame numbers by the rate."""
+    path = tmp_path / "demo.json"
+    path.write_text(json.dumps({"fps": 10, "width": 640, "height": 480, "frames": []} | {name: value}))
+    with pytest.raises(SettingsError, match=rf"demo\.json is no clip truth .*{name} {value}.*each must be above 0"):
+        read_clip_truth(path)
 
 
 def test_a_broken_truth_file_is_named(tmp_path: Path) -> None:

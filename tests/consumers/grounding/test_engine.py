@@ -331,6 +331,14 @@ def test_what_cannot_run_so_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         load("auto", "cuda", "float32")
 
 
+def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With how many there are."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingsError, match="device 'cuda:7': there are 1 here, from cuda:0 on"):
+        load_engine(SHIPPED, engine="torch", device="cuda:7", precision="float32", batch_size=1, threads=1)
+
+
 def test_real_model_runs_on_the_line(line: Line, until: Callable[..., None]) -> None:
     """From a query in the registry and frames in Kafka to detections by the model, and an alert at its score."""
     engine = make_engine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
-from simvg_core.edge.graphs import RUNTIMES, graph_file
+from simvg_core.edge.graphs import GATE, RUNTIMES, graph_file, load_graph
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, QueryIndexError, TextError
 from simvg_core.export_cli import export as export_command
@@ -36,6 +37,7 @@ from simvg_core.words import FastPieces
 pytestmark = pytest.mark.timeout(400)  # the export of three graphs takes 20 s, and minutes on a busy machine
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "missing", "bolt", "red", "cap", "blue", "left", "of", "the"]
+SHIPPED = Path(__file__).parents[3] / "models" / "line-small"
 TEXTS = ["missing bolt", "red cap left of the blue cap", "cap"]
 
 
@@ -315,12 +317,64 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         export_command(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         EdgeGrounder(tmp_path / "nowhere")
+    (other / "config.json").write_text("[1]")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        EdgeGrounder(other)
 
 
 def test_joint_models_are_not_exported(tmp_path: Path) -> None:
     """Only standing attention has separate passes."""
     with pytest.raises(ConfigurationError, match="standing"):
         export(SimVGForGrounding(SimVGConfig.tiny()), tmp_path)
+
+
+def test_models_that_no_machine_without_torch_could_ask_are_not_exported(tmp_path: Path) -> None:
+    """A worker takes what was exported: it would refuse a model that ran in torch before."""
+    model = SimVGForGrounding(SimVGConfig.tiny(attention="standing", tokenizer="xlm_roberta"))
+    with pytest.raises(ConfigurationError, match="tokenizer 'xlm_roberta' needs transformers"):
+        export(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_export_is_taken_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs of which only some are new, copied to an edge box without the weights, would answer for no model."""
+    copied = _copy(SHIPPED, tmp_path)
+
+    def interrupted(module: object, path: Path, *rest: object) -> None:
+        if path.stem != "frame":
+            raise KeyboardInterrupt
+        path.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr("simvg_core.onnx_export.write_graph", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(SimVGForGrounding.from_pretrained(copied), copied)
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"export\.json cannot be read .*export the model again"):
+        EdgeGrounder(copied, threads=1)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """One that is read-only, full or in the way: an error of ours."""
+    for path in SHIPPED.glob("*.*"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "onnx").touch()
+    with pytest.raises(CheckpointError, match=r"graphs of .* cannot be written .*check the rights"):
+        export_command(tmp_path)
+
+
+def test_threads_stay_on_the_cores_that_the_process_may_use() -> None:
+    """As taskset and containers give them: workers that share a machine must not sit on each other's cores."""
+    usable = os.sched_getaffinity(0)
+    tasks = Path("/proc/self/task")
+    before = set(tasks.iterdir())
+    os.sched_setaffinity(0, {min(usable)})
+    try:
+        graph = load_graph(SHIPPED, GATE, "onnxruntime", None)
+        new = set(tasks.iterdir()) - before
+        assert all(os.sched_getaffinity(int(thread.name)) == {min(usable)} for thread in new)
+    finally:
+        os.sched_setaffinity(0, usable)
+    assert callable(graph)
 
 
 def test_torch_is_never_imported(folder: Path) -> None:

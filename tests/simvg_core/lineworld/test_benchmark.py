@@ -201,6 +201,13 @@ def test_an_unfinished_set_is_refused(tmp_path: Path) -> None:
         build("val", tmp_path / "out", tmp_path, images=2)
 
 
+def test_a_set_is_not_made_a_benchmark_in_its_own_folder(tmp_path: Path) -> None:
+    """Its pictures would be copied onto themselves."""
+    render_set(tmp_path, 0, SPLITS["val"].seed, "val", 1)
+    with pytest.raises(ConfigurationError, match="holds the rendered set itself"):
+        build("val", tmp_path / "images" / "..", tmp_path, images=1)
+
+
 def test_no_picture_makes_an_empty_document() -> None:
     """A document without pictures is whole."""
     document = document_of("val", [])

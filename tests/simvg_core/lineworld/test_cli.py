@@ -44,6 +44,15 @@ def test_a_wrong_size_is_refused_with_an_example(tmp_path: Path, size: str) -> N
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["render", "clip"])
+def test_a_negative_seed_is_refused(tmp_path: Path, command: str) -> None:
+    """No picture can be drawn from one."""
+    result = CliRunner().invoke(app, [command, "--out", str(tmp_path / "out"), "--seed=-1"], env=PLAIN)
+    assert result.exit_code == 2
+    assert "Invalid value for '--seed'" in said(result.output)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_size_is_width_by_height() -> None:
     """The first number is the width."""
     assert frame_size("640x480") == (640, 480)
@@ -65,5 +74,5 @@ def test_an_unknown_split_ends_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["render", "--split", "validation", "--out", str(tmp_path)], env=PLAIN)
     assert isinstance(result.exception, ConfigurationError)
     assert str(result.exception) == (
-        "split 'validation' is none of train, val, test, val_hard, test_hard, faults, rare, commissioning"
+        "split 'validation' is none of train, val, test, val_hard, test_hard, faults, rare, varied, commissioning"
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+import pytest
 
+from simvg_core.errors import ConfigurationError
 from simvg_core.lineworld.clip import render_clip, write_video
 from simvg_core.lineworld.travel import travelling_line
 
@@ -39,6 +43,48 @@ def test_a_clip_and_its_truth_have_the_same_frames(tmp_path: Path) -> None:
     rendered = {path: path.stat().st_mtime_ns for path in work.iterdir()}
     render_clip(run, out, **settings)  # type: ignore[arg-type]
     assert {path: path.stat().st_mtime_ns for path in work.iterdir()} == rendered
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 5}, {"width": 64}, {"fps": 5.0}, {"samples": 2}, {"faults": ("good",)}],
+    ids=lambda other: next(iter(other)),
+)
+def test_frames_of_another_clip_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Else they would be shown as this clip's, beside a truth of another size or rate."""
+    render = _rendering(tmp_path)
+    render()
+    made = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(ConfigurationError, match=r"work holds the set .*; choose another folder with --work"):
+        render(**other)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == made
+
+
+def test_a_longer_clip_goes_on_with_the_frames_of_the_shorter(tmp_path: Path) -> None:
+    """How many frames there are does not change any."""
+    render = _rendering(tmp_path)
+    render()
+    render(seconds=0.2)
+    assert len(frames_of(tmp_path / "clip.mp4")) == 2
+
+
+def _rendering(folder: Path) -> Callable[..., None]:
+    def render(
+        seed: int = 4, faults: tuple[str, ...] = ("missing",), width: int = 32, seconds: float = 0.1, **changed: Any
+    ) -> None:
+        run = travelling_line(seed, faults, width=width, height=24)
+        settings = {"fps": 10.0, "samples": 1} | changed
+        render_clip(run, folder / "clip.mp4", seconds=seconds, work=folder / "work", processes=1, **settings)
+
+    return render
+
+
+def test_a_frame_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A power cut can leave an empty file; no half a video stays."""
+    (tmp_path / "00000.png").touch()
+    with pytest.raises(ConfigurationError, match=r"00000\.png cannot be read; remove it, and start again"):
+        write_video([tmp_path / "00000.png"], tmp_path / "clip.mp4", 10.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000.png"]
 
 
 def test_a_video_shows_its_pictures_in_order(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from simvg_core.lineworld.layout import HELD_OUT_PLATES
 from simvg_core.lineworld.scene import Part, Scene
 from simvg_core.lineworld.surfaces import COLORS, HELD_OUT_COLORS
 
-COMMON = ("train", "val", "test", "faults", "rare")
+COMMON = ("train", "val", "test", "faults", "rare", "varied")
 HARD = ("val_hard", "test_hard")
 
 

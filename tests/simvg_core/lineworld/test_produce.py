@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from simvg_core.errors import ConfigurationError, RenderError
-from simvg_core.lineworld.produce import render_one, render_set, write_atomically
+from simvg_core.lineworld.produce import render_one, render_set, whole, write_atomically
 from simvg_core.lineworld.tracer import Tracer
 from simvg_core.lineworld.truth import read_truth
 
@@ -84,6 +84,42 @@ def test_a_folder_of_another_set_is_refused(tmp_path: Path, seed: int, split: st
     with pytest.raises(ConfigurationError, match="choose another folder"):
         render_set(tmp_path, 0, seed, split)
     assert json.loads((tmp_path / "set.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("card", ["", "{", "[]", "\udcff"], ids=["empty", "cut off", "a list", "no text"])
+def test_a_folder_whose_set_is_not_known_is_refused(tmp_path: Path, card: str) -> None:
+    """A card that a power cut has left half written is named, with what to do."""
+    render_set(tmp_path, 0, 1, "train")
+    (tmp_path / "set.json").write_bytes(card.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigurationError, match=r"set.*choose another folder with --out"):
+        render_set(tmp_path, 1, 1, "train")
+
+
+def test_pictures_of_no_known_set_are_refused(tmp_path: Path) -> None:
+    """They would count as rendered, whatever they show."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "000000.jpg").touch()
+    with pytest.raises(ConfigurationError, match=r"no set\.json that says of which set; choose another folder"):
+        render_set(tmp_path, 1, 1, "train")
+    assert not (tmp_path / "set.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The message says which, and how to name another."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"nothing can be written into .*file.*--out"):
+        render_set(tmp_path / "file", 1, 1, "train")
+
+
+def test_a_full_disk_ends_with_what_to_do() -> None:
+    """The file that could not be written is named, and what is finished is kept."""
+
+    def fill() -> None:
+        with whole(Path("/dev/full")):
+            Path("/dev/full").write_bytes(b"{}")
+
+    with pytest.raises(ConfigurationError, match=r"/dev/full cannot be written \(No space left on device\); make room"):
+        fill()
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from simvg_core.lineworld.travel import (
     PASS_SECONDS,
     PASS_SPEED,
     Run,
+    demo_faults,
     product,
     travelling_line,
 )
@@ -49,6 +50,17 @@ def wrong(plate: Plate) -> list[str]:
 def test_the_same_seed_makes_the_same_clip() -> None:
     """A clip can be rendered again from its seed."""
     assert line() == line()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 60.0, 61.0, 600.0])
+def test_a_clip_shows_plates_to_its_end(seconds: float) -> None:
+    """However long it is; the minute that is shipped has the plates it was rendered with."""
+    faults = demo_faults(seconds)
+    assert faults[: len(DEMO_FAULTS)] == DEMO_FAULTS
+    assert (len(faults) == len(DEMO_FAULTS)) is (seconds <= 60)
+    run = line(faults)
+    times = np.arange(5.0, max(seconds, 6.0), 0.5)
+    assert all(in_view(run, float(time)) for time in times[-40:])
 
 
 def test_plates_travel_at_the_speed_of_the_belt() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,9 @@ def test_what_does_not_mix_is_refused(models: list[Path], tmp_path: Path) -> Non
         average(models[:1], tmp_path / "out")
     with pytest.raises(InputError, match="give one above 0 for each"):
         average(models, tmp_path / "out", [1.0, 0.0])
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(InputError, match="give one above 0 for each"):
+            average(models, tmp_path / "out", [1.0, wrong])
     config = json.loads((models[1] / "config.json").read_text())
     (models[1] / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
     shutil.copytree(models[0], tmp_path / "other words")
@@ -90,4 +94,19 @@ def test_what_does_not_mix_is_refused(models: list[Path], tmp_path: Path) -> Non
         average([models[0], tmp_path / "other words"], tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"is another model than .*num_attention_heads differ"):
         average(models, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_that_only_one_has_are_refused(models: list[Path], toy_settings: dict[str, Any], tmp_path: Path) -> None:
+    """Whichever comes first: their mean would be a share of one model's."""
+    losses = {"token": 1.0, "pointer": 1.0, "heat_map": 1.0, "dense": 1.0, "existence": 0.5, "turn": 1.0}
+    fields = {
+        "max_steps": 1,
+        "output": str(tmp_path / "turn"),
+        "model": {**toy_settings["model"], "loss_weights": losses},
+    }
+    turning = Trainer(TrainSettings(**toy_settings | fields)).run()
+    for folders in ([models[0], turning], [turning, models[0]]):
+        with pytest.raises(CheckpointError, match=r"only one has auxiliary\.turn\.bias, auxiliary\.turn\.weight"):
+            average(folders, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -27,6 +27,12 @@ def outcomes(sharpness: float, offset: float, count: int = 800) -> list[Outcome]
     return result
 
 
+def said(there: bool, score: float) -> Outcome:
+    """One question with one answer."""
+    scores = np.array([score], np.float32)
+    return Outcome(text="bolt", image="0", boxes=BOX, scores=scores, score=score, truth=BOX if there else BOX[:0])
+
+
 def test_overconfident_scores_become_chances() -> None:
     """Three times too sharp and shifted: the fit finds both."""
     found = fit(outcomes(3.0, 1.0), SimVGConfig.line_small())
@@ -42,7 +48,10 @@ def test_a_threshold_leaves_nearly_all_unanswered_that_is_not_there() -> None:
     threshold = fit(made, SimVGConfig.line_small()).threshold
     absent = [one.score for one in made if not one.there]
     assert np.mean(np.array(absent) < threshold) >= QUIET > np.mean(np.array(absent) < threshold - 0.1)
-    loud = [one if one.there else replace(one, scores=one.scores * 0 + 0.999, score=0.999) for one in made]
+    loud = [
+        one if one.there or place % 5 else replace(one, scores=one.scores * 0 + 0.999, score=0.999)
+        for place, one in enumerate(made)
+    ]
     assert fit(loud, SimVGConfig.line_small()).threshold < 0.9
 
 
@@ -58,6 +67,25 @@ def test_fitting_again_changes_nothing() -> None:
         for one, value in zip(made, said, strict=True)
     ]
     assert fit(again, config).temperature == pytest.approx(first.temperature, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 10, 50])
+def test_few_questions_that_a_score_parts_make_no_certainty(count: int) -> None:
+    """No temperature is small enough to fit them: what is said is no surer than their number allows."""
+    made = [said(True, 0.8)] * count + [said(False, 0.3)] * count
+    config = SimVGConfig.line_small()
+    found = fit(made, config)
+    assert found.temperature > 0.1
+    store(config, found)
+    sure, unsure = (1 / (1 + np.exp(-(np.log(p / (1 - p)) / found.temperature + found.bias))) for p in (0.8, 0.3))
+    assert sure == pytest.approx((count + 1) / (count + 2), abs=1e-3) and unsure == pytest.approx(1 - sure, abs=2e-3)
+
+
+def test_scores_that_tell_nothing_are_refused() -> None:
+    """Those without a target score higher: the likeliest is the same chance for all."""
+    made = outcomes(-1.0, 0.0)
+    with pytest.raises(InputError, match=r"questions with a target are no higher than those of \d+ without.* train on"):
+        fit(made, SimVGConfig.line_small())
 
 
 def test_one_sided_outcomes_are_refused() -> None:

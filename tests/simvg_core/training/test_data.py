@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from simvg_core.configuration import SimVGConfig
+from simvg_core.errors import ConfigurationError
 from simvg_core.lineworld.language import Grammar
 from simvg_core.training.augment import AugmentSettings
 from simvg_core.training.data import BatchMaker, DataError, LineSet, prefetch
-from simvg_core.training.tokenizer import build_tokenizer
+from simvg_core.training.tokenizer import build_tokenizer, write_tokenizer
 
 
 def maker(folder: Path, augmentation: AugmentSettings | None = None) -> BatchMaker:
@@ -71,3 +72,10 @@ def test_every_word_of_the_grammar_is_one_piece() -> None:
     assert tokenizer.encode("empty bolt hole").tokens == ["empty", "bolt", "hole"]
     assert "<unk>" not in tokenizer.encode("zyklonabscheider naïve 4711").tokens
     assert [tokenizer.token_to_id(token) for token in ("<s>", "<pad>", "</s>", "<unk>")] == [0, 1, 2, 3]
+
+
+def test_a_tokenizer_that_cannot_be_written_names_its_folder(tmp_path: Path) -> None:
+    """As every command does that writes into a folder."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"nothing can be written into .*file \(File exists\)"):
+        write_tokenizer(tmp_path / "file")

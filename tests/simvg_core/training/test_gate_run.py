@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from simvg_core import gate_run
 from simvg_core.gate_fit import FALSE, TRUE, UNKNOWN
 from simvg_core.gate_run import GateRun, in_parts, known, line_queries
+from simvg_core.lineworld.meaning import Meaning, Verdict, verdict
+from simvg_core.lineworld.truth import Seen
 from simvg_core.reading import read
 
 
@@ -43,3 +47,30 @@ def test_a_model_that_composes_is_asked_parts(drawn_set: Path) -> None:
     judged = {text: run.pool[text].judge(picture_.scene) for text in measured if text in run.pool}
     assert {True, False} <= set(judged.values())
     assert all(measured[text] == (TRUE if true else FALSE) for text, true in judged.items() if true is not None)
+
+
+def test_texts_of_one_meaning_are_looked_up_once(drawn_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of texts mean one of a few hundred things; each is judged as alone."""
+    scene = known(sorted((drawn_set / "images").glob("*.jpg"))[0], teaches=True).scene
+    assert scene is not None
+    pool = line_queries(0)
+    alone = {text: ask.judge(scene) for text, ask in pool.items() if ask is not None}
+    looked_up: list[Meaning] = []
+
+    def counted(meaning: Meaning, scene: list[Seen]) -> Verdict:
+        looked_up.append(meaning)
+        return verdict(meaning, scene)
+
+    monkeypatch.setattr(gate_run, "verdict", counted)
+    fits = gate_run._Fits(scene)
+    said = {text: ask.judged(fits) for text, ask in pool.items() if ask is not None}
+    assert said == alone and set(said.values()) == {True, False, None}
+    assert len(looked_up) == len(set(looked_up)) < len(pool) / 10
+
+
+def test_pictures_named_from_inside_their_own_folder_have_their_truth(
+    drawn_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data .` in the folder of the pictures."""
+    monkeypatch.chdir(drawn_set / "images")
+    assert known(gate_run.pictures_in(Path())[0], teaches=True).scene

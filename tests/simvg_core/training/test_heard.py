@@ -6,15 +6,19 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
+import torch
 
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training import heard
+from simvg_core.training.processes import Processes
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
 from simvg_core.words import LEARNED
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 
@@ -45,6 +49,20 @@ def test_a_model_knows_the_words_that_its_training_said(toy_settings: dict[str, 
     output = str(Path(settings.output).parent / "next")
     again = Trainer(replace(settings, start_from=str(model), output=output, max_steps=1)).run()
     assert all(learned(again)[word] >= times for word, times in words.items())
+
+
+class Two(Processes):
+    """This process and one that has heard other words since."""
+
+    def collect(self, value: T) -> list[T]:
+        return [value, cast(T, {"bolt": 3, "weld": 1})]
+
+
+def test_what_each_process_heard_counts_once() -> None:
+    """Of what they agreed on before nothing is counted again; alone a process heard what it heard."""
+    before, own = {"bolt": 20}, {"bolt": 25, "cap": 2}
+    assert heard.heard_by_all(before, own, Two(torch.device("cpu"))) == {"bolt": 28, "cap": 2, "weld": 1}
+    assert heard.heard_by_all(before, own, Processes(torch.device("cpu"))) == own
 
 
 def words_of(folder: Path, *texts: str) -> Path:

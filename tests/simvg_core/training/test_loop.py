@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from simvg_core.grounder import Grounder
+from simvg_core.training.runlog import RunLog
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
 from tests.simvg_core.training.runs import terms_of
@@ -54,6 +57,15 @@ def test_curves_are_written_for_tensorboard(toy_settings: dict[str, Any]) -> Non
         drawn = {event.step: event.value for event in events.Scalars(f"train/{term}")}
         assert drawn == pytest.approx({step: terms[term] for step, terms in told.items()})
     assert [event.value for event in events.Scalars("train/share")] == pytest.approx([1 / 3, 2 / 3, 1.0])
+
+
+def test_what_json_cannot_say_is_null_in_the_log(tmp_path: Path) -> None:
+    """As the norm of a scaled step that overflowed; every line stays one that jq reads."""
+    with RunLog(tmp_path, {}) as log:
+        log.scalars("train", 1, norm=math.inf, loss=math.nan, rate=0.5)
+    line = (tmp_path / "log.jsonl").read_text().splitlines()[-1]
+    told = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (told["norm"], told["loss"], told["rate"]) == (None, None, 0.5)
 
 
 def test_bfloat16_trains_on_the_cpu(toy_settings: dict[str, Any]) -> None:

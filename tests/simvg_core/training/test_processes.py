@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from simvg_core.encoder import MultiwayLayer
 from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.training.processes import make_processes
 from simvg_core.training.settings import SetSettings, TrainSettings
-from simvg_core.training.train import Trainer
+from simvg_core.training.train import CHECKPOINT, Trainer
 from tests.simvg_core.training.runs import losses, terms_of, write
 
 # A process that imports torch takes seconds on an idle machine, and minutes on a crowded one.
@@ -70,7 +71,8 @@ def rendered(toy_settings: dict[str, Any], tmp_path: Path) -> TrainSettings:
 def test_two_processes_stopped_and_resumed_have_the_losses_of_one_with_twice_the_batch(
     worded: TrainSettings, rendered: TrainSettings, tmp_path: Path
 ) -> None:
-    """Every term of both kinds of model, whatever its part of the batch holds: targets or none, colours or none."""
+    """Every term of both kinds of model, whatever its part of the batch holds: targets or none, colours or none. And
+    the words of both count, whatever accelerate's configuration says of precision."""
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     # batch norm is over a process's own pictures, so the line's model goes without its stem here
@@ -78,7 +80,7 @@ def test_two_processes_stopped_and_resumed_have_the_losses_of_one_with_twice_the
     runs = {name: write(settings, tmp_path / f"{name}.yaml") for name, settings in (("a", worded), ("b", rendered))}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     root = str(Path(__file__).parents[3])
-    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "bf16"}
     launched = subprocess.run(
         [*launcher, child, *runs.values()], env=environment, capture_output=True, text=True, check=False
     )
@@ -90,6 +92,11 @@ def test_two_processes_stopped_and_resumed_have_the_losses_of_one_with_twice_the
         assert list(whole) == [int(step) for step in told["steps"]] == [1, 2, 3, 4, 5]
         for step, terms in whole.items():
             assert told["steps"][str(step)] == pytest.approx(terms, rel=1e-5), step
+        heard, of_one = (
+            torch.load(Path(folder) / CHECKPOINT)["progress"]["heard"]
+            for folder in (settings.output, f"{settings.output}-whole")
+        )
+        assert heard == of_one and heard
 
 
 def test_one_of_several_processes_draws_the_progress_bar(rendered: TrainSettings, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +224,34 @@ def test_the_card_of_a_run_on_own_pictures_says_nothing_of_rendered_ones(
     assert "None of its picture files is in the calibration's set" in told
 
 
+def test_the_card_counts_what_a_step_saw(toy_settings: dict[str, Any], tmp_path: Path) -> None:
+    """Of all passes and processes; and names the optimizer, and the average, as they were."""
+    fields = {"accumulation": 3, "optimizer": "adam_amsgrad", "ema": 0.0, "false_texts": 1, "max_steps": 2}
+    run = Trainer(TrainSettings(**toy_settings | fields)).run().parent
+    lines = (run / "log.jsonl").read_text().replace('"processes": 1', '"processes": 2')
+    (run / "log.jsonl").write_text(lines)
+    training = Training.of(run)
+    assert training.step_pictures == 12
+    record = json.loads((SHIPPED / "evaluation.json").read_text())
+    calibration = Calibration(1.0, 0.0, 0.5, 0.1, 0.1)
+    folders = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
+    told = card(tmp_path, training, calibration, record, folders, Compared(), answers=5, words=0)
+    assert "2 steps of 12 pictures with 4 questions and 1 false text each,\n24 pictures seen" in told
+    assert "minutes; Adam with AMSGrad, learning rate\n0.001. Sets" in told and "averaged" not in told
+
+
+def test_a_log_whose_last_line_is_torn_is_read_and_gone_on_with(toy_settings: dict[str, Any]) -> None:
+    """As a full disk leaves it."""
+    settings = TrainSettings(**toy_settings)
+    run = Trainer(settings).run().parent
+    log = run / "log.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    assert Training.of(run).steps == 6
+    Trainer(replace(settings, max_steps=7), resume=True).run()
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert told[-1]["what"] == "end" and Training.of(run).steps == 7
+
+
 def files(folder: Path) -> set[Path]:
     """A set's pictures."""
     return set((folder / "images").iterdir())
@@ -253,6 +281,12 @@ def test_sets_that_are_not_apart_are_refused(
         settings["sets"][0]["path"] = str(less)
         assert check(val_set, test_set) == Compared([], [str(less)])
         settings["sets"][0]["path"] = str(trained)
+        # a path that is named twice, as for two splits: the pictures of both are compared
+        once = settings["sets"]
+        settings["sets"] = [{**once[0], "images": str(val_set / "images")}, *once]
+        with pytest.raises(InputError, match=r"8 of 12 pictures of the validation set, .* in the training set"):
+            check(val_set, test_set)
+        settings["sets"] = once
     (tmp_path / "link").symlink_to(trained)
     for same in (trained, trained / ".." / trained.name, tmp_path / "link", *([trained / "annotations.json"] * worded)):
         with pytest.raises(InputError, match=r"the test set .* was trained on; name a set of other pictures"):

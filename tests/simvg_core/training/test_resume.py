@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def begun(toy_settings: dict[str, Any]) -> TrainSettings:
     settings = TrainSettings(**toy_settings | {"max_steps": 1})
     losses(settings)
     return settings
+
+
+# Goes on with a run where no file may grow beyond so many bytes.
+FULL = """
+import resource, signal
+from simvg_core.training.fields import build
+from simvg_core.training.settings import TrainSettings
+from simvg_core.training.train import Trainer
+
+trainer = Trainer(build(TrainSettings, {settings!r}, "settings"), resume=True)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, resource.RLIM_INFINITY))
+trainer.run()
+"""
 
 
 class Evil:
@@ -176,6 +191,37 @@ def test_a_checkpoint_of_other_samples_is_refused(
     document["expressions"].insert(0, first)
     (folder / "annotations.json").write_text(json.dumps(document))
     assert sorted(losses(later, resume=True)) == [3]
+
+
+def test_other_rendered_sets_get_a_round_of_their_own(
+    toy_settings: dict[str, Any], drawn_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is left of the checkpoint's round names its sets by their places."""
+    second = str(shutil.copytree(drawn_set, tmp_path / "second"))
+    settings = TrainSettings(**toy_settings | {"data": (second, str(drawn_set)), "round_steps": 12, "max_steps": 2})
+    losses(settings)
+    shutil.rmtree(second)
+    later = replace(settings, data=(str(drawn_set),), max_steps=10)
+    assert sorted(losses(later, resume=True)) == list(range(3, 11))
+    assert [text for text in caplog.messages if "the rendered sets are others than the checkpoint's" in text]
+
+
+def test_the_weights_stay_those_of_the_checkpoint_where_no_average_is_kept_any_more(begun: TrainSettings) -> None:
+    """Not the averaged ones, which the optimizer's state does not belong to."""
+    state = torch.load(Path(begun.output) / CHECKPOINT)
+    model = Trainer(replace(begun, ema=0.0, max_steps=2), resume=True).model.state_dict()
+    assert any(not torch.equal(value, state["ema"][name]) for name, value in state["model"].items())
+    assert all(torch.equal(value, state["model"][name]) for name, value in model.items())
+
+
+@pytest.mark.parametrize(("room", "what"), [(100_000, CHECKPOINT), (300, "log.jsonl")])
+def test_a_full_disk_ends_a_run_with_the_remedy(room: int, what: str, begun: TrainSettings) -> None:
+    """The checkpoint before it stays, and the run goes on from there."""
+    child = FULL.format(room=room, settings=asdict(begun) | {"max_steps": 3})
+    told = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=False)
+    assert re.search(rf"ConfigurationError: \S*{what} cannot be written \(.+\); make room on its disk", told.stderr)
+    assert not (Path(begun.output) / "checkpoint.part").exists()
+    assert sorted(losses(replace(begun, max_steps=3), resume=True)) == [2, 3]
 
 
 def test_a_checkpoint_of_another_model_is_refused(begun: TrainSettings) -> None:

@@ -17,6 +17,7 @@ from simvg_core.training.data import DataError
 from simvg_core.training.metrics import Outcome
 from simvg_core.training.rendered import RenderedSet, open_for_scoring
 from simvg_core.training.scoring import ask_model, branches_of
+from simvg_core.training.sets.errors import SetError
 from simvg_core.training.sets.pictures import BROKEN_PICTURE
 from simvg_core.training.sets.sample import Sample
 from simvg_core.training.tokenizer import build_tokenizer
@@ -131,6 +132,14 @@ def test_a_rendered_set_is_asked_the_same_questions_again(drawn_set: Path) -> No
     for sample in first:
         for x0, y0, x1, y1 in sample.boxes_xyxy_px:
             assert -1 <= x0 < x1 <= sample.width + 1 and -1 <= y0 < y1 <= sample.height + 1
+
+
+def test_a_rendered_set_has_no_part_to_choose(drawn_set: Path) -> None:
+    """A split or a folder of images that is named for it would be passed over."""
+    with pytest.raises(SetError, match=r"has no split 'test' apart; leave --split out"):
+        open_for_scoring(drawn_set, split="test")
+    with pytest.raises(SetError, match=r"has its pictures in it; leave --images out"):
+        open_for_scoring(drawn_set, images=drawn_set / "images")
 
 
 def test_a_rendered_set_names_its_broken_records(drawn_set: Path, tmp_path: Path) -> None:

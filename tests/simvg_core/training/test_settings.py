@@ -37,6 +37,7 @@ WRONG = {
     "workers: -1": "workers=-1 must be at least 0.",
     "threads: x": "threads='x' must be a whole number.",
     "seed: [1]": "seed=[1] must be a whole number.",
+    "seed: 99999999999999": "seed=99999999999999 must lie in 0 … 1e+10.",
     "worker_processes: 1": "worker_processes=1 must be true or false.",
     "output: 2024": "output=2024 must be text; put it in quotes.",
     "data: [1]": "data[0]=1 must be text; put it in quotes.",
@@ -84,11 +85,16 @@ def test_a_wrong_setting_is_named_with_its_value_and_the_remedy(line: str, tmp_p
         (b"data: x\n", "the run has no end; set max_steps or max_minutes, or max_epochs"),
         (b"max_steps: 1\n", "data names no folder; give at least one rendered set"),
         (b"data: x\nsets: {path: y}\nmax_steps: 1\n", "data and sets are trained on apart"),
+        (b"sets: {path: y}\nfirst_data: x\nmax_steps: 1\n", "first_data goes before rendered sets; leave it out"),
+        (
+            b"data: x\nvalidation: y\nvalidation_set: {path: z}\nmax_steps: 1\n",
+            "are for one purpose; leave one of them out",
+        ),
         (b"", "must be a mapping of names to values"),
         (b"output: \xfc\n", r"cannot be read \(.*can't decode byte 0xfc.*\); give a YAML file in UTF-8"),
         (b"data: [x\n", r"cannot be read \(.*expected ',' or '\]'.*\); give a YAML file in UTF-8"),
     ],
-    ids=["endless", "without data", "both kinds", "empty", "not UTF-8", "not YAML"],
+    ids=["endless", "without data", "both kinds", "first data", "two validations", "empty", "not UTF-8", "not YAML"],
 )
 def test_a_file_that_describes_no_run_is_refused(text: bytes, message: str, tmp_path: Path) -> None:
     """In one line, with its path."""

@@ -17,6 +17,7 @@ import torch
 from simvg_core.errors import CheckpointError, ConfigurationError, SimVGError
 from simvg_core.grounder import Grounder
 from simvg_core.training.cli import app, main
+from simvg_core.training.data import DataError
 from simvg_core.training.sets.errors import SetError
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
@@ -158,6 +159,32 @@ def test_what_a_run_cannot_use_stops_it_at_once(
         Trainer(TrainSettings(**toy_settings | wrong))
 
 
+def test_two_runs_do_not_write_into_one_folder(toy_settings: dict[str, Any]) -> None:
+    """One that begins, or goes on, while another is under way there is refused; afterwards it may."""
+    settings = TrainSettings(**toy_settings | {"checkpoint_steps": 6})
+    second = Trainer(settings)
+
+    def meanwhile(step: int, terms: dict[str, float]) -> None:
+        with pytest.raises(ConfigurationError, match=r"another run writes into .*run; wait for its end, or name"):
+            second.run()
+
+    Trainer(settings, on_step=meanwhile).run()
+    assert [line["what"] for line in notes_of(settings)].count("start") == 1
+    assert sorted(losses_of(replace(settings, max_steps=7), resume=True)) == [7]
+
+
+@pytest.mark.parametrize("first", ["empty", "drawn"])
+def test_a_run_without_a_picture_to_go_on_with_stops(
+    first: str, toy_settings: dict[str, Any], drawn_set: Path, tmp_path: Path
+) -> None:
+    """Where first_data has none either, or may no longer be taken."""
+    (tmp_path / "empty").mkdir()
+    older = {"empty": tmp_path / "empty", "drawn": drawn_set}[first]
+    fields = {"data": (str(tmp_path / "empty"),), "first_data": (str(older),), "first_share": 0.0, "first_until": 0}
+    with pytest.raises(DataError, match=r"no picture to go on with: .*first_share=0, first_until=0.*raise first_until"):
+        Trainer(TrainSettings(**toy_settings | fields)).run()
+
+
 @pytest.mark.parametrize("made", [[], ["."], ["images", "truth"]], ids=["not there", "empty", "without pictures"])
 def test_a_validation_set_that_is_not_rendered_yet_is_waited_for(
     made: list[str], toy_settings: dict[str, Any], drawn_set: Path, tmp_path: Path
@@ -178,11 +205,17 @@ def test_a_validation_set_that_is_not_rendered_yet_is_waited_for(
     assert told[0]["reason"] == f"{folder} holds no picture yet" and told[1]["questions"] > 0
 
 
+@pytest.mark.parametrize("questions", [4, 8], ids=["at the gradients", "at answers to several targets"])
 def test_a_diverged_run_ends_with_the_remedy(
-    toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    questions: int,
+    toy_settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One line of the command, which ends with code 2."""
-    path = write(TrainSettings(**toy_settings | {"learning_rate": 1e30, "warmup_steps": 0}), tmp_path / "run.yaml")
+    wild = {"learning_rate": 1e30, "warmup_steps": 0, "queries": questions, "batch_size": questions // 2, "clip": 1e30}
+    path = write(TrainSettings(**toy_settings | wild), tmp_path / "run.yaml")
     monkeypatch.setattr(sys, "argv", ["simvg", "train", str(path)])
     with pytest.raises(SystemExit, match="2"):
         main()

@@ -107,6 +107,11 @@ BROKEN: dict[str, tuple[Callable[[Any], None], str, str]] = {
     "unreadable text": (_set("expressions", 1, text="a \ufffd cap"), "expression 2", "is unreadable"),
     "no text": (_set("expressions", 1, text=None), "expression 2", "text=None is not a text"),
     "unknown annotation": (_set("expressions", 1, annotation_ids=[77]), "expression 2", "its annotation 77 is unknown"),
+    "annotation named twice": (
+        _set("expressions", 1, annotation_ids=[1, 1]),
+        "expression 2",
+        "names annotation 1 more",
+    ),
     "foreign annotation": (_set("expressions", 1, annotation_ids=[3]), "expression 2", "is of another image"),
     "unknown image": (_set("expressions", 1, image_id=9), "expression 2", "its image 9 is unknown"),
     "lure not a truth value": (_set("expressions", 1, lure="no"), "expression 2", "lure='no'"),
