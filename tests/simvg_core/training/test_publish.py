@@ -19,6 +19,7 @@ from simvg_core.training.calibrate import Calibration
 from simvg_core.training.card import Training, card
 from simvg_core.training.evaluate import evaluate
 from simvg_core.training.publish import publish
+from simvg_core.training.refused import Refused
 from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.seen import Compared, check_apart
 from simvg_core.training.settings import SetSettings, TrainSettings
@@ -119,6 +120,7 @@ def told(toy_settings: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
 
     def write(result: dict[str, Any]) -> str:
         fitted = {name: value for name, value in result["calibration"].items() if name != "questions"}
+        fitted["refused"] = Refused(**fitted["refused"])
         training = Training(6, 1.0, asdict(TrainSettings(**toy_settings)))
         folders = {"validation": Path("val"), "test": Path("test"), "hard": Path("hard")}
         return card(Path("toy"), training, Calibration(**fitted), result, folders, Compared(("a",)), answers=5, words=0)
