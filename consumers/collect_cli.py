@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +80,7 @@ def collect_judged(
         _say(_nothing(len(of_interest), len(alerts), chosen))
         return
     lessons, dropped = lessons_of(alerts, verdicts, lambda alert: alert.id in judged)
-    with alone(out), EvidenceReader(settings.kafka, client_id=CLIENT) as pictures:
+    with alone(out), closing(EvidenceReader(settings.kafka, client_id=CLIENT)) as pictures:
         sets = PlantSet(out, shares)
         queries = None if whole_frames or not lessons else _queries(settings)
         taken_back = sets.take_back({id for id, why in dropped if why in TAKEN_BACK})

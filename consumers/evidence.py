@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import Message, TopicPartition
 
@@ -24,7 +22,7 @@ def as_pictured(known: Alert | None, one: Alert) -> Alert:
 
 
 class EvidenceReader:
-    """Reads pictures, one after another. Connects at the first one; for one thread."""
+    """Reads pictures, one after another. Connects at the first one; for one thread. To be closed in the end."""
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
         self._kafka = kafka
@@ -82,14 +80,6 @@ class EvidenceReader:
     def close(self) -> None:
         while self._consumers:
             self._consumers.popitem()[1].close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _number(rest: str) -> int | None:

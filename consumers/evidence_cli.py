@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def find_alert(kafka: KafkaSettings, alert_id: str) -> Alert:
 
 def fetch_evidence(kafka: KafkaSettings, alert_id: str, place: MessageReference) -> bytes:
     """The alert's frame as JPEG. Raises BadAlertMessage when retention has removed it, or something else lies there."""
-    with EvidenceReader(kafka, client_id="simvg-evidence") as reader:
+    with closing(EvidenceReader(kafka, client_id="simvg-evidence")) as reader:
         image = reader.frame(alert_id, place)
     if image is None:
         raise BadAlertMessage(

@@ -221,7 +221,8 @@ def _two_things(said: Reading, words: str) -> str | None:
     if names_plate(second) and parts[links[0]] in ("in", "of", "on"):
         return None
     first = first if is_name(first) else as_trained(parts[at[0]])
-    remedy = _first_accepted("write {}", second if names_plate(first) else f"{first} next to the {second}", first)
+    instead = second if names_plate(first) else f"{first} next to the {second}"
+    remedy = _first_accepted("write {}", instead, first) or "write a query for each"
     return f"{said.part!r} names two things, and the model cannot judge whether one is on, in or of the other; {remedy}"
 
 

@@ -6,7 +6,6 @@ same forms of question, so that no kind of query and no crowded picture outweigh
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 from simvg_core.errors import ConfigurationError, InputError
 from simvg_core.lineworld.language import Grammar, Query, concepts_in, rng_of, standing_truth
 from simvg_core.lineworld.meaning import Meaning, verdict
-from simvg_core.lineworld.produce import VERSION, render_set
+from simvg_core.lineworld.produce import VERSION, render_set, require_set
 from simvg_core.lineworld.truth import ImageTruth, Instance, Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import FASTENERS, HOLES, KINDS, SCREWS, Concept
 from simvg_core.training.folder import make_folder
@@ -308,14 +307,8 @@ def build(
 
 
 def _check(source: Path, chosen: Split, count: int) -> None:
-    card = source / "set.json"
     wanted = {"version": VERSION, "seed": chosen.seed, "split": chosen.split, "samples": chosen.samples}
-    try:
-        found = json.loads(card.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{card} cannot be read ({error}); name a folder of `simvg line render`.") from error
-    if found != wanted:
-        raise ConfigurationError(f"{source} holds the set {found}, the benchmark needs {wanted}.")
+    require_set(source, wanted, "name a folder of `simvg line render` with the set that the benchmark needs")
     missing = [index for index in range(count) if not (source / "images" / f"{index:06d}.jpg").is_file()]
     if missing:
         raise ConfigurationError(

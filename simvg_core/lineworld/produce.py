@@ -71,6 +71,12 @@ def claim(folder: Path, pictures: str, described: dict[str, Any], setting: str) 
             raise ConfigurationError(f"{folder} holds pictures, but no set.json that says of which set; {remedy}")
         write_atomically(card, json.dumps(described).encode())
         return
+    require_set(folder, described, remedy)
+
+
+def require_set(folder: Path, described: dict[str, Any], remedy: str) -> None:
+    """Raises ConfigurationError, with the remedy: the folder's `set.json` cannot be read, or describes another set."""
+    card = folder / "set.json"
     try:
         found = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
