@@ -40,7 +40,7 @@ def train(
     with _Bar(wanted=first and not ended) as bar:
         trainer.on_step = lambda step, terms: bar.show(trainer.share(), step, terms["loss"])
         folder = trainer.run()
-    trainer.processes.close()
+    trainer.close()
     if first and ended:
         typer.echo(f"the run had ended at step {trainer.progress.step}; its model is in {folder}. A later end goes on.")
     elif first:

@@ -8,6 +8,7 @@ but for batch norm, whose statistics are each process's own.
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -65,7 +66,7 @@ class Processes:
         """Until every process is here."""
 
     def close(self) -> None:
-        """Takes leave of the others; no run can follow in this process."""
+        """Takes leave of the others, when no model is wrapped any more; no run can follow in this process."""
 
 
 class SeveralProcesses(Processes):
@@ -131,7 +132,11 @@ class SeveralProcesses(Processes):
         self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
+        # A wrapped model holds the process group, and the group's threads would then outlive the interpreter: one that
+        # lets go of its last tensors so late ends in an abort, and with it the launcher and the other processes.
+        self.accelerator.free_memory()
         torch.distributed.destroy_process_group()
+        gc.collect()
 
 
 def make_processes(device_name: str) -> Processes:

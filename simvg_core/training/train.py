@@ -193,6 +193,11 @@ class Trainer:
         self.processes.wait()
         return folder
 
+    def close(self) -> None:
+        """Takes leave of the other processes, at the end of this one: no run can follow in it."""
+        self.wrapped = self.model
+        self.processes.close()
+
     def ended(self) -> bool:
         """Whether there is no step left to train."""
         return self.share() >= 1.0
