@@ -38,7 +38,8 @@ def _prefix(value: str) -> str:
 
 def _bootstrap(value: str) -> str:
     for part in value.split(","):
-        if not re.fullmatch(r"\s*[^\s:/@]+:\d{1,5}\s*|\s*\[[0-9A-Fa-f:.]+\]:\d{1,5}\s*", part):
+        found = re.fullmatch(r"\s*(?:[^\s:/@]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})\s*", part)
+        if found is None or not 1 <= int(found[1]) <= 65535:
             shown = redact(hide_user(part))
             raise ValueError(f"{shown!r} is no broker address: write host:port, several separated by commas")
     return value

@@ -42,6 +42,8 @@ _NO_LEADER_YET = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,  # client and broker do not know of the same election yet
+    KafkaError.FENCED_LEADER_EPOCH,
 }
 
 # Librdkafka goes on by itself after these; they are worth a log line, not an exception.

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from infra.errors import StackError
+from infra.rolling_log import RollingLog
 
 _LOG_TAIL = 15
 _LOG_TAIL_BYTES = 16_000
@@ -23,7 +24,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ServerProcess:
-    """One server, known by ``STATE/NAME.pid`` and writing to ``STATE/NAME.log``.
+    """One server, known by ``STATE/NAME.pid`` and writing to ``STATE/NAME.log``, which stays of bounded size.
 
     The pid file also holds when the process began, so that a number taken over by another process is never signalled.
     """
@@ -50,12 +51,12 @@ class ServerProcess:
         Raises StackError if it cannot be run; OSError if its files cannot be written, and then it does not run either.
         """
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as log:
+        with RollingLog(self.log_file) as log:
             try:
                 child = subprocess.Popen(
                     list(command),
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
+                    stdout=log.pipe,
                     stderr=subprocess.STDOUT,
                     cwd=cwd,
                     env=dict(env) if env is not None else None,
@@ -63,7 +64,7 @@ class ServerProcess:
                 )
             except OSError as error:
                 raise StackError(f"{self.name} cannot be started: {command[0]}: {error.strerror}") from error
-        _children[child.pid] = child
+        _children[child.pid] = child, log
         began = 0.0
         with contextlib.suppress(psutil.Error):
             began = _began(psutil.Process(child.pid))
@@ -74,7 +75,7 @@ class ServerProcess:
             temporary.replace(self._pid_file)
         except OSError:  # nobody would find it again to stop it
             child.kill()
-            child.wait()
+            _collect(child.pid)
             raise
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
@@ -108,9 +109,7 @@ class ServerProcess:
                     f"{self.name} (process {process.pid}) was started by user {process.username()}, who alone may stop "
                     "it; run this as that user"
                 ) from error
-            child = _children.pop(process.pid, None)
-            if child is not None:
-                child.wait()  # it has ended: collect it
+            _collect(process.pid)
         self._pid_file.unlink(missing_ok=True)
         return process is not None
 
@@ -152,7 +151,8 @@ class ServerProcess:
         return None
 
 
-_children: dict[int, subprocess.Popen[bytes]] = {}
+_children: dict[int, tuple[subprocess.Popen[bytes], RollingLog]] = {}
+"""Servers that this very process started, with what writes their logs."""
 
 
 def _began(process: psutil.Process) -> float:
@@ -176,10 +176,17 @@ def _is_known(process: psutil.Process, known: Mapping[str, Any]) -> bool:
 
 
 def _reap(pid: int) -> None:
-    """Collect a child of this very process, which would stay a zombie otherwise."""
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        del _children[pid]
+    """Collect a child of this very process that has ended, which would stay a zombie otherwise."""
+    if pid in _children and _children[pid][0].poll() is not None:
+        _collect(pid)
+
+
+def _collect(pid: int) -> None:
+    """Wait for a child of this very process that ends, and for its last words in the log."""
+    child, log = _children.pop(pid, (None, None))
+    if child is not None and log is not None:
+        child.wait()
+        log.wait()
 
 
 def _ended(process: psutil.Process, seconds: float) -> bool:
@@ -201,18 +208,19 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
-_offered: set[int] = set()
+_offered: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free now; never one that this process was offered before."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _offered:
-            _offered.add(port)
-            return port
+    """A port of the loopback interface that is free now. No process is offered it again while this one runs.
+
+    It stays bound here, without listening: servers set SO_REUSEADDR and may listen on it all the same.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _offered.append(probe)
+    return int(probe.getsockname()[1])
 
 
 def require_free_port(port: int, *, what: str, remedy: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import redis
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
@@ -79,8 +79,8 @@ def parse_query(values: Mapping[str, Any]) -> StandingQuery:
 def explain_query(error: ValidationError) -> str:
     """The faults of a standing query in words."""
     sentences = []
-    for fault in error.errors(include_url=False):
-        key = ".".join(str(part) for part in fault["loc"])
+    for place, fault in _of_the_nearest_form(error):
+        key = ".".join(map(str, place))
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             near = nearest(key, StandingQuery.model_fields)
@@ -97,6 +97,20 @@ def explain_query(error: ValidationError) -> str:
         else:
             sentences.append(f"query {key} = {fault.get('input')!r}: {message}")
     return "; ".join(sentences)
+
+
+def _of_the_nearest_form(error: ValidationError) -> list[tuple[tuple[int | str, ...], ErrorDetails]]:
+    """Each fault with its place. A region is a box or a polygon, and one that is neither has the faults of both: only
+    those count of the form with the fewest, a box before a polygon."""
+    faults: list[tuple[tuple[int | str, ...], ErrorDetails]] = []
+    forms: dict[int | str, list[tuple[tuple[int | str, ...], ErrorDetails]]] = {}
+    for fault in error.errors(include_url=False):
+        place = fault["loc"]
+        if place[:1] == ("region",) and len(place) > 1:  # the second part names the form
+            forms.setdefault(place[1], []).append(((place[0], *place[2:]), fault))
+        else:
+            faults.append((place, fault))
+    return faults + min(reversed(forms.values()), key=len, default=[])
 
 
 class QueryRegistry:
@@ -122,7 +136,8 @@ class QueryRegistry:
         return self._settings.shown_url
 
     def add(self, query: StandingQuery) -> StandingQuery:
-        """Store a new query; the stored one has its revision. Raises QueryExists if the id is taken."""
+        """Store a new query; the stored one has its revision. Raises QueryExists if the id is taken, BadQuery for one
+        that is too large to be read again."""
 
         def change(stored: StandingQuery | None, revision: int) -> StandingQuery:
             if stored is not None:
@@ -227,7 +242,11 @@ class QueryRegistry:
         def read() -> dict[str, bytes]:
             keys = sorted(self._client.scan_iter(match=f"{self._workers}*", count=1000))
             found = zip(keys, self._client.mget(keys) if keys else [], strict=True)
-            return {key.decode().removeprefix(self._workers): value for key, value in found if value is not None}
+            return {
+                key.decode("utf-8", "replace").removeprefix(self._workers): value
+                for key, value in found
+                if value is not None
+            }
 
         found = {worker: WorkerReport.read(worker, value) for worker, value in self._call(read).items()}
         return {worker: report for worker, report in found.items() if report is not None}
@@ -247,7 +266,10 @@ class QueryRegistry:
         *,
         tolerate_broken: bool = False,
     ) -> StandingQuery | None:
-        """Compare-and-set: ``change`` gets what is stored and the new revision; nothing else may write in between."""
+        """Compare-and-set: ``change`` gets what is stored and the new revision; nothing else may write in between.
+
+        Raises BadQuery for what is larger than anybody would read.
+        """
 
         def attempt() -> StandingQuery | None:
             with self._client.pipeline() as pipe:
@@ -260,11 +282,17 @@ class QueryRegistry:
                 if value is not None and not tolerate_broken:
                     stored = self._parse(id, value)
                 query = change(stored, revision)
+                stored_as = b"" if query is None else query.model_dump_json().encode()
+                if len(stored_as) > MAX_QUERY_BYTES:
+                    raise BadQuery(
+                        f"query {id!r} would take {len(stored_as)} bytes, and no worker reads one of more than "
+                        f"{MAX_QUERY_BYTES}; name fewer cameras, several at once by a glob such as 'line-*'"
+                    )
                 pipe.multi()
                 if query is None:
                     pipe.hdel(self._hash, id)
                 else:
-                    pipe.hset(self._hash, id, query.model_dump_json())
+                    pipe.hset(self._hash, id, stored_as)
                 pipe.set(self._counter, revision)
                 entry = {"revision": str(revision), "id": id, "operation": operation}
                 pipe.xadd(self._stream, entry, maxlen=STREAM_LENGTH, approximate=True)

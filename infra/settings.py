@@ -69,7 +69,8 @@ class TelemetrySettings(Settings):
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="port of /metrics and /healthz; 0 takes a free one, unset serves none"
     )
-    metrics_host: str = Field(default="127.0.0.1", description="address that /metrics listens on")
+    # An empty one would be all addresses of the machine.
+    metrics_host: str = Field(default="127.0.0.1", min_length=1, description="address that /metrics listens on")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severe level shown"
     )

@@ -172,6 +172,6 @@ def start_metrics(
     except OSError as error:
         raise SettingsError(
             f"metrics port {port} on {host} cannot be opened: {error.strerror}; choose another with --metrics-port or "
-            "SIMVG_TELEMETRY__METRICS_PORT"
+            "SIMVG_TELEMETRY__METRICS_PORT, or another address (IPv4) with SIMVG_TELEMETRY__METRICS_HOST"
         ) from error
     return MetricsServer(server)

@@ -112,7 +112,8 @@ if [ -e .venv/.place ] && [ "$(cat .venv/.place)" != "$here" ]; then
   say "this folder was copied or moved: its environment is that of $(cat .venv/.place), and is made anew"
   rm -rf .venv
 fi
-if [ ! -x .venv/bin/python ]; then
+# Without uv it was interrupted, and may lack pip; to make it once more does no harm.
+if [ ! -x .venv/bin/python ] || [ ! -x .venv/bin/uv ]; then
   say "creating .venv with $("$python" --version)"
   "$python" -m venv .venv
 fi

@@ -68,6 +68,16 @@ def test_environment_of_another_place_is_made_anew(checkout: Path, copied: bool)
     assert setup(other) == ""
 
 
+def test_interrupted_environment_is_completed(checkout: Path) -> None:
+    """Ctrl-C while it is created leaves a Python without pip, with which nothing can be installed."""
+    shutil.rmtree(checkout / ".venv")
+    (checkout / ".venv/bin").mkdir(parents=True)
+    (checkout / ".venv/bin/python").write_text("#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n", encoding="utf-8")
+    (checkout / ".venv/bin/python").chmod(0o755)
+    assert "creating .venv" in setup(checkout)
+    assert setup(checkout) == ""
+
+
 def test_environment_that_is_shared_by_a_link_stays(checkout: Path) -> None:
     """Who links the environment of another checkout into this one wants that one."""
     other = checkout.with_name("other")

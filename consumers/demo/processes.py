@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import StackError
+from infra.rolling_log import RollingLog
 
 STOP_SECONDS = 10.0
 
@@ -23,9 +24,11 @@ class Role:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    writer: RollingLog
 
     def tail(self, lines: int = 5) -> str:
-        """The last lines of the log, for an error message."""
+        """The last lines of the log of a command that has ended, for an error message."""
+        self.writer.wait()
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
@@ -42,17 +45,18 @@ class Roles:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
         command = [*(program or (sys.executable, "-m", "simvg")), *arguments]
-        with log.open("wb") as output:
+        log.unlink(missing_ok=True)
+        with RollingLog(log) as writer:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=writer.pipe,
                 stderr=subprocess.STDOUT,
                 env=os.environ | self.environment,
                 # its own group: Ctrl-C in the terminal reaches the demo alone, which then stops the roles in order
                 start_new_session=True,
             )
-        role = Role(name, process, log)
+        role = Role(name, process, log, writer)
         self.running.append(role)
         return role
 
@@ -76,4 +80,5 @@ class Roles:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(role.process.pid, signal.SIGKILL)
                 role.process.wait()
+            role.writer.wait()
         self.running = [role for role in self.running if role not in chosen]

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from infra.errors import StackError
+from infra.rolling_log import RollingLog
 
 SCRIPT = Path(__file__).with_name("serve.py")
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -37,12 +38,14 @@ class RtspServer:
         password: str | None = None,
         log: Path | None = None,
     ) -> None:
-        """``user`` and ``password``: clients must log in. ``log``: file for what the server says; default nowhere."""
+        """``user`` and ``password``: clients must log in. ``log``: file for what the server says, of bounded size (see
+        :class:`RollingLog`); default nowhere."""
         self._what = ["--file", str(file)] if file is not None else ["--test", test_picture]
         self._path = path
         self._login = {"RTSP_USER": user, "RTSP_PASSWORD": password} if user and password else {}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._writer: RollingLog | None = None
         self.port = port
 
     @property
@@ -65,22 +68,21 @@ class RtspServer:
             raise StackError(f"an RTSP server needs the system's Python {SYSTEM_PYTHON}, with GStreamer's bindings")
         command = [str(SYSTEM_PYTHON), str(SCRIPT), *self._what, "--port", str(self.port), "--path", self._path]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
-        with self._log.open("a+b") if self._log is not None else tempfile.TemporaryFile() as log:
+        with RollingLog(self._log) if self._log is not None else tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log.pipe if isinstance(log, RollingLog) else log,
                 env=environment | self._login,
                 start_new_session=True,
             )
-            self._process = process
+            self._process, self._writer = process, log if isinstance(log, RollingLog) else None
             assert process.stdout is not None
             line = _line(process.stdout, START_SECONDS)
             if not line.startswith("ready "):
                 self.stop()
-                log.seek(0)
-                said = log.read().decode(errors="replace").strip().splitlines()
+                said = self._said(log).decode(errors="replace").strip().splitlines()
                 raise StackError(f"the RTSP server did not start: {said[-1] if said else 'no answer in time'}")
         self.port = int(line.rsplit(":", 1)[1].split("/", 1)[0])
 
@@ -94,6 +96,15 @@ class RtspServer:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+        if self._writer is not None:
+            self._writer.wait()
+
+    def _said(self, log: RollingLog | IO[bytes]) -> bytes:
+        """What the server, which has ended, wrote to its log."""
+        if isinstance(log, RollingLog):
+            return log.path.read_bytes()
+        log.seek(0)
+        return log.read()
 
     def freeze(self) -> None:
         """Connections stay open and nothing comes through them any more."""

@@ -11,9 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
+from consumers.grounding.ending import REST_SECONDS
 from consumers.grounding.settings import WorkerSettings
 from infra.kafka_libs import KAFKA_DIR, POM
-from infra.settings import DEFAULT_KAFKA_PORT, DEFAULT_REDIS_PORT, RoleSettings, dotted_names, environment_name
+from infra.settings import (
+    DEFAULT_KAFKA_PORT,
+    DEFAULT_REDIS_PORT,
+    ENV_PREFIX,
+    RoleSettings,
+    dotted_names,
+    environment_name,
+)
 from infra.topics import MAX_REJECTED_BYTES, TOPICS
 from producers.settings import CameraSettings
 
@@ -31,6 +39,31 @@ ROLES: dict[str, type[RoleSettings]] = {
     "worker-cpu": WorkerSettings,
     "worker-gpu": WorkerSettings,
 }
+
+_SEEN_MB = {
+    "camera-1": 182,
+    "camera-2": 182,
+    "worker-cpu": 359 + 74,
+    "worker-gpu": 359 + 74,
+    "redis": 30,
+    "topics": 130,
+}
+"""Resident memory: a camera that plays `line:`, docs/benchmarks/edge.md with the 1,000 queries of memory.md."""
+
+_CAMERA, _WORKER = CameraSettings(id="x", source="line:"), WorkerSettings()
+_TO_STOP = {
+    "camera-1": _CAMERA.flush_seconds + 5.5,
+    "camera-2": _CAMERA.flush_seconds + 5.5,
+    "worker-cpu": _WORKER.drain_s + REST_SECONDS,
+    "worker-gpu": _WORKER.drain_s + REST_SECONDS,
+    "kafka": 20.0 / 1.5,  # as the local stack waits
+    "redis": 20.0 / 1.5,
+}
+"""The longest that each may take to stop, s."""
+
+
+def _megabytes(text: str) -> int:
+    return int(text[:-1]) * {"m": 1, "g": 1024}[text[-1]]
 
 
 def _properties() -> dict[str, str]:
@@ -103,6 +136,47 @@ def test_logs_are_bounded(service: str) -> None:
     options = SERVICES[service]["logging"]["options"]
     assert SERVICES[service]["logging"]["driver"] == "json-file"
     assert int(options["max-size"].removesuffix("m")) * int(options["max-file"]) <= 200
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_memory_is_bounded(service: str) -> None:
+    """Nothing takes the machine's last memory, and each has some times what it was seen to take."""
+    limit = _megabytes(SERVICES[service]["mem_limit"])
+    assert _SEEN_MB.get(service, 0) * 2 <= limit <= 8 * 1024
+
+
+def test_broker_has_room_beside_its_heap() -> None:
+    """Heap, as much again for Java itself and buffers, and the health check's own Java stay under the limit."""
+    heap, check = (
+        _megabytes(re.findall(r"-Xmx(\d+m)", text)[0])
+        for text in (
+            SERVICES["kafka"]["environment"]["KAFKA_HEAP_OPTS"],
+            " ".join(SERVICES["kafka"]["healthcheck"]["test"]),
+        )
+    )
+    assert check <= 64
+    assert 2 * heap + 3 * check <= _megabytes(SERVICES["kafka"]["mem_limit"])
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "topics"])
+def test_lasting_services_come_back(service: str) -> None:
+    """After a crash or a restart of the machine; the job that creates topics runs once."""
+    assert SERVICES[service]["restart"] == "unless-stopped"
+    assert "restart" not in SERVICES["topics"]
+
+
+@pytest.mark.parametrize(("service", "seconds"), _TO_STOP.items())
+def test_service_has_the_time_to_stop(service: str, seconds: float) -> None:
+    """Docker kills after ten seconds, which is before a camera without Kafka has told what became of its frames."""
+    assert int(SERVICES[service]["stop_grace_period"].removesuffix("s")) >= 1.5 * seconds
+
+
+def test_variables_for_docker_are_no_settings() -> None:
+    """Those that are exported for Docker stand in the environment of `simvg query …` too, which refuses unknown
+    names of ours."""
+    text = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
+    names = set(re.findall(r"\$\{(\w+)", text))
+    assert names and not [name for name in names if name.upper().startswith(ENV_PREFIX)]
 
 
 @pytest.mark.parametrize("service", ["kafka", "redis", "worker-cpu", "worker-gpu"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not marked as re-exported
 
 from infra.broker import LocalBroker
+from infra.consumer import _latest
 from infra.errors import BrokerUnavailable, TopicMissing
 from infra.kafka import Consumer, Publisher, committed_offsets, follow, subscribe, wait_for_broker
 from infra.process import free_port
@@ -146,6 +150,24 @@ def test_following_a_missing_topic_names_the_remedy(kafka_without_topics: KafkaS
     """A topic that does not exist is said with how to create it."""
     with pytest.raises(TopicMissing, match=r"nothing.*simvg topics create"):
         follow(kafka_without_topics, ["nothing"], client_id="test", from_beginning=True)
+
+
+@pytest.mark.parametrize("name", ["NOT_LEADER_FOR_PARTITION", "UNKNOWN_LEADER_EPOCH", "FENCED_LEADER_EPOCH"])
+def test_end_is_asked_again_while_a_leader_is_new(name: str) -> None:
+    """A broker that is just back knows less of its partitions than its clients, for a moment."""
+    answers = iter([KafkaException(KafkaError(getattr(KafkaError, name))), SimpleNamespace(offset=7)])
+
+    class Admin:
+        def list_offsets(self, wanted: dict[TopicPartition, object], **_: object) -> dict[TopicPartition, Future[Any]]:
+            answer, told = next(answers), Future[Any]()
+            if isinstance(answer, Exception):
+                told.set_exception(answer)
+            else:
+                told.set_result(answer)
+            return dict.fromkeys(wanted, told)
+
+    part = TopicPartition("frames", 3)
+    assert _latest(cast(AdminClient, Admin()), {part: OffsetSpec.latest()}) == {3: 7}  # type: ignore[no-untyped-call]
 
 
 def test_classic_group_says_that_a_topic_is_missing(kafka_without_topics: KafkaSettings) -> None:

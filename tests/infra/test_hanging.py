@@ -55,16 +55,14 @@ class Writer:
         self.publisher.flush()
         self.publisher.abort()
 
-    def messages(self) -> list[list[bytes | None]]:
+    def messages(self, seconds: float = 60.0) -> list[list[bytes | None]]:
         """What is committed, by topic. Raises BrokerUnavailable when that cannot be read to its end."""
-        return [
-            [message.value() for message in read_to_end(self.kafka, topic, client_id="t", settled=True, silence_s=2.0)]
-            for topic in self.topics
-        ]
+        read = (read_to_end(self.kafka, topic, client_id="t", settled=True, silence_s=seconds) for topic in self.topics)
+        return [[message.value() for message in messages] for messages in read]
 
-    def place(self) -> int:
+    def place(self, seconds: float = 60.0) -> int:
         """Offset of the group. Raises BrokerUnavailable when it is not known."""
-        (found,) = committed_offsets(self.kafka, "g", [self.frames], client_id="t", seconds=2.0)
+        (found,) = committed_offsets(self.kafka, "g", [self.frames], client_id="t", seconds=seconds)
         return found.offset
 
     def written(self) -> int:
@@ -88,14 +86,14 @@ def writer(broker: LocalBroker, tmp_path: Path) -> Iterator[Writer]:
         cut_marker(data, partition)
     broker.start()
     with pytest.raises(BrokerUnavailable, match="could not be read to its end"):
-        one.messages()
+        one.messages(2.0)
     with pytest.raises(BrokerUnavailable):
-        one.place()
+        one.place(2.0)
     yield one
     one.publisher.discard()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_next_life_ends_what_hangs(writer: Writer) -> None:
     """What was decided stands: the messages and the offset are committed, and readers see no message besides."""
     writer.publisher.discard()
@@ -109,8 +107,8 @@ def test_the_next_life_ends_what_hangs(writer: Writer) -> None:
     again.publisher.discard()
 
 
-@pytest.mark.timeout(180)
-def test_the_same_life_ends_what_hangs(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(600)
+def test_the_same_life_ends_what_hangs(writer: Writer, monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
     """A producer that went on after the power cut looks from time to time; what has waited for long is ended."""
     written = writer.written()
     monkeypatch.setattr(transactions, "LOOK_SECONDS", 0.2)
@@ -119,8 +117,13 @@ def test_the_same_life_ends_what_hangs(writer: Writer, monkeypatch: pytest.Monke
         writer.publisher.settle()
     assert writer.written() == written, "it may be another's, which is just being written"
     monkeypatch.setattr(transactions, "STANDING_SECONDS", 0.5)
-    time.sleep(0.2)
-    writer.publisher.settle()
+
+    def ended() -> bool:
+        time.sleep(0.2)
+        writer.publisher.settle()  # a look that gets no answer in time begins to count anew
+        return writer.written() > written
+
+    until(ended)
     assert writer.messages() == [[b"1", b"2"]] * len(WRITTEN)
     assert writer.place() == 2
 
@@ -142,7 +145,7 @@ def test_where_nothing_hangs_nothing_is_written(kafka: KafkaSettings, monkeypatc
     again.publisher.settle()
     assert again.written() == written + 1
     with pytest.raises(BrokerUnavailable):
-        again.messages()
+        again.messages(2.0)
     other.publisher.commit([], None)
     assert again.messages() == [[b"1", b"other"], [b"1"]]
     for one in (again, other):

@@ -7,7 +7,9 @@ import importlib.util
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -22,7 +24,8 @@ from infra.redis_server import LocalRedis, find_redis
 from infra.settings import StackSettings
 from infra.topics import create_topics, describe_topics
 
-CACHE = Path(__file__).resolve().parents[2] / ".cache"
+REPOSITORY = Path(__file__).resolve().parents[2]
+CACHE = REPOSITORY / ".cache"
 
 
 def _stack(tmp_path: Path, **changes: int) -> LocalStack:
@@ -339,6 +342,16 @@ def test_server_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
 def test_free_port_is_accepted() -> None:
     """A port that nobody holds passes."""
     require_free_port(free_port(), what="test", remedy="")
+
+
+def test_free_port_is_offered_to_one_process_only() -> None:
+    """Else two servers that are about to start would be given the same; who was offered it can listen on it."""
+    ours = {free_port() for _ in range(100)}
+    program = "from infra.process import free_port; print(*(free_port() for _ in range(900)))"
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert len(ours) == 100 and not ours & set(map(int, other.stdout.split()))
+    with ThreadingHTTPServer(("127.0.0.1", min(ours)), BaseHTTPRequestHandler):
+        assert port_answers(min(ours))
 
 
 def test_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

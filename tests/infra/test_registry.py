@@ -22,6 +22,7 @@ from infra.errors import (
 )
 from infra.process import free_port
 from infra.queries import QueryRegistry, parse_query
+from infra.registry import MAX_QUERY_BYTES
 from infra.reports import NAMED, REASON_CHARACTERS, WorkerReport
 from infra.settings import RedisSettings
 
@@ -299,6 +300,46 @@ def test_report_of_an_older_worker_does_not_say_what_is_refused(
     """It is read all the same, and is not taken for one that refuses nothing."""
     raw.set(f"{redis_settings.prefix}:workers:w-1", value)
     assert registry.reports() == {"w-1": WorkerReport(revision=4, refused=None)}
+
+
+def test_query_that_nobody_would_read_is_not_written(registry: QueryRegistry) -> None:
+    """What is larger than a stored query may be is refused, not taken in and then skipped by every worker."""
+    cameras = tuple(f"line-{n:040d}" for n in range(2000))
+    with pytest.raises(
+        BadQuery, match=rf"'bolt' would take \d+ bytes.* more than {MAX_QUERY_BYTES}; name fewer cameras"
+    ):
+        registry.add(_query(cameras=cameras))
+    added = registry.add(_query())
+    with pytest.raises(BadQuery, match="name fewer cameras"):
+        registry.update("bolt", added.revision, {"cameras": cameras})
+    assert (registry.snapshot().queries, registry.snapshot().broken) == ((added,), ())
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ((float("nan"), 0, 1, 1), "query region.0 = nan: Input should be a finite number"),
+        ((0.5, 0, 0.5, 1), "box (0.5, 0.0, 0.5, 1.0) has no area; give x0,y0,x1,y1 with x0 below x1 and y0 below y1"),
+        ((0, 0, 2, 1), "box (0.0, 0.0, 2.0, 1.0) is not xyxy within 0..1"),
+        (((0, 0), (1, 0), (1, "x")), "query region.2.1 = 'x': Input should be a valid number, unable to parse string"),
+        ("all", "query region = 'all': Input should be a valid tuple"),
+    ],
+    ids=["not a number", "no area", "outside", "polygon", "word"],
+)
+def test_region_has_the_faults_of_what_it_was_meant_to_be(region: object, message: str) -> None:
+    """A wrong box is not told, number by number, that it is no polygon besides."""
+    with pytest.raises(BadQuery) as said:
+        _query(region=region)
+    assert str(said.value).startswith(message) and "tuple[" not in str(said.value)
+
+
+def test_worker_of_an_unreadable_name_ends_nothing(
+    registry: QueryRegistry, raw: redis.Redis, redis_settings: RedisSettings
+) -> None:
+    """Somebody else's key among those of the workers is shown; the others are read as ever."""
+    registry.report_worker("w1", WorkerReport(revision=3), 60)
+    raw.set(f"{redis_settings.prefix}:workers:".encode() + b"\xff", "5")
+    assert registry.workers() == {"w1": 3, "\N{REPLACEMENT CHARACTER}": 5}
 
 
 def test_change_is_announced_in_the_stream(registry: QueryRegistry) -> None:

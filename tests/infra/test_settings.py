@@ -219,6 +219,9 @@ def test_empty_file_is_no_fault(tmp_path: Path) -> None:
     [
         ({"rate": "fast"}, "setting 'rate' = 'fast'"),
         ({"kafka.bootstrap": "localhost"}, "'localhost' is no broker address"),
+        ({"kafka.bootstrap": "h:99999"}, "'h:99999' is no broker address"),
+        ({"kafka.bootstrap": "h:0"}, "'h:0' is no broker address"),
+        ({"telemetry.metrics_host": ""}, "should have at least 1 character"),
         ({"kafka.bootstrap": "u:hush@h:1"}, "'***@h:1' is no broker address"),
         ({"kafka.prefix": "a b"}, "'a b' is no topic prefix"),
         ({"redis.url": "http://x"}, "'http://x' is no Redis address"),

@@ -131,3 +131,11 @@ def test_misnamed_counter_is_our_own_error(name: str) -> None:
     """Counters are named simvg_…_total."""
     with pytest.raises(AssertionError):
         counter(name, "misnamed")
+
+
+def test_address_that_cannot_be_opened_names_both_settings() -> None:
+    """It may be the port or the address that is wrong."""
+    with pytest.raises(
+        SettingsError, match=r"on ::1 cannot be opened.*TELEMETRY__METRICS_PORT.*TELEMETRY__METRICS_HOST"
+    ):
+        start_metrics(0, host="::1")
