@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import uuid
 from collections.abc import Iterator
 from datetime import datetime
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from consumers.reading import read_to_end
 from infra.cloudevents import event_headers, headers_of
@@ -17,6 +21,38 @@ from infra.topics import require_topics, topic_name
 
 MAX_ACTION_BYTES = 64_000
 """A message of more bytes is no action of ours and is not even parsed."""
+
+_OPTIONS = {"by": "--by", "comment": "--comment", "query_id": "--query", "camera": "--camera"}
+"""Of the commands, by the field that they fill."""
+
+
+def new_action(kind: ActionKind, *, by: str | None, comment: str | None, **facts: object) -> OperatorAction:
+    """What an operator does now; ``by``: None for who is logged in.
+
+    Raises BadOperatorAction naming the option, what it was given and what is right.
+    """
+    words = comment.strip() if comment is not None else ""
+    given = facts | {"kind": kind, "by": (by or "").strip() or _login_name(), "comment": words or None}
+    try:
+        return OperatorAction.model_validate({"id": str(uuid.uuid4())} | given)
+    except ValidationError as error:
+        raise BadOperatorAction("; ".join(map(_in_words, error.errors(include_url=False)))) from error
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # as in a container under a number that no user of it has
+        raise BadOperatorAction(
+            f"who does it is not known, the system has no name for its user {os.getuid()}; write --by NAME"
+        ) from error
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    option = _OPTIONS.get(str(fault["loc"][0])) if fault["loc"] else None
+    if option is None or fault["type"] == "value_error":  # said in our own words, with the value
+        return fault["msg"].removeprefix("Value error, ")
+    return f"{option} {str(fault['input'])[:40]!r}: {fault['msg']}"
 
 
 def parse_action(value: bytes | None, headers: object = None) -> OperatorAction:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from consumers.actions import publish_action
+from consumers.actions import new_action, publish_action
 from consumers.alerts import read_alerts
 from consumers.alerts_cli import app as app
 from consumers.moments import shown
@@ -139,6 +136,8 @@ def parse_span(text: str) -> timedelta:
 
 def find_alert_id(kafka: KafkaSettings, begin: str) -> Alert:
     """The one alert whose id begins so, as it stands now. Raises BadOperatorAction if none or several do."""
+    if not begin.strip():  # as of a shell's variable that is not set: it would be the only alert that is kept
+        raise BadOperatorAction(f"{begin!r} is no id of an alert; `simvg alerts` lists those that are kept")
     found: dict[str, Alert] = {}
     for one in read_alerts(kafka, from_beginning=True, to_end=True, client_id="simvg-operator"):
         if isinstance(one, Alert) and one.id.startswith(begin):
@@ -165,16 +164,10 @@ def _act(
         raise BadOperatorAction("say what it is about: the id of an alert, or --query with the id of a query; not both")
     about = None if alert is None else find_alert_id(settings.kafka, alert)
     now = datetime.now(UTC)
-    given = facts | {
-        "id": str(uuid.uuid4()), "kind": kind, "at": now, "by": by or getpass.getuser(), "comment": comment,
-        "alert_id": None if about is None else about.id, "query_id": query, "camera": camera,
-        "until": None if span is None else now + span,
-    }  # fmt: skip
-    try:
-        action = OperatorAction.model_validate(given)
-    except ValidationError as error:
-        faults = (fault["msg"].removeprefix("Value error, ") for fault in error.errors(include_url=False))
-        raise BadOperatorAction("; ".join(faults)) from error
+    action = new_action(
+        kind, by=by, comment=comment, at=now, alert_id=None if about is None else about.id, query_id=query,
+        camera=camera, until=None if span is None else now + span, **facts,
+    )  # fmt: skip
     if query is not None and not force:
         require_known(settings, query, camera)
     shelved = None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from consumers.actions import publish_action
+from consumers.actions import new_action, publish_action
 from consumers.grounding.alarm import AlarmState
 from consumers.grounding.restore import read_alarm_states
-from infra.contracts import CAMERA_BLIND, ActionKind, OperatorAction
+from infra.contracts import CAMERA_BLIND, ActionKind
 from infra.errors import BadOperatorAction
 from infra.near import did_you_mean
 from infra.settings import KafkaSettings
@@ -47,10 +46,11 @@ def read_alarms(kafka: KafkaSettings) -> list[AlarmState]:
     return read_alarm_states(kafka, client_id="simvg-operator", settled=False)
 
 
-def forget_camera(kafka: KafkaSettings, camera: str, *, by: str, comment: str | None = None) -> KnownCamera:
+def forget_camera(kafka: KafkaSettings, camera: str, *, by: str | None, comment: str | None = None) -> KnownCamera:
     """Takes a camera out of the plant: its alarms end, and nobody waits for its frames any more.
 
-    Raises BadOperatorAction naming the nearest known camera when none of this id is known; as :func:`known_cameras`.
+    ``by``: None for who is logged in. Raises BadOperatorAction naming the nearest known camera when none of this id is
+    known, or what cannot be kept; as :func:`known_cameras`.
     """
     known = {one.id: one for one in known_cameras(kafka)}
     if camera not in known:
@@ -60,14 +60,6 @@ def forget_camera(kafka: KafkaSettings, camera: str, *, by: str, comment: str | 
     at = max(datetime.now(UTC), known[camera].last + timedelta(microseconds=1))
     publish_action(
         kafka,
-        OperatorAction(
-            id=str(uuid.uuid4()),
-            kind=ActionKind.FORGET,
-            at=at,
-            by=by,
-            query_id=CAMERA_BLIND,
-            camera=camera,
-            comment=comment,
-        ),
+        new_action(ActionKind.FORGET, by=by, comment=comment, at=at, query_id=CAMERA_BLIND, camera=camera),
     )
     return known[camera]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -49,8 +48,6 @@ def forget(
     """
     from consumers.cameras import forget_camera  # as above
 
-    found = forget_camera(
-        kafka_settings(kafka, topic_prefix, config), camera, by=by or getpass.getuser(), comment=comment
-    )
+    found = forget_camera(kafka_settings(kafka, topic_prefix, config), camera, by=by, comment=comment)
     closed = f"; its {found.open_alerts} open alerts are closed" if found.open_alerts else ""
     console.print(f"camera [bold]{escape(found.id)}[/] is forgotten within a second{closed}", highlight=False)

@@ -70,6 +70,9 @@ def collect(
         if not isinstance(found, LeftOut):
             own, why = _put(lesson, found, sets, put, done, overwrite=overwrite)
             put |= own
+        if before == lesson.said and not own:  # as when its picture is no longer kept: what it has said stands
+            done.before += len(alerts)
+            continue
         if before is not None:
             done.taken_back += sets.take_back(alerts, but=own)
         if why is not None:

@@ -26,6 +26,8 @@ from producers.vitals import Vitals
 log = structlog.get_logger(__name__)
 
 _NEVER_SECONDS = 7 * 24 * 3600.0
+_TOPIC_SECONDS = 30.0
+_LONGEST_GRACE_SECONDS = 2000.0  # librdkafka 2.16 reckons it in microseconds of 32 bits: from 2148 on it is none
 _LOOK_SECONDS = 0.1
 _BROKER_SECONDS = 1.0
 _GRACE_SECONDS = 0.5
@@ -63,6 +65,7 @@ class Camera:
                 client_id=f"simvg-camera-{settings.id}",
                 max_message_bytes=settings.max_message_bytes,
                 delivery_timeout_s=_NEVER_SECONDS if lossless else settings.delivery_seconds,
+                topic_grace_s=_LONGEST_GRACE_SECONDS if lossless else _TOPIC_SECONDS,
             ),
             Encoder(jpeg_quality=settings.jpeg_quality, max_width=settings.max_width),
             self._ledger,
@@ -99,10 +102,6 @@ class Camera:
     def counts(self) -> Counts:
         """The books so far; may be asked for from any thread."""
         return self._ledger.counts()
-
-    def health(self) -> str | None:
-        """What is wrong, in words without credentials; None when frames come or the recording has ended."""
-        return self._capture.fault
 
     def run(self, stop: Event) -> Counts:
         """Captures and publishes until the recording has ended or ``stop`` is set; then frames under way get
@@ -169,7 +168,7 @@ def run_camera(settings: CameraSettings, stop: Event) -> Counts:
     with start_metrics(
         settings.telemetry.metrics_port,
         host=settings.telemetry.metrics_host,
-        health=camera.health,
+        health=camera.vitals.camera,
         live=camera.vitals.live,
         ready=camera.vitals.ready,
     ) as server:

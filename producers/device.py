@@ -15,6 +15,7 @@ import structlog
 
 from infra.errors import CameraError
 from producers.clock import CaptureClock
+from producers.decoding import decode
 from producers.frame import EncodedImage, Picture, Shot, picture_of
 from producers.image_header import read_image
 
@@ -51,7 +52,7 @@ class Device:
         size: tuple[int, int] | None = None,
         grabber: Callable[[str], Grabber] = _open_v4l2,
     ) -> None:
-        """``stall_seconds``: a camera without a frame for so long, rounded up to whole seconds, is lost. ``size``:
+        """``stall_seconds``: a camera without a picture for so long, rounded up to whole seconds, is lost. ``size``:
         width and height in pixels to ask the camera for; None leaves it at what OpenCV chooses, most often 640x480."""
         self._path = path
         self._clock = clock
@@ -77,6 +78,7 @@ class Device:
             self._choose_size(device)
             device.set(cv2.CAP_PROP_CONVERT_RGB, 0)
             raw = True
+            seen = time.monotonic()
             while not stop.is_set():
                 asked = time.monotonic()
                 there, data = device.read()
@@ -90,7 +92,16 @@ class Device:
                     raw = False
                     device.set(cv2.CAP_PROP_CONVERT_RGB, 1)
                     continue
-                yield Shot(captured, _image(np.asarray(data, np.uint8)))
+                image = _image(np.asarray(data, np.uint8))
+                yield Shot(captured, image)
+                now = time.monotonic()
+                if image is not None:
+                    seen = now
+                elif now - seen > self._stall_seconds:
+                    raise CameraError(
+                        f"cannot read {self.shown}: data comes, but no picture in it for {self._stall_seconds:g} s; "
+                        "try another cable or port, or a smaller size"
+                    )
         finally:
             device.release()
 
@@ -123,5 +134,5 @@ def _image(data: np.ndarray[Any, np.dtype[np.uint8]]) -> EncodedImage | Picture 
     encoded = data.tobytes()
     if image := read_image(encoded):
         return image
-    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)  # without its own Huffman tables
-    return None if decoded is None else picture_of(np.asarray(decoded, np.uint8))
+    pixels = decode(encoded)  # without its own Huffman tables
+    return None if pixels is None else picture_of(pixels)

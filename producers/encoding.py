@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from infra.errors import CameraError
+from producers.decoding import decode
 from producers.frame import EncodedImage, Picture, Pixels
 
 
@@ -41,7 +42,7 @@ class Encoder:
 def _pixels(image: EncodedImage | Picture) -> Pixels:
     if isinstance(image, Picture):
         return image.bgr()
-    decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
+    pixels = decode(image.data)
+    if pixels is None:
         raise ValueError("its bytes are no image")
-    return np.asarray(decoded, np.uint8)
+    return pixels

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
-import cv2
-import numpy as np
 import structlog
 
 from infra.errors import CameraError
 from producers.clock import CaptureClock
+from producers.decoding import decode
 from producers.frame import EncodedImage, Picture, Shot, picture_of
 from producers.image_header import read_image
 from producers.pace import Pace
@@ -50,11 +49,16 @@ class ImageFolder:
         images = self._images()
         playing = 0
         while not stop.is_set():
+            readable = False
             for index, path in enumerate(images):
                 captured = pace.at((playing * len(images) + index) / self._fps)
                 if stop.is_set():
                     return
-                yield Shot(captured, _read(path), index, playing)
+                image = _read(path)
+                readable = readable or image is not None
+                yield Shot(captured, image, index, playing)
+            if not readable:
+                raise CameraError(f"cannot read {self._folder}: none of its {len(images)} images can be decoded")
             if not self._loop:
                 return
             playing += 1
@@ -75,7 +79,9 @@ class ImageFolder:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name.lower()) if part]
+    parts = [part for part in re.split(r"(\d+)", path.name.lower()) if part]
+    ranks = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]  # "²" is a digit and no number
+    return [*ranks, (-2, path.name)]  # "1.jpg" and "01.jpg" in the same order in every file system
 
 
 def _read(path: Path) -> EncodedImage | Picture | None:
@@ -86,5 +92,5 @@ def _read(path: Path) -> EncodedImage | Picture | None:
         return None
     if path.suffix.lower() in PASSED_THROUGH:
         return read_image(data)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    return None if decoded is None else picture_of(np.asarray(decoded, np.uint8))
+    pixels = decode(data)
+    return None if pixels is None else picture_of(pixels)

@@ -51,28 +51,32 @@ class Ledger:
     def captured(self) -> None:
         with self._lock:
             self._captured += 1
-        metrics.CAPTURED.labels(self._camera).inc()
-        self._show()
+            metrics.CAPTURED.labels(self._camera).inc()
+            self._show()
 
     def published(self, size: int) -> None:
         """``size``: bytes of the image."""
         with self._lock:
             self._published += 1
-        metrics.PUBLISHED.labels(self._camera).inc()
-        metrics.PUBLISHED_BYTES.labels(self._camera).inc(size)
-        self._show()
+            metrics.PUBLISHED.labels(self._camera).inc()
+            metrics.PUBLISHED_BYTES.labels(self._camera).inc(size)
+            self._show()
 
     def dropped(self, reason: DropReason, frames: int = 1) -> int:
         """Returns how many frames were dropped for this reason so far."""
         with self._lock:
             total = self._dropped[reason] = self._dropped.get(reason, 0) + frames
-        metrics.DROPPED.labels(self._camera, reason).inc(frames)
-        self._show()
+            metrics.DROPPED.labels(self._camera, reason).inc(frames)
+            self._show()
         return total
 
     def counts(self) -> Counts:
         with self._lock:
-            return Counts(self._captured, self._published, dict(self._dropped))
+            return self._counts()
+
+    def _counts(self) -> Counts:
+        return Counts(self._captured, self._published, dict(self._dropped))
 
     def _show(self) -> None:
-        metrics.QUEUED.labels(self._camera).set(self.counts().under_way)
+        """Under the lock: what another thread booked since would be overwritten with an older number."""
+        metrics.QUEUED.labels(self._camera).set(self._counts().under_way)

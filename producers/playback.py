@@ -14,8 +14,7 @@ from infra.errors import CameraError
 from producers.clock import CaptureClock
 from producers.demux import Decoded, PictureReader
 from producers.faults import camera_fault
-
-DEFAULT_FPS = 25.0
+from producers.timeline import Timeline
 
 
 class Playback:
@@ -35,12 +34,14 @@ class Playback:
         try:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO" if self._threads else "SLICE"
-            period = 1.0 / float(stream.average_rate or DEFAULT_FPS)
-            for decoded in PictureReader(container, self._clock.now):
+            reader = PictureReader(container, self._clock.now)
+            period = reader.period
+            timeline = Timeline(period)
+            for decoded in reader:
                 if decoded is None:
                     continue
                 readable = readable or decoded.image is not None
-                seconds = decoded.index * period if decoded.seconds is None else decoded.seconds
+                seconds = timeline.at(decoded.index * period if decoded.seconds is None else decoded.seconds)
                 self.end = max(self.end, seconds + period)
                 yield dataclasses.replace(decoded, seconds=seconds)
         except FFmpegError as error:

@@ -23,7 +23,7 @@ rtsp://… or rtsps://…        a network camera
 http://… or https://…        a Motion-JPEG or other video stream
 0, 1, … or /dev/video0       a camera at this computer; also by another name, as /dev/v4l/by-id/…
 FILE                         a video file
-FOLDER                       a folder of images (JPEG, PNG)
+FOLDER                       a folder of images (JPEG, PNG, BMP, TIFF, WebP)
 line: or line:FOLDER         the rendered line, endless"""
 """Every form of SOURCE, one a line."""
 

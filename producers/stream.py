@@ -18,6 +18,7 @@ from producers.demux import PictureReader
 from producers.faults import camera_fault
 from producers.frame import Shot
 from producers.pace import Pace
+from producers.timeline import Timeline
 
 _LOOK_MICROSECONDS = "500000"
 
@@ -63,9 +64,11 @@ class NetworkStream:
         container.streams.video[0].thread_type = "SLICE"  # frame threads would hold back a frame per core
         recorded = self._url.startswith("http") and bool(container.duration)
         pace = Pace(self._clock, stop, as_fast_as_possible=False)
+        reader = PictureReader(container, self._clock.now, joins_midway=True)
+        timeline = Timeline(reader.period)
         latest = 0
         seen = heard = time.monotonic()
-        for decoded in PictureReader(container, self._clock.now, joins_midway=True):
+        for decoded in reader:
             if stop.is_set():
                 return
             now = time.monotonic()
@@ -80,7 +83,7 @@ class NetworkStream:
                 )
             if decoded is None:
                 continue
-            captured = pace.at(decoded.seconds or 0.0) if recorded else decoded.arrived
+            captured = pace.at(timeline.at(decoded.seconds or 0.0)) if recorded else decoded.arrived
             latest = _after(latest, captured, self._clock.now())
             yield Shot(latest, decoded.image)
             waited = time.monotonic() - now  # by whoever takes the pictures: no silence of the camera

@@ -55,9 +55,11 @@ class Vitals:
 
     def ready(self) -> dict[str, str | None]:
         """The camera gives frames, a broker answers, and frames are confirmed by it."""
-        return {"camera": self._camera(), "broker": self._probe.fault(), "publishing": self._confirmed()}
+        return {"camera": self.camera(), "broker": self._probe.fault(), "publishing": self._confirmed()}
 
-    def _camera(self) -> str | None:
+    def camera(self) -> str | None:
+        """What is wrong with the camera, in words without credentials; None when frames come or the recording has
+        ended."""
         state = self._capture.state
         if state in (CameraState.STREAMING, CameraState.ENDED):
             return None

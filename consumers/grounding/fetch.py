@@ -73,9 +73,11 @@ class Fetcher:
         stopping: Callable[[], bool],
         on_assigned: OnAssigned,
         on_revoked: OnRevoked,
+        heard: Callable[[str], object],
     ) -> None:
         """``turn``: held while a frame is judged, and here while partitions come and go. ``on_assigned`` prepares for
-        partitions before they are taken; ``on_revoked`` runs in turn."""
+        partitions before they are taken; ``on_revoked`` runs in turn. ``heard`` is told the camera of every frame that
+        is skipped: it did not fall silent."""
         self._settings = settings
         self._topic = topic_name(settings.kafka.prefix, "frames")
         self._mailbox = mailbox
@@ -87,9 +89,9 @@ class Fetcher:
         self._stopping = stopping
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._heard = heard
         self._consumer: Consumer | None = None
         self._next: dict[int, int] = {}
-        self._behind: set[int] = set()
         self._paused: set[int] = set()
         self._joining = False
         self._group: Any = None
@@ -187,6 +189,7 @@ class Fetcher:
             # It was read again, or is another worker's: what becomes of it is told there.
             self.leave(frame, "handed_over")
             return
+        self._heard(frame.camera)
         self._ledger.skipped(frame.camera, _place(frame), reason)
         self._skips.add(frame.header, reason)
         self._commits.finish(*_place(frame), f"skipped_{reason}", lease=frame.lease)
@@ -266,8 +269,7 @@ class Fetcher:
             _, end = consumer.watermarks(TopicPartition(self._topic, partition))
             lag += max(end - following, 0)
             self._mailbox.hold(partition, behind=following < end, now=now)
-            if following >= end:
-                self._listening.caught_up(partition)
+            (self._listening.lags if following < end else self._listening.caught_up)(partition)
         _LAG.set(lag)
 
     def _back_pressure(self, consumer: Consumer) -> None:

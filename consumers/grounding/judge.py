@@ -178,7 +178,7 @@ class Judge:
         return taken._replace(state=with_alerts(taken.state, alerts), alerts=alerts)
 
     def heard(self, camera: str) -> None:
-        """A frame of this camera came in order and was not scored, by intent."""
+        """A frame of this camera came and was not scored, by intent. Any thread."""
         self._silence.heard(camera)
 
     def tick(

@@ -196,11 +196,15 @@ def finishes(works: list[Work]) -> dict[int, dict[int, str]]:
 
 
 def pictured(work: Work, sent: Mapping[Slot, tuple[Outgoing, Sent]]) -> dict[str, Place]:
-    """By alert, where the first of the pictures lies that came of this work; an alert raised again has another."""
+    """By alert, where the first of its pictures lies that came of this work; an alert raised again has another. Where
+    the broker takes no frame so large, the crop beside it does not stand for it."""
+    first: dict[str, int] = {}
+    for number, message in enumerate(work.evidence):
+        first.setdefault(message.key.decode(), number)
     found: dict[str, Place] = {}
-    for number in range(len(work.evidence)):
-        message, one = sent.get((id(work), "evidence", number), (None, None))
-        if message is not None and one is not None:
+    for alert, number in first.items():
+        _, one = sent.get((id(work), "evidence", number), (None, None))
+        if one is not None:
             assert one.place is not None, "flush() has waited for it"
-            found.setdefault(message.key.decode(), (work.partition, one.place))
+            found[alert] = (work.partition, one.place)
     return found

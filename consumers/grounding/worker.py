@@ -104,6 +104,7 @@ class Worker:
             stopping=lambda: self._stop.is_set(),
             on_assigned=self._take_over,
             on_revoked=self._hand_over,
+            heard=lambda camera: self._judge.heard(camera),
         )
         self._decoder = DecodePool(settings.decode_threads, settings.max_pixels, engine.reduced)
         self._ready: queue.Queue[Ready] = queue.Queue(settings.batch_size)
@@ -327,7 +328,6 @@ class Worker:
                 continue
             reason, due = self._intake.asked(frame, plan := self.plan)
             if reason is not None:
-                self._judge.heard(frame.camera)
                 self._fetcher.skip(frame, reason)
                 self._mailbox.keeps_turn(frame.camera)
                 continue

@@ -52,10 +52,11 @@ def test_processes_run_in_their_turns_only(tmp_path: Path) -> None:
             begun = time.time()
             taken.take(2, 0.3)
             ended = time.time()
+        assert sum(map(taken.run_s, logs)) <= ended - begun
         for name, log in logs.items():
             ticks = [float(line) for line in log.read_text().splitlines() if begun < float(line) < ended]
             assert ticks
-            assert taken.run_s(name) == pytest.approx(0.6, abs=0.2)
+            assert taken.run_s(name) > 0.59  # two turns, of which the clock may be corrected a little
             for tick in ticks:  # a tick that was taken before a stop may be written after it, but not read by the clock
                 assert taken.run_s(name, tick - 0.02) < taken.run_s(name, tick + 0.02)
     finally:

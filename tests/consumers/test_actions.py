@@ -6,12 +6,13 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
-from consumers.actions import parse_action, publish_action, read_actions
+from consumers.actions import new_action, parse_action, publish_action, read_actions
 from consumers.actions_cli import parse_span
 from consumers.grounding.actions import ActionBook, ActionReader
 from consumers.grounding.alarm_state import AlarmState
@@ -333,6 +334,45 @@ def test_action_needs_one_target(kafka: KafkaSettings) -> None:
     """An alert or a query, not both and not none."""
     with pytest.raises(BadOperatorAction, match="say what it is about"):
         run(kafka, "ack")
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"by": "x" * 101}, r"^--by 'x+': String should have at most 100 characters$"),
+        ({"comment": "y" * 2001}, r"^--comment 'y+': String should have at most 2000 characters$"),
+        ({"kind": ActionKind.COMMENT, "comment": "  "}, "a comment has no words"),
+        ({"alert_id": None, "query_id": "red thing"}, "^'red thing' is no valid id: use"),
+        ({"kind": ActionKind.FORGET, "alert_id": None, "query_id": "camera-blind", "by": "x" * 101}, "--by"),
+    ],
+    ids=["long name", "long comment", "no words", "no id", "forget"],
+)
+def test_what_an_action_cannot_keep_is_named(facts: dict[str, Any], says: str) -> None:
+    """The option, what it was given, and what is right."""
+    given = {"kind": ActionKind.ACKNOWLEDGE, "by": "mia", "comment": None, "at": AT, "alert_id": "a-1"} | facts
+    with pytest.raises(BadOperatorAction, match=says):
+        new_action(**given)
+
+
+@pytest.mark.parametrize("fails", [KeyError("getpwuid(): uid not found: 4321"), OSError("no user name")])
+def test_who_has_no_login_name_is_asked_for_one(fails: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a number; a name that is given, or blanks in place of one, are no matter."""
+
+    def nobody() -> str:
+        raise fails
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert new_action(ActionKind.ACKNOWLEDGE, by="mia", comment=" ", at=AT, alert_id="a-1").comment is None
+    for by in (None, "", "  "):
+        with pytest.raises(BadOperatorAction, match=r"no name for its user \d+; write --by NAME"):
+            new_action(ActionKind.ACKNOWLEDGE, by=by, comment=None, at=AT, alert_id="a-1")
+
+
+def test_no_id_is_the_beginning_of_none(kafka: KafkaSettings) -> None:
+    """A shell's variable that is not set is not taken for the only alert that is kept."""
+    publish(kafka, make_alert(1).model_dump_json().encode())
+    with pytest.raises(BadOperatorAction, match="'' is no id of an alert"):
+        run(kafka, "ack", "", "--by", "mia")
 
 
 def test_oversized_action_is_refused_unparsed() -> None:

@@ -320,6 +320,18 @@ def test_what_is_no_longer_true_goes_though_its_picture_is_gone(tmp_path: Path) 
     assert sets.figures()["train"] == sets.figures()["val"] == sets.figures()["test"] == (0, 0, 0)
 
 
+def test_writing_anew_takes_nothing_back_of_which_the_picture_is_gone(tmp_path: Path) -> None:
+    """`--overwrite` is for what people have changed: what was said stands for longer than Kafka keeps pictures."""
+    sets = PlantSet(tmp_path, None)
+    collect([lesson(LEFT)], sets, Pictures(picture()), None)
+    sets.save()
+    before = sets.figures()
+    sets = PlantSet(tmp_path, None)
+    done = collect([lesson(LEFT)], sets, Pictures(None), None, overwrite=True)
+    assert (done.taken_back, done.before, done.left_out.total()) == (0, 1, 0)
+    assert sets.figures() == before and sets.said_of("a-1") == "said"
+
+
 TILES = [(0, 0, 45, 60), (35, 0, 80, 60)]
 
 

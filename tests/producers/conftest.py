@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -44,7 +45,7 @@ def drawn() -> Callable[[Shot], int | None]:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Clip:
-    """``clip(frames, …)`` writes a video of numbered pictures and returns its path."""
+    """``clip(frames, …)`` writes a video of numbered pictures, the first at ``starts`` seconds; returns its path."""
 
     def make(
         frames: int = 20,
@@ -54,6 +55,7 @@ def clip(tmp_path: Path) -> Clip:
         codec: str = "libx264",
         b_frames: int = 2,
         first: int = 0,
+        starts: int = 0,
     ) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,7 @@ def clip(tmp_path: Path) -> Clip:
                 stream.codec_context.max_b_frames = b_frames
             for index in range(frames):
                 frame = av.VideoFrame.from_ndarray(frame_picture(first + index), format="bgr24")
+                frame.pts, frame.time_base = starts * rate + index, Fraction(1, rate)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +38,16 @@ def test_wide_images_are_scaled_down(jpegs: list[bytes]) -> None:
     for image in (encoder.encode(picture_of(PIXELS)), encoder.encode(EncodedImage(jpegs[0], "image/jpeg", 160, 120))):
         assert (image.width, image.height) == (40, 30)
         assert cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR).shape == (30, 40, 3)
+
+
+def test_scaling_turns_no_picture() -> None:
+    """A JPEG with an orientation tag comes out lying as it is stored, as it does when it passes untouched."""
+    stored = cv2.imencode(".jpg", PIXELS)[1].tobytes()
+    tag = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1, 6, 0)  # turn right by 90°
+    turned = stored[:2] + b"\xff\xe1" + struct.pack(">H", len(tag) + 2) + tag + stored[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (80, 60, 3)
+    image = Encoder(jpeg_quality=90, max_width=40).encode(EncodedImage(turned, "image/jpeg", 80, 60))
+    assert (image.width, image.height) == (40, 30)
 
 
 @pytest.mark.parametrize(

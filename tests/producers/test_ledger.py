@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread
+
 import pytest
 from prometheus_client import REGISTRY
 
+from producers import metrics
 from producers.ledger import Ledger
 
 
@@ -14,3 +17,27 @@ def test_counts_begin_at_none(what: str) -> None:
     camera = f"unseen-{what}"
     Ledger(camera)
     assert REGISTRY.get_sample_value(f"simvg_frames_{what}_total", {"camera": camera}) == 0
+
+
+def test_gauge_follows_the_last_booking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that book at once leave what waits in the metrics as it is in the books."""
+    shown: list[int] = []
+    slow, others = Event(), []
+
+    class Gauge:
+        def labels(self, camera: str) -> Gauge:
+            return self
+
+        def set(self, value: int) -> None:
+            if not slow.is_set():
+                slow.set()
+                others.append(Thread(target=ledger.published, args=(10,)))
+                others[0].start()
+                others[0].join(0.5)  # it overtakes this one, or waits for it
+            shown.append(value)
+
+    ledger = Ledger("overtaken")
+    monkeypatch.setattr(metrics, "QUEUED", Gauge())
+    ledger.captured()
+    others[0].join(10)
+    assert shown[-1] == ledger.counts().under_way == 0

@@ -6,15 +6,18 @@ import socket
 import socketserver
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice, pairwise
 from pathlib import Path
 from threading import Event, Thread
 from typing import ClassVar
 
+import av
+import numpy as np
 import pytest
 
 from infra.errors import CameraError
@@ -144,6 +147,54 @@ def test_waiting_for_a_recording_s_own_pace_is_no_silence(
         there = [shot.image is not None for shot in source.shots(Event())]
         server.shutdown()
     assert there.count(False) == 1 and there[-5:].count(True) == 4, there
+
+
+@pytest.fixture
+def sound_goes_on(tmp_path: Path) -> Iterator[str]:
+    """URL of a real HTTP server: a second of pictures with sound, then sound alone."""
+    path, ending = tmp_path / "sound.ts", Event()
+    with av.open(str(path), "w") as container:
+        pictures, sound = container.add_stream("libx264", rate=10), container.add_stream("mp2", rate=32000)
+        pictures.width, pictures.height, pictures.pix_fmt = 160, 120, "yuv420p"
+        pictures.options = {"tune": "zerolatency", "threads": "1"}
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.zeros((120, 160, 3), np.uint8), format="bgr24")
+            container.mux(pictures.encode(picture))
+        container.mux(pictures.encode(None))
+        for number in range(500):
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), format="s16", layout="stereo")
+            heard.sample_rate, heard.pts, heard.time_base = 32000, number * 1152, Fraction(1, 32000)
+            container.mux(sound.encode(heard))
+    data = path.read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):  # the client goes when it has lost patience
+                for start in range(0, len(data), 1880):
+                    self.wfile.write(data[start : start + 1880])
+                    if ending.wait(0.02):
+                        return
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Requests are no news."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/camera"
+        ending.set()
+        server.shutdown()
+
+
+def test_camera_of_which_only_the_sound_goes_on_is_lost(sound_goes_on: str) -> None:
+    """A camera with a microphone whose pictures have stopped is connected again, however much it lets hear."""
+    shots, taken = open_source(sound_goes_on, stall_seconds=0.5).shots(Event()), []
+    began = time.monotonic()
+    with pytest.raises(CameraError, match=r"cannot read http://.*: data comes, but no picture in it for 0\.5 s"):
+        taken.extend(shots)
+    assert time.monotonic() - began < 8, "it was told only when the sound was over"
 
 
 def test_silent_server_is_not_waited_for(clip: Callable[..., Path]) -> None:

@@ -65,6 +65,20 @@ def test_loop_plays_on(clip: Clip) -> None:
     assert {round(gap / 1e6) for gap in gaps} == {100}
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize("starts", [0, 2, 7200], ids=["anew", "overlapping", "hours-later"])
+def test_recording_put_together_of_two_plays_on(clip: Clip, drawn: Drawn, b_frames: int, starts: int) -> None:
+    """Time stamps that begin anew or jump are a cut: no frame is lost or told twice, and nobody waits for hours."""
+    path = clip(20, name="a.ts", b_frames=2)
+    second = clip(15, name="b.ts", b_frames=b_frames, first=5, starts=starts)
+    path.write_bytes(path.read_bytes() + second.read_bytes())
+    shots = shots_of(path)
+    assert [shot.index for shot in shots] == list(range(35))
+    assert [drawn(shot) for shot in shots] == [*range(20), *range(5, 20)]
+    gaps = [b.captured_ns - a.captured_ns for a, b in pairwise(shots)]
+    assert 0 <= min(gaps) <= max(gaps) <= 1_000_000_000 and sum(gaps) > 3_000_000_000
+
+
 def test_motion_jpeg_passes_through(clip: Clip) -> None:
     """A Motion-JPEG file's pictures are complete JPEGs and are not encoded again."""
     shots = shots_of(clip(4, name="clip.avi", codec="mjpeg"))

@@ -64,6 +64,15 @@ def test_lost_camera_is_unready_with_its_fault_and_lives() -> None:
     assert _wrong(vitals.live()) == set()
 
 
+def test_camera_that_never_gave_a_picture_is_not_well() -> None:
+    """Before the first picture there is no fault yet, and nothing that could be called ok."""
+    vitals, camera = _vitals(Clock())
+    camera.state = CameraState.CONNECTING
+    assert vitals.camera() == vitals.ready()["camera"] == "connecting: no frame has come yet"
+    camera.state = CameraState.ENDED
+    assert vitals.camera() is None
+
+
 def test_frames_without_confirmation_are_said() -> None:
     """None yet, or none for a while; each confirmation starts the time anew, and a recording that ended is fine."""
     clock = Clock()

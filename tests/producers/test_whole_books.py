@@ -35,7 +35,7 @@ def played(cameras: list[Camera], enough: Callable[[], bool], until: Until) -> l
     for thread in threads:
         thread.start()
     try:
-        until(enough)
+        until(enough, 120)
     finally:
         stop.set()
     for thread in threads:
@@ -52,7 +52,7 @@ def test_captured_is_dropped_skipped_rejected_or_scored(
     line.add("red", cameras=(fast, rated))
     line.add("blue", cameras=(rated,), rate=2.0)
     worker = line.start(ColourEngine(seconds_per_batch=0.15), freshness=freshness, batch_size=1, time_budget=None)
-    facts = {"source": str(clip(20, rate=30)), "kafka": line.kafka, "loop": True, "expiry_seconds": 0.6}
+    facts = {"source": str(clip(20, rate=30)), "kafka": line.kafka, "loop": True, "expiry_seconds": 3.0}
     wanted = {fast: None, rated: 10, unwatched: 5}
     cameras = [Camera(CameraSettings.model_validate({"id": name, "fps": fps, **facts})) for name, fps in wanted.items()]
 

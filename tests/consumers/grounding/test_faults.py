@@ -40,7 +40,6 @@ def distinct(line: Line) -> list[tuple[str, str, int]]:
     return sorted({(a.camera, str(a.state), a.onset.sequence) for a in line.alerts()})
 
 
-@pytest.mark.timeout(240)
 def test_killed_worker_loses_no_alert(line: Line, tmp_path: Path) -> None:
     """kill -9 at any moment: the next worker goes on with the open alert and pending counts; ids stay the same."""
     line.add("red")
@@ -73,7 +72,6 @@ def test_killed_worker_loses_no_alert(line: Line, tmp_path: Path) -> None:
     assert all(a.id == ids[a.onset.sequence] for a in line.alerts())
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("static", [True, False])
 def test_static_member_that_restarts_moves_no_partition(static: bool, line: Line, tmp_path: Path) -> None:
     """Within its session time-out it finds its own cameras again, and the other worker hears nothing of it."""
@@ -114,7 +112,6 @@ def test_static_member_that_restarts_moves_no_partition(static: bool, line: Line
             worker.wait()
 
 
-@pytest.mark.timeout(120)
 def test_stopped_worker_leaves_nothing_to_do_again(line: Line, tmp_path: Path) -> None:
     """SIGTERM ends within seconds; what was done is committed, and the next worker reads none of it again."""
     line.add("red")
@@ -164,7 +161,7 @@ def own_kafka(broker: LocalBroker) -> KafkaSettings:
     return settings
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_broker_restart_loses_nothing(
     own_kafka: KafkaSettings,
     broker: LocalBroker,
@@ -197,7 +194,6 @@ def test_broker_restart_loses_nothing(
         line.close()
 
 
-@pytest.mark.timeout(120)
 def test_broker_away_at_start_is_waited_for(
     stopped_broker: LocalBroker, redis_settings: RedisSettings, tmp_path: Path, until: Callable[..., None]
 ) -> None:
@@ -288,7 +284,6 @@ def test_no_registry_and_no_cache_closes_nothing(
         line.close()
 
 
-@pytest.mark.timeout(120)
 def test_worker_whose_producer_failed_goes_on_while_it_polls(line: Line) -> None:
     """Held up past its time-out, its producer is fenced: it finds out what counts, although it polls all the time."""
     line.add("red")
@@ -317,7 +312,6 @@ def test_worker_whose_producer_failed_goes_on_while_it_polls(line: Line) -> None
     line.wait_for_alerts("raised")
 
 
-@pytest.mark.timeout(120)
 def test_restarted_worker_ends_what_its_last_life_left_open(line: Line) -> None:
     """A worker killed inside a transaction and started again waits for no time-out: it undoes what it left itself."""
     line.add("red")

@@ -14,7 +14,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TopicPartition
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.fetch import Fetcher
 from consumers.grounding.frames import Frame
-from consumers.grounding.ledger import Ledger
+from consumers.grounding.ledger import Ledger, SkipReason
 from consumers.grounding.mailbox import Mailbox
 from consumers.grounding.offsets import Mark
 from consumers.grounding.outbox import Outbox
@@ -106,10 +106,11 @@ class Reading:
 
     def __init__(self) -> None:
         self.broker, self.commits, self.ledger, self.skips = Broker(), CommitBook(), Ledger(), SkipLog()
+        self.heard: list[str] = []
         self.fetcher = Fetcher(
             WorkerSettings(), Mailbox(freshness, 1_000), self.ledger, self.commits, cast(Outbox, self.broker),
             self.skips, turn=threading.Lock(), stopping=lambda: False, on_assigned=lambda numbers: lambda: None,
-            on_revoked=lambda numbers: None,
+            on_revoked=lambda numbers: None, heard=self.heard.append,
         )  # fmt: skip
 
     def take(self) -> None:
@@ -148,6 +149,21 @@ def test_first_copies_of_frames_end_no_second_ones(end: Callable[[Fetcher, Frame
     assert marks == {0: Mark(BEGIN + 2, fates=(("scored", 2),))}
     reading.commits.committed(finished, marks)
     assert reading.commits.wait_idle([0], 0.0)
+
+
+@pytest.mark.parametrize("reason", ["behind", "expired", "no_query"])
+def test_camera_whose_frame_is_skipped_is_heard(reason: SkipReason) -> None:
+    """Wherever on its way that was found out, as of a frame that has expired in its batch: it is not silent. One that
+    another worker reads is heard there."""
+    reading = Reading()
+    reading.take()
+    first = reading.read(BEGIN)
+    reading.fetcher.skip(first, reason)
+    assert reading.heard == ["line-1"]
+    second = reading.read(BEGIN + 1)
+    reading.lose()
+    reading.fetcher.skip(second, reason)
+    assert reading.heard == ["line-1"]
 
 
 @pytest.mark.parametrize("state", ["UP", "DOWN"])

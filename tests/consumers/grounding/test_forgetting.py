@@ -23,7 +23,6 @@ def _told(camera: str) -> float | None:
     return REGISTRY.get_sample_value("simvg_worker_camera_blind", {"camera": camera})
 
 
-@pytest.mark.timeout(240)
 def test_forgotten_camera_is_silent_for_nobody(line: Line) -> None:
     """Its alerts are closed with the reason, the next worker does not miss it either, and its frames are new ones."""
     line.add("red", latch=True)

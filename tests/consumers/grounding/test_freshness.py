@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumers.grounding.offsets import Mark
@@ -30,7 +29,6 @@ def committed(line: Line) -> dict[int, Mark]:
         reader.close()
 
 
-@pytest.mark.timeout(240)
 def test_fates_add_up_to_what_was_published(line: Line, tmp_path: Path) -> None:
     """Two workers under load, both killed and replaced: published = scored + skipped + rejected, with no remainder."""
     line.changes |= {"freshness": "latest", "session_timeout_s": 3.0, "group": f"g-{line.kafka.prefix}"}

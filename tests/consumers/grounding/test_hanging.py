@@ -16,7 +16,7 @@ from tests.consumers.grounding.conftest import Line
 from tests.markers import cut_marker, with_markers
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("runs_on", [False, True], ids=["started-again", "runs-on"])
 def test_no_alert_hangs(
     runs_on: bool,

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consumers.grounding.ledger import Ledger, Totals
 from infra.telemetry import start_metrics
-from tests.consumers.grounding.colour import ColourEngine, HeldEngine
+from tests.consumers.grounding.colour import HeldEngine
 from tests.consumers.grounding.conftest import Line
 
 FATES = ("scored", "skipped", "rejected", "in_flight")
@@ -99,10 +99,14 @@ def test_scraped_sums_match_for_each_camera(line: Line) -> None:
 def test_sums_match_at_any_moment_under_load(line: Line) -> None:
     """While frames stream in faster than they are scored, every look at the counts finds them balanced."""
     line.add("red")
-    worker = line.start(ColourEngine(seconds_per_batch=0.02), freshness="latest", batch_size=2, time_budget=None)
+    engine = HeldEngine()
+    engine.seconds_per_batch = 0.02
+    worker = line.start(engine, freshness="latest", batch_size=2, time_budget=None)
     cameras = [line.camera(f"c-{number}") for number in range(4)]
     sent = 0
-    for _ in range(40):
+    for number in range(40):
+        if number == 20:
+            engine.go.set()  # by now frames are behind, however slowly they are sent
         for camera in cameras:
             camera.send("red")
             sent += 1

@@ -118,10 +118,93 @@ def test_partition_that_comes_back_makes_up_for_nothing() -> None:
     assert polls.heard(0) == [0.5]
 
 
+def test_partition_with_a_backlog_is_heard_as_far_as_it_is_read() -> None:
+    """What is read slowly was written in less time than its reading takes; its end counts time as ever."""
+    polls = Polls()
+    polls.poll(0, [0])
+    for second in range(20):  # of the log, in twice the time
+        polls.gave(second)
+        for _ in range(4):
+            polls.poll(0.5, [0])
+            polls.listening.lags(0)
+    assert polls.heard(0)[0] == pytest.approx(20, abs=2)
+    polls.gave(20)
+    polls.listening.caught_up(0)
+    before = polls.heard(0)[0]
+    for _ in range(10):
+        polls.poll(0.5, [0])
+        polls.listening.caught_up(0)
+    assert polls.heard(0) == [before + 5]
+
+
+def test_busy_partition_that_is_kept_up_with_counts_all_of_the_time() -> None:
+    """That more is to be read for a moment is no backlog, however unevenly it comes."""
+    polls = Polls()
+    polls.poll(0, [0])
+    for number in range(40):
+        polls.poll(0.25, [0])
+        polls.gave(number * 0.2)
+        (polls.listening.lags if number % 4 else polls.listening.caught_up)(0)
+    assert polls.heard(0) == [10]
+
+
+def test_partition_that_gives_nothing_of_its_backlog_stands_still_for_a_while() -> None:
+    """Its cameras are not to blame; but a clock that never goes on would never miss one."""
+    polls = Polls()
+    polls.poll(0, [0])
+    polls.gave(100)
+    for _ in range(50):
+        polls.listening.lags(0)
+        polls.poll(0.5, [0])
+    assert polls.heard(0) == [1]
+    for _ in range(40):
+        polls.listening.lags(0)
+        polls.poll(0.5, [0])
+    assert polls.heard(0)[0] == pytest.approx(1 + 45 - 30, abs=1)
+
+
+def test_end_that_nothing_was_written_behind_is_believed_after_a_moment() -> None:
+    """A partition may have had nothing more to give when it was paused: its only camera had died by then."""
+    polls = Polls()
+    polls.poll(0, [0])
+    polls.gave(100)
+    polls.listening.caught_up(0)
+    polls.pause(6)
+    for _ in range(16):
+        polls.poll(0.5, [0])
+        polls.listening.caught_up(0)
+    assert polls.heard(0)[0] == pytest.approx(8, abs=2)
+
+
+@pytest.mark.parametrize("ahead_s", [300, 365 * 86_400], ids=["minutes", "a year"])
+def test_one_clock_that_is_ahead_holds_nobody_up_for_long(ahead_s: int) -> None:
+    """A camera's machine boots with a wrong time, or runs ahead and dies: the others' messages tell time again."""
+    polls = Polls()
+    polls.poll(0, [0])
+    polls.gave(100, 100 + ahead_s)
+    before = polls.heard(0)[0]
+    for second in range(101, 201):
+        polls.pause(1)
+        polls.gave(second)
+    assert polls.heard(0)[0] - before >= 100 - 32
+
+
+@pytest.mark.parametrize("ahead_s", [0, 3, 3600])
+def test_clocks_that_differ_tell_no_more_time_than_has_passed(ahead_s: int) -> None:
+    """Two machines write into one partition in turn, each by its own clock."""
+    polls = Polls()
+    polls.poll(0, [0])
+    for second in range(60):  # of the log, in twice the time
+        polls.pause(2)
+        polls.gave(second, second + 0.5 + ahead_s)
+    assert 50 <= polls.heard(0)[0] <= 61
+
+
+@pytest.mark.parametrize("read_s", [0.05, 4, 8], ids="read for {}".format)
 @pytest.mark.parametrize("speed", [1.2, 0.3], ids=["keeps up", "falls behind"])
-def test_dead_camera_beside_one_that_is_too_much_is_missed_as_its_log_is_read(speed: float) -> None:
-    """A partition is paused for most of the time, and read so fast, in bursts: a camera that has died is silent since
-    the last of its frames, and one that says something now and then is not."""
+def test_dead_camera_beside_one_that_is_too_much_is_missed_as_its_log_is_read(speed: float, read_s: float) -> None:
+    """A partition is paused again and again, and read so fast, in bursts, with more to read all the time: a camera that
+    has died is silent since the last of its frames, and one that says something now and then is not."""
     polls, watch = Polls(), SilenceWatch()
     told: dict[str, float] = {}
     position, died = 0.0, 60.0  # seconds of the log: how far it has been read, when one camera died
@@ -139,6 +222,8 @@ def test_dead_camera_beside_one_that_is_too_much_is_missed_as_its_log_is_read(sp
             for camera in ("dies", "rare"):
                 if watch.silent_ns(camera) >= 10 * SECOND:
                     told.setdefault(camera, position)
-        polls.poll(0.05, [0])
+        polls.listening.lags(0)
+        for _ in range(max(1, round(read_s / 0.5))):  # fetching takes its time
+            polls.poll(min(read_s, 0.5), [0])
     assert told.keys() == {"dies"}
     assert 8 <= told["dies"] - died <= 14

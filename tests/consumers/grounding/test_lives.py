@@ -51,7 +51,6 @@ def test_who_comes_back_under_its_id_sees_to_itself(tmp_path: Path) -> None:
     assert told(tmp_path, "w3", given=True) == ["w1"]
 
 
-@pytest.mark.timeout(120)
 def test_the_next_worker_ends_what_a_killed_one_left_open(line: Line) -> None:
     """It waits for no time-out, although its id is another."""
     line.add("red")
@@ -68,7 +67,6 @@ def test_the_next_worker_ends_what_a_killed_one_left_open(line: Line) -> None:
         killed.commit([], None)
 
 
-@pytest.mark.timeout(120)
 def test_a_folder_that_cannot_be_written_ends_no_worker(line: Line, tmp_path: Path) -> None:
     """What earlier lives left open is the broker's to end, then."""
     line.add("red")

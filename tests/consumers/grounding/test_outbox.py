@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 
 from consumers.grounding.commits import CommitBook
 from consumers.grounding.outbox import Outbox
-from consumers.grounding.work import KEPT, Outgoing, Work, reduced
+from consumers.grounding.work import KEPT, Outgoing, Work, pictured, reduced
 from consumers.reading import read_to_end
 from infra.contracts import MessageReference
 from infra.errors import ProducerFenced, TransactionAborted
@@ -64,6 +64,13 @@ class Desk:
         found = list(messages)
         lease = self.commits.lease(0) if lease is None else lease
         self.outbox.put(Work(partition=0, lease=lease, offset=None, messages=lambda _: found))
+
+    def put_together(self, *works: Work) -> None:
+        """All are there before a transaction begins."""
+        self.outbox.join_group(None)
+        for work in works:
+            self.outbox.put(work)
+        self.outbox.join_group(GROUP)
 
     def written(self, topic: TopicName) -> list[bytes]:
         name = topic_name(self.kafka.prefix, topic)
@@ -180,8 +187,7 @@ def test_each_raise_has_its_own_picture(kafka: KafkaSettings, until: Callable[..
                 urgent=False,
             )
 
-        for one in (work("raised", b"1", b"crop"), work("seen"), work("again", b"2"), work("closed")):
-            desk.outbox.put(one)
+        desk.put_together(work("raised", b"1", b"crop"), work("seen"), work("again", b"2"), work("closed"))
         until(lambda: sum(not value.startswith(b"xx") for value in desk.written("alerts")) == 4)
         told = [json.loads(value) for value in desk.written("alerts") if not value.startswith(b"xx")]
         topic = topic_name(kafka.prefix, "evidence")
@@ -192,6 +198,22 @@ def test_each_raise_has_its_own_picture(kafka: KafkaSettings, until: Callable[..
         assert min(pictures) > 0, "the first try was refused for the size of its alerts"
     finally:
         desk.close()
+
+
+def test_crop_does_not_stand_for_a_frame_that_is_too_large() -> None:
+    """An alert refers to its frame or to nothing: readers take a crop for a picture of something else."""
+
+    def image(alert: str, part: str) -> Outgoing:
+        return Outgoing.image("evidence", key=alert, value=b"x", id=f"{alert}/1/{part}", source="/cameras/c", part=part)
+
+    evidence = tuple(image(alert, part) for alert in ("a", "b") for part in ("frame", "crop"))
+    work = Work(partition=3, lease=1, offset=7, messages=lambda _: [], evidence=evidence)
+    sent = {(id(work), "evidence", number): (evidence[number], Sent(place=_place(number))) for number in (1, 2, 3)}
+    assert pictured(work, sent) == {"b": (3, _place(2))}
+
+
+def _place(offset: int) -> MessageReference:
+    return MessageReference(topic="evidence", partition=0, offset=offset)
 
 
 def test_of_the_states_of_an_alarm_the_last_in_a_transaction_is_written(
@@ -211,8 +233,7 @@ def test_of_the_states_of_an_alarm_the_last_in_a_transaction_is_written(
             lease = desk.commits.lease(0)
             return Work(partition=0, lease=lease, offset=None, messages=lambda _: [result], states=states)
 
-        for one in (work(1, "c/q1", "c/q2"), work(2, "c/q1"), work(3, "c/q1"), work(4, "c/q3")):
-            desk.outbox.put(one)
+        desk.put_together(work(1, "c/q1", "c/q2"), work(2, "c/q1"), work(3, "c/q1"), work(4, "c/q3"))
         until(lambda: len(desk.written("detections")) == 4)
         states = read_to_end(kafka, topic_name(kafka.prefix, "alarm-state"), client_id="test")
         found = sorted((m.key() or b"", json.loads(m.value() or b"")["n"]) for m in states)

@@ -105,7 +105,6 @@ def test_failed_worker_is_dead() -> None:
     assert _wrong(vitals.live()) == {"worker"}
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is how the threads end here
 def test_thread_that_ended_is_told(line: Line) -> None:
     """Of a real worker, one thread after the other ends without a word: live, ready and health name each. When the

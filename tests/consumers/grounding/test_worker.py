@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from infra.contracts import MessageReference
-from tests.consumers.grounding.colour import ColourEngine
+from tests.consumers.grounding.colour import ColourEngine, HeldEngine
 from tests.consumers.grounding.conftest import HEIGHT, WIDTH, Line
 
 
@@ -242,8 +242,11 @@ def test_latest_jumps_to_the_newest_and_counts_the_rest(line: Line) -> None:
     cameras = [line.camera("line-1"), line.camera("line-2"), line.camera("line-3")]
     for camera in cameras:
         camera.play("." * 40)
-    # A model that is done at once sees as much of the backlog as the machine happens to fetch meanwhile.
-    worker = line.start(ColourEngine(seconds_per_batch=0.3), freshness="latest")
+    # A model that answers by itself sees as much of the backlog as the machine happens to fetch meanwhile.
+    engine = HeldEngine()
+    worker = line.start(engine, freshness="latest", time_budget=None)
+    line.until(lambda: worker.totals.fetched == 120)
+    engine.go.set()
     line.wait_for_frames(worker, 120)
     assert worker.totals.scored + worker.totals.skipped["behind"] == 120
     line.until(lambda: len(line.detections()) == worker.totals.scored)
