@@ -8,12 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-NUMBERS = {
-    "two": 2, "both": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10
-}  # fmt: skip
-"""Not "one": "one bolt is missing" is true where two are."""
-NUMBER_WORD = "|".join(word if word != "six" else r"six(?! (?:\S+ ){0,2}sided)" for word in NUMBERS)
-"""Matches such a word; not in "six sided bolt"."""
+from simvg_core.phrasing import phrase
+from simvg_core.spelling import NUMBER_WORD, NUMBERS, plain
+
 EXTREME_WORDS = frozenset({
     "leftmost", "rightmost", "topmost", "bottommost", "uppermost", "lowermost", "innermost", "outermost", "frontmost",
     "rearmost", "highest", "lowest", "largest", "biggest", "smallest", "tallest", "shortest", "longest", "widest",
@@ -22,15 +19,12 @@ EXTREME_WORDS = frozenset({
 _SINGULAR = frozenset({"as", "has", "is", "its", "pincers", "pliers", "scissors", "this", "tongs", "was"})
 """Words that end like a plural and are none."""
 _WORD = re.compile(r"[a-z]+")
-_DIGITS = re.compile(r"^(\W*(?:(?:all|any) )?(?:the )?)(10|[2-9])(?= +[a-z])")
-"""A number of things only ahead of them: elsewhere it is a type, as in "label A 7"."""
-_MOST = re.compile(r"\b(left|right|top|bottom|upper|lower)[ -]most\b")
 _ALONG = re.compile(
     r"\b(?:with|without|of|on|at|in|from|to|that|which|whose|where|above|below|under|underneath|beneath|next|near|close"
     r"|beside|adjacent|behind)\b|(?<!\bthere )\b(?:is|are|has|have|was|were)\b"
 )
 """From here on a text tells of other things, or what is so of its own."""
-_ASKING = re.compile(r"^\W*(?:is|are) (?:there )?")
+_ASKING = re.compile(r"^(?:is|are) ")
 _CLOSEST = re.compile(
     r"(?:(?!\b(?:left|right) of\b|\b(?:above|below|under|underneath|beneath|next|near|close|beside|adjacent)\b).)+"
     r" (?:nearest|closest)(?= (?:to|the|an?|any|both)\b)"
@@ -40,21 +34,13 @@ _NUMBER = re.compile(rf"\b({NUMBER_WORD})\b(?:(?: of)? the\b| of\b)? *")
 _ALL = np.iinfo(np.intp).max
 
 
-def in_words(text: str) -> str:
-    """With the number of things in words, as training says it: "two bolts" of "2 bolts"; and "left-most" in one."""
-    return _MOST.sub(r"\1most", _DIGITS.sub(lambda found: found[1] + _SPELLED[found[2]], text))
-
-
-_SPELLED = {str(number): word for word, number in NUMBERS.items() if word != "both"}
-
-
 def at_most(text: str) -> int | None:
     """How many things a text can mean; None where it does not say.
 
     A number says it, and so does an extreme, of which there is one: but not in a text with a plural ("the largest
     caps"). Only that of the thing itself counts, not that of another ("bolt left of the largest cap").
     """
-    said = _ASKING.sub("", in_words(text.lower()).replace("-", " "))
+    said = _ASKING.sub("", phrase(text).stated)
     closest = _CLOSEST.match(said)
     thing = _ALONG.split(said if closest is None else closest[0], maxsplit=1)[0]
     number = _NUMBER.search(thing)
@@ -69,7 +55,7 @@ def at_most(text: str) -> int | None:
 
 def uncounted(text: str) -> str:
     """A text without its number: what is looked for in a picture that may show fewer, or others, than are meant."""
-    words = in_words(text.lower())
+    words = plain(text)
     if at_most(text) is None or _NUMBER.search(words) is None:
         return text
     return _NUMBER.sub("", words, count=1).strip() or text

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 
-from simvg_core.counted import in_words
-from simvg_core.sayings import meaning
-from simvg_core.words import clean_text
+from simvg_core.sayings import REMEMBERED, meaning
+from simvg_core.spelling import in_full, in_words, plain
 
 _SHORT = {f"{verb}nt": f"{verb} not" for verb in ("is", "are", "was", "were", "has", "have", "does", "do")} | {
     "theres": "there is",
@@ -20,7 +21,6 @@ _SILENT = (
     re.compile(r"\b(?:some (?:(?:kind|sort) of |of )?(?:the )?(?=.)|please )| please$"),
 )
 """Words that say nothing of what is meant."""
-_WITH = re.compile(r"\bw/(o?)(?=\W)", re.IGNORECASE)
 _ME = r"(?: (?:me|us|know|the line|line|the belt|belt|the machine|operator))*"
 _ALARM = (
     r"(?:(?:raise|sound|give|send|trigger) (?:an? |the )?)?"
@@ -36,28 +36,39 @@ _WANTED = re.compile(
     rf"|(?:{_ALARM} )?unless) (?=.)"
 )
 _SILENCE = re.compile(rf"(?:(?:do not|never|no) {_ALARM}|ignore|skip)\b")
-_SHOULD = re.compile(r"(.+?) (?:should|must|shall) (not )?be (.+)")
+_SHOULD = re.compile(
+    r"(?!.*\bwhere\b)(.+?)(?:(?<! that)(?<! which) (?:is|are) .+?)? "
+    r"(?:should|must|shall|(?:has|have|needs?|ought|(?:is|are)(?: supposed)?) to) (not )?(?:be|sit|sits|lie) (.+)"
+)
 ORDERS = frozenset({
-    "alarm", "alert", "certain", "check", "confirm", "do", "ensure", "for", "if", "ignore", "inspect", "make", "must",
-    "notify", "on", "reject", "shall", "should", "skip", "stop", "sure", "that", "unless", "verify", "warn", "when",
-    "whether",
+    "alarm", "alert", "certain", "check", "confirm", "do", "ensure", "for", "has", "have", "if", "ignore", "inspect",
+    "make", "must", "need", "needs", "notify", "on", "ought", "reject", "shall", "should", "skip", "stop", "supposed",
+    "sure", "that", "unless", "verify", "warn", "when", "whether",
 })  # fmt: skip
 """Words of orders for what should be so, or should raise no alarm."""
 _THERE = re.compile(r"(?:(?:is|are) there|there (?:is|are)) (?=.)")
 _ASKING = re.compile(r"(?:is|are) (?=.)")
 
 
-def in_full(text: str) -> str:
-    """A text as it was written, with "w/" and "w/o" as words."""
-    return _WITH.sub(lambda found: "without" if found[1] else "with", text)
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A text in the forms in which all that judge it read it."""
+
+    text: str  # as it was written, with "w/" in full
+    words: str  # `plain`
+    stated: str  # without an order, "there is" and short forms
+    wanted: str | None  # what there should be, where it says that
 
 
-def plain(text: str) -> str:
-    """In lower case, without marks, with numbers of things in words."""
-    return in_words(" ".join(clean_text(in_full(text)).split()))
+@lru_cache(REMEMBERED)
+def phrase(text: str) -> Phrase:
+    """Of a text as it was written."""
+    full, words = in_full(text), plain(text)
+    said = _stated(words)
+    return Phrase(full, words, said, _wanted(said))
 
 
-def stated(words: str) -> str:
+def _stated(words: str) -> str:
     """A plain text without an order ahead of it, without "there is", and with its short forms in full."""
     full = " ".join(_SHORT.get(word, word) for word in words.split())
     for silent in _SILENT:
@@ -73,11 +84,11 @@ def silences(words: str) -> bool:
     return _SILENCE.match(words) is not None
 
 
-def expected(words: str) -> str | None:
+def _wanted(words: str) -> str | None:
     """What a stated text says that there should be: "the label is straight" of "check that the label is straight"; None
     of any other."""
     if (order := _WANTED.match(words)) is not None:
-        return stated(words[order.end() :])
+        return _stated(words[order.end() :])
     found = None if meaning(words) is not None else _SHOULD.fullmatch(words)
     if found is None:
         return None

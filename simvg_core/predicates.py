@@ -6,7 +6,8 @@ Operators write "the bolt left of the label is missing", and it is the bolt that
 from __future__ import annotations
 
 from simvg_core.lineworld.vocabulary import MISSING
-from simvg_core.sayings import meaning, nouns
+from simvg_core.sayings import is_name, meaning, nouns
+from simvg_core.singular import of_one
 from simvg_core.trained import COLORS, as_trained, trained
 
 NEGATIONS = frozenset({
@@ -23,29 +24,33 @@ STATES = ABSENT | CONDITIONS | COLORS
 ARTICLES = frozenset({"a", "an", "any", "the"})
 _VERBS = frozenset({"is", "are", "was", "were", "has", "have", "sits", "sit", "came", "leans", "lean"})
 _RELATIVES = frozenset({"that", "which", "whose", "where", "who"})
+_DENYING = frozenset({"not", "without"})
 _TAILS = frozenset({"with", "of", "in", "at"})
 """What they begin is said of the thing before them, unless training says it of the other thing alone."""
 
 
+def said_so(words: str) -> tuple[str, str] | None:
+    """A text that says something of a thing → what it is about, and what it says of it; None of any other, or where
+    both are a name."""
+    return None if is_name(of_one(words)) else divided(words) or state_behind(words)
+
+
 def divided(words: str) -> tuple[str, str] | None:
     """A sentence → what it is about, and what it says of it from its verb on; None where it is none."""
-    parts = words.split()
-    place = next((place for place, word in enumerate(parts) if word in _VERBS), 0)
-    about = parts[:place]
-    if not about or place == len(parts) - 1 or about == ["there"] or not _RELATIVES.isdisjoint(about):
+    about, so = _cut(words, _VERBS)
+    if len(so) < 2 or about == ["there"] or about[0] in _VERBS or not _RELATIVES.isdisjoint(about):
         return None
-    return " ".join(about), " ".join(parts[place:])
+    return " ".join(about), " ".join(so)
 
 
 def state_behind(words: str) -> tuple[str, str] | None:
     """A thing with a state behind it, "bolt missing" or "hole without a bolt" → both; None where there is none."""
-    parts = words.split()
-    place = next((place for place, word in enumerate(parts) if place and word in ("not", "without")), len(parts) - 1)
-    last = place == len(parts) - 1
-    thing = parts[:place]
-    if ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing) or (last and parts[place] not in STATES):
+    thing, so = _cut(words, _DENYING)
+    if len(so) < 2:
+        thing, so = words.split()[:-1], words.split()[-1:]
+    if not STATES.union(_DENYING).issuperset(so[:1]) or ARTICLES.issuperset(thing) or not _RELATIVES.isdisjoint(thing):
         return None
-    return " ".join(thing), " ".join(parts[place:])
+    return " ".join(thing), " ".join(so)
 
 
 def is_predicate(words: str) -> bool:
@@ -56,16 +61,21 @@ def is_predicate(words: str) -> bool:
 
 def tail_behind(words: str) -> tuple[str, str] | None:
     """A thing with more behind it, "cap of the wrong colour" → both; None where there is nothing."""
-    parts = words.split()
-    place = next((place for place, word in enumerate(parts) if place and word in _TAILS), None)
-    return None if place is None else (" ".join(parts[:place]), " ".join(parts[place:]))
+    thing, tail = _cut(words, _TAILS)
+    return (" ".join(thing), " ".join(tail)) if tail else None
 
 
 def relative_clause(words: str) -> str | None:
     """The clause that a text ends with: "that is red"."""
+    return " ".join(_cut(words, _RELATIVES)[1]) or None
+
+
+def _cut(words: str, at: frozenset[str]) -> tuple[list[str], list[str]]:
+    """What stands before the first of these words behind a text's own first one, and all from it on; nothing where
+    there is none."""
     parts = words.split()
-    place = next((place for place, word in enumerate(parts) if place and word in _RELATIVES), None)
-    return None if place is None else " ".join(parts[place:])
+    place = next((place for place, word in enumerate(parts) if place and word in at), len(parts))
+    return parts[:place], parts[place:]
 
 
 def said_of(part: str, so: str) -> str:

@@ -15,21 +15,22 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simvg_core.counted import at_most
-from simvg_core.phrasing import answered, expected, in_full, plain, stated
+from simvg_core.phrasing import Phrase, answered, phrase
 from simvg_core.predicates import (
     divided,
     is_predicate,
     relative_clause,
     said_of,
+    said_so,
     state_and_color,
     state_behind,
     tail_behind,
     turned,
 )
 from simvg_core.sayings import is_fault, is_name, meaning, names_plate, says_missing
+from simvg_core.spelling import plain, without_article
 from simvg_core.trained import as_trained, trained
 from simvg_core.whereabouts import (
-    BEFORE,
     FRAME,
     PLACE_WORDS,
     PLACES,
@@ -143,7 +144,7 @@ _NO_THING = re.compile(
     r"|middle|cent(?:er|re)|corners?|edges?|borders?|picture|image|frame|view|screen)(?: of .+)?"
 )
 _NO_START = frozenset({
-    "and", "are", "at", "from", "in", "is", "no", "none", "not", "nothing", "of", "on", "or", "to",
+    "and", "are", "at", "from", "has", "have", "in", "is", "no", "none", "not", "nothing", "of", "on", "or", "to",
 })  # fmt: skip
 _NO_END = frozenset({
     "a", "an", "and", "any", "are", "between", "but", "for", "from", "has", "have", "is", "no", "not", "of", "on", "or",
@@ -161,16 +162,15 @@ class _UnclearError(Exception):
 @lru_cache(TEXTS)
 def read(text: str) -> Reading:
     """The parts of a text; one where it says no more, or where it can be meant in several ways."""
-    if (spelt := in_full(text)) != text:
-        return _reworded(read(spelt))
-    words = plain(text)
-    full = stated(words)
-    if (wanted := expected(full)) is not None:
-        said = read(wanted)
-        return _reworded(said) if is_fault(said.part) else Reading(text)  # "check for scratches" asks for them
-    placed = _TO_A_SIDE.sub(r" on the \1", full)
+    said = phrase(text)
+    if said.text != text:
+        return _reworded(read(said.text))
+    if said.wanted is not None:
+        asked = read(said.wanted)
+        return _reworded(asked) if is_fault(asked.part) else Reading(text)  # "check for scratches" asks for them
+    placed = _TO_A_SIDE.sub(r" on the \1", said.stated)
     try:
-        return _in_state_and_color(_read(placed) or _read_question(placed) or _whole(text, words, full))
+        return _in_state_and_color(_read(placed) or _read_question(placed) or _whole(said))
     except _UnclearError as error:
         return Reading(text, unclear=str(error))
 
@@ -184,15 +184,15 @@ def _read_question(words: str) -> Reading | None:
     asked = answered(words)
     if asked is None or (found := _read(asked)) is not None:
         return None if asked is None else found
-    bare = BEFORE.sub("", asked, count=1)  # training never says "the label crooked"
+    bare = without_article(asked)  # training never says "the label crooked"
     known = trained(bare) is not None or state_and_color(bare) is not None
     return Reading(as_trained(bare), reworded=True) if known else None
 
 
-def _whole(text: str, words: str, full: str) -> Reading:
+def _whole(said: Phrase) -> Reading:
     """A text that says nothing beside its part; as it was written where training says it in no other words."""
-    said = as_trained(full)
-    return Reading(text) if said == words else Reading(said, reworded=True)
+    part = as_trained(said.stated)
+    return Reading(said.text) if part == said.words else Reading(part, reworded=True)
 
 
 def _in_state_and_color(reading: Reading) -> Reading:
@@ -226,8 +226,7 @@ def _read(words: str) -> Reading | None:
     if at_most(words) != 1:  # "the largest caps" are several
         return None
     how, rest = _EXTREMES[found[1]], found[2]
-    said = None if is_name(rest) else divided(rest) or state_behind(rest)
-    if said is not None:
+    if (said := said_so(rest)) is not None:
         return _read_utmost(how, *said)
     base = _read_place(rest) or _read_relation(rest)
     if base is None:
@@ -351,4 +350,4 @@ def _part(words: str) -> str | None:
 
 def _unadorned(words: str) -> str:
     """Without article, number and a verb that only leads to the place."""
-    return BEFORE.sub("", _COPULA.sub("", words), count=1).strip()
+    return without_article(_COPULA.sub("", words)).strip()

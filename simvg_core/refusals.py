@@ -8,17 +8,16 @@ query names what raises the alarm, not what there should be. Free of torch.
 from __future__ import annotations
 
 import re
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
-from simvg_core.counted import NUMBER_WORD
-from simvg_core.phrasing import ORDERS, answered, expected, in_full, plain, silences, stated
-from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES, divided, state_behind
+from simvg_core.phrasing import ORDERS, Phrase, answered, phrase, silences
+from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES, said_so
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
 from simvg_core.sayings import is_fault, is_name, meaning, names_fastener, names_plate, names_tool, nouns
 from simvg_core.singular import of_one
+from simvg_core.spelling import NUMBER_WORD, plain, without_article
 from simvg_core.taught import states_of, untaught
 from simvg_core.trained import COLORS, as_trained, trained
-from simvg_core.whereabouts import BEFORE
 
 _COMPARING = frozenset({
     "about", "between", "bigger", "couple", "dozen", "enough", "exactly", "few", "fewer", "greater", "how", "just",
@@ -46,7 +45,11 @@ def _chosen(words: frozenset[str], between: str) -> str:
     return rf"\b{one}(?:{between}{one})+\b"
 
 
-_CHOICE = re.compile(f"{_chosen(COLORS, _OR)}|{_chosen(ABSENT | CONDITIONS, _OR)}|{_chosen(STATES, ' (?:or|and) ')}")
+_TYPE = r"[a-z]\d\d?"
+_CHOICE = re.compile(
+    f"{_chosen(COLORS, f'(?:{_OR}| )')}|{_chosen(ABSENT | CONDITIONS, _OR)}|{_chosen(STATES, ' (?:or|and) ')}"
+    rf"|\b{_TYPE}(?:{_OR}{_TYPE})+\b"
+)
 """A comma between a state and a colour says both: "crooked, white label"."""
 _NUMBERED = re.compile(r"(?<=\w )no (?=\d+\b(?! \w{2,}s\b))")  # "label no. 7"
 _GONE = ABSENT | {"where"}
@@ -57,14 +60,19 @@ _OF_ABSENCE = ABSENT | NEGATIONS | ARTICLES | {
     "were",
 }  # fmt: skip
 _PRONOUNS = frozenset({"it", "its", "their", "them", "these", "they", "this", "those"})
-_BOLT_HOLE = re.compile(r"\b(?:bolt|screw|fastener) (?:thread )?holes?\b|\bholes? for (?:an? |the )?\w+")
+_BOLT_HOLE = re.compile(r"\b(?:bolt|screw|fastener) (?:thread )?holes?\b|\bholes? (?:for|missing) (?:an? |the )?\w+")
 _THERE = re.compile(r"\b(?:holes?|there|installed|should be|in place)\b")
 _QUOTED = re.compile("“([^”]+)”")
 _WHERE = WORDS - {"at", "close", "hand", "half", "of", "on", "part", "side", "the", "to"}
 """Words of a place, relation or extreme that are left in a part have not been read."""
 _BESIDE = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on", "to", "where", "with"})
 _EACH = re.compile(r"(?:all|both|each|every)(?: one)?(?: of)?(?: the)? ")
-_RIGHT_COLOR = re.compile(r"\bright colou?r\b|\bcolou?r (?:is )?right\b")
+_MISJUDGED = re.compile(
+    r"\b(right)(?= colou?r\b)|\bcolou?r (?:is )?(right)\b|\b(?:at|in|on) (?:the )?(wrong) (?!colou?r)"
+)
+"""Of what training calls wrong, which is a colour."""
+_UTMOST_SO = re.compile(rf"{EXTREME_IN.pattern}(?:is|are|has|have)\b")
+_PLACE_ALONE = WORDS - {"hand", "part"} | ARTICLES | {"in"}
 _EMPTY = ABSENT | {"empty", "open", "unoccupied", "vacant"}
 
 
@@ -87,8 +95,8 @@ def refusal(text: str) -> str | None:
 
 def _why(text: str) -> str | None:
     """Why not; what is offered instead may be refused as well, where a text has two faults."""
-    text = in_full(text)
-    words = stated(plain(text))
+    said = phrase(text)
+    text, words = said.text, said.stated
     if _COMPARED.search(text.lower()) or _COMPARED.search(words):
         return (
             f"the model cannot compare numbers or sizes ({text!r}); name the thing, or how many are meant: "
@@ -101,13 +109,13 @@ def _why(text: str) -> str | None:
     listed = _listed(text)
     if listed is not None:
         return f"{text!r} names several things ({listed}), of which the model finds the first; write a query for each"
-    said = read(text)
+    reading = read(text)
     return (
         _choice(text)
-        or said.unclear
-        or _wanted(text)
-        or _all_so(text)
-        or next(filter(None, (_misread(said, part) for part in said.parts)), None)
+        or reading.unclear
+        or _wanted(said, reading)
+        or _all_so(said)
+        or next(filter(None, (_misread(reading, part) for part in reading.parts)), None)
     )
 
 
@@ -130,20 +138,24 @@ def _listed(text: str) -> str | None:
 def _choice(text: str) -> str | None:
     """Why a text that asks for one colour or state or another should not be asked: "red or blue cap"."""
     found = _CHOICE.search(text.lower())
-    if found is None or any(trained(_bare(part)) and _AND.search(part) for part in read(text).parts):
+    if found is None or any(
+        trained(_bare(part)) and (_AND.search(part) or found[0] in part.lower()) for part in read(text).parts
+    ):
         return None
-    each = [text[: found.start()] + one + text[found.end() :] for one in re.split(_OR, found[0])]
+    each = [text[: found.start()] + one + text[found.end() :] for one in re.split(f"{_OR}| ", found[0])]
     remedy = _either(each) or "each thing as it is called"
     return f"the model cannot judge one or the other ({found[0]!r}) in one text; write a query for each: {remedy}"
 
 
 def _misread(said: Reading, part: str) -> str | None:
     """Why a part of a text should not be asked; None where training says it, or nothing that speaks against it."""
+    if _UTMOST_SO.search(plain(part)) is not None:
+        return _nameless(part)
     words = _NUMBERED.sub("", _bare(part))
     if trained(words) is not None:
         return None
     of_part = said if part == said.part else Reading(part)
-    judges = (_absence, _presence, _untaught, _pronoun, _unread, _two_things)
+    judges = (_absence, _presence, _untaught, _pronoun, _unread, _two_things, _unlinked)
     return next(filter(None, (judge(of_part, words) for judge in judges)), None)
 
 
@@ -186,8 +198,8 @@ def _presence(said: Reading, words: str) -> str | None:
 def _untaught(said: Reading, words: str) -> str | None:
     """Of a text that says of a thing what training never says of it: the model would take it for the thing alone."""
     found = untaught(words)
-    if found is None and _RIGHT_COLOR.search(words) and nouns(words):
-        found = "right", as_trained(nouns(words)[0])
+    if found is None and (judged := _MISJUDGED.search(words)) is not None and nouns(words):
+        found = judged[judged.lastindex or 0], as_trained(nouns(words)[0])
     if found is None:
         return None
     state, thing = found
@@ -209,13 +221,13 @@ def _two_things(said: Reading, words: str) -> str | None:
     """Of a text that says of a thing what it has, or that it is on or in another: the model finds one of both, or
     neither."""
     parts = words.split()
-    at = [place for place, word in enumerate(parts) if nouns(word) and meaning(as_trained(word)) is not None]
+    at = _places_of_things(parts)
     links = [place for place, word in enumerate(parts) if word in _BESIDE and at and at[0] < place < at[-1]]
     if not links or _BOLT_HOLE.search(words):
         return None
     first, second = (
         as_trained(" ".join(parts[: links[0]])),
-        as_trained(BEFORE.sub("", " ".join(parts[links[-1] + 1 :]))),
+        as_trained(without_article(" ".join(parts[links[-1] + 1 :]))),
     )
     second = second if is_name(second) else as_trained(parts[at[-1]])
     if names_plate(second) and parts[links[0]] in ("in", "of", "on"):
@@ -226,10 +238,28 @@ def _two_things(said: Reading, words: str) -> str | None:
     return f"{said.part!r} names two things, and the model cannot judge whether one is on, in or of the other; {remedy}"
 
 
+def _unlinked(said: Reading, words: str) -> str | None:
+    """Of a text that names one thing after another: "missing bolt crooked label"."""
+    parts = words.split()
+    at = _places_of_things(parts)
+    things = [as_trained(parts[place]) for place in at]
+    in_one = all(after == before + 1 for before, after in pairwise(at)) or _BOLT_HOLE.search(words) is not None
+    if in_one or any(map(names_plate, things)):
+        return None
+    named = _quoted(things)
+    return f"{said.part!r} names several things ({named}), of which the model finds one or none; write a query for each"
+
+
+def _places_of_things(words: list[str]) -> list[int]:
+    return [place for place, word in enumerate(words) if nouns(word) and meaning(as_trained(word)) is not None]
+
+
 def _unread(said: Reading, words: str) -> str | None:
     """Of a text with more words for a place, or others, than are read."""
     told, things = words.split(), nouns(words)
     word = next((word for word in told if word in _WHERE), None)
+    if word and _PLACE_ALONE.issuperset(told):
+        return _nameless(said.part)
     if word is None or not things or (word == "left" and names_tool(words)):
         return None
     head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | _BESIDE, told)))
@@ -239,25 +269,28 @@ def _unread(said: Reading, words: str) -> str | None:
     return f"{word!r} is not understood in {said.part!r}; write one place, relation or extreme, as in {examples}"
 
 
-def _wanted(text: str) -> str | None:
+def _nameless(part: str) -> str:
+    return f"{part!r} does not name the thing that is looked for; write it, as in “red cap on the left”"
+
+
+def _wanted(said: Phrase, reading: Reading) -> str | None:
     """Of an order for what there should be: a text names what raises the alarm."""
-    wanted = expected(stated(plain(text)))
-    if wanted is None or read(text).composed:
+    wanted = said.wanted
+    if wanted is None or reading.composed:
         return None
     instead = _opposites(read(wanted).part)
     remedy = f"ask for “{wanted}” and expect it to be there (--expect present)" + (
         f", or for {instead}" if instead else ""
     )
-    return _why(wanted) or f"{text!r} says what there should be, and a query what raises the alarm; {remedy}"
+    return _why(wanted) or f"{said.text!r} says what there should be, and a query what raises the alarm; {remedy}"
 
 
-def _all_so(text: str) -> str | None:
+def _all_so(text: Phrase) -> str | None:
     """Of a text that says that all things are in order: where one is, it would be answered with that one."""
-    full = stated(plain(text))
-    full = answered(full) or full
+    full = answered(text.stated) or text.stated
     quantified = _EACH.match(full)
     about = full[quantified.end() :] if quantified else full
-    said = None if is_name(of_one(about)) else divided(about) or state_behind(about)
+    said = said_so(about)
     if said is None:
         return None
     part = read(about).part
@@ -266,7 +299,7 @@ def _all_so(text: str) -> str | None:
         return None
     instead = instead or (f"“{part}”, which may be one" if is_fault(part) else "")
     remedy = f"ask for {instead}" if instead else "ask for what should not be there, as in “loose bolt”"
-    return f"{text!r} asks whether all are so, and the model finds each that is, of all or of some; {remedy}"
+    return f"{text.text!r} asks whether all are so, and the model finds each that is, of all or of some; {remedy}"
 
 
 def _opposites(words: str) -> str:
@@ -288,11 +321,9 @@ def _lacked(words: list[str]) -> str:
 def _denied(words: list[str]) -> str | None:
     """The thing of which a text says that it is not there, as one."""
     place = next((place for place, word in enumerate(words) if word in _DENIERS), None)
-    behind = [] if place is None else words[place + 1 :]
-    while behind and behind[0] in ARTICLES:
-        behind = behind[1:]
-    if nouns(" ".join(behind)):
-        return as_trained(" ".join(behind))
+    behind = "" if place is None else without_article(" ".join(words[place + 1 :]))
+    if nouns(behind):
+        return as_trained(behind)
     thing = " ".join(word for word in words if word not in _OF_ABSENCE)
     return as_trained(thing) if is_name(thing) else None
 

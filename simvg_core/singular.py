@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from simvg_core.counted import EXTREME_WORDS, NUMBER_WORD
+from simvg_core.counted import EXTREME_WORDS
 from simvg_core.lineworld.vocabulary import CONCEPTS
 from simvg_core.lineworld.wordings import further_names
 from simvg_core.sayings import NAME_ENDS
+from simvg_core.spelling import NUMBER_WORD, without_article
 
 _AGREEING = {"are": "is", "were": "was", "have": "has", "sit": "sits", "lean": "leans", "them": "it"}
-_AHEAD = re.compile(rf"(?:(?:a|an|any|the|all|both|{NUMBER_WORD})(?: of)? )*")
 _COUNTED = re.compile(rf"\b(?:{NUMBER_WORD})\b")
 
 
 def of_one(words: str) -> str:
     """The first thing that a text names as one, with the verb that belongs to it, without article and number; the text
     as it stands where that thing is one already, or where it is one of several of its like ("the largest caps")."""
-    bare = _AHEAD.sub("", words, count=1)
+    bare = without_article(words)
     if bare in _names():
         return _names()[bare]
     parts = bare.split()

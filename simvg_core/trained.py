@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
-from simvg_core.counted import NUMBER_WORD
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS
 from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.sayings import REMEMBERED, is_name, meaning, without_designation
 from simvg_core.singular import each_as_one, of_one
+from simvg_core.spelling import NUMBER_WORD
 
 _SILENT = frozenset({"a", "all", "an", "any", "both", "is", "that", "the", "was", "which"})
 COLORS = frozenset(word for words in COLOR_WORDS.values() for word in words)

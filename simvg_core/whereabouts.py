@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from simvg_core.counted import NUMBER_WORD
 from simvg_core.predicates import ABSENT
 from simvg_core.sayings import names_tool, nouns
+from simvg_core.spelling import AHEAD
 
 LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
 
@@ -59,10 +59,8 @@ _PLACED_SO = re.compile(rf"(.+){_AT}({_SIDE})(?:{FRAME})? (?!of )(?:(?:that|whic
 _OF_PLATE = r" of ((?:the |an? )?(?:\w+ ){0,2}(?:plate|panel)\b.*)"
 _ON_PLATE = re.compile(rf"(.+)(?! on top of){_AT}({_SIDE}){_OF_PLATE}")
 _ON_PLATE_SHORT = re.compile(rf"(.+) ({_LONG_SIDE}){_OF_PLATE}")
-BEFORE = re.compile(rf"(?:all |both |any )?(?:the |a |an )?(?:(?:{NUMBER_WORD}) )?(?=.)")
-"""Article and number before a thing."""
 _AHEAD = re.compile(
-    rf"{BEFORE.pattern}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side| corner)?"
+    rf"{AHEAD}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side| corner)?"
     r" (?!colou?r\b)(.+)"
 )
 
