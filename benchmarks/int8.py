@@ -35,6 +35,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.measure import command, interleaved, machine, positive, ratio, write  # noqa: E402  # the path is set only now
+from simvg_core.edge.card import add_graph  # noqa: E402
 from simvg_core.edge.graphs import FOLDER, FRAME, INT8, Precision, graph_file  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
 from simvg_core.images import read_frame, resize  # noqa: E402
@@ -77,6 +78,7 @@ def quantised(folder: Path, to: Path, variant: str, pictures: list[Path], thread
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile, extra_options={"CalibPercentile": 99.99},
         )  # fmt: skip
+        add_graph(path)
     return EdgeGrounder(folder, precision=precision_of(variant), threads=threads, check_quality=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from simvg_core.checkpoints import (
@@ -29,6 +27,7 @@ from simvg_core.checkpoints import (
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import LISTED, CheckpointError, MismatchError
 from simvg_core.model import SimVGForGrounding
+from simvg_core.model_folder import PART, rewriting
 from simvg_core.preparation import write_preparation
 from simvg_core.text import XLMRobertaPieces, read_sentencepiece
 
@@ -69,7 +68,7 @@ def convert_official(
     Raises:
         CheckpointError: the file, its keys, the tokenizer or `out` do not fit; it names them, and where there are many
             keys the file OUT-keys.json does.
-        ConfigurationError: `settings` hold a wrong value.
+        ConfigurationError: `settings` hold a wrong value, or `out` cannot be written.
     """
     _check_out(out)
     tensors = read_tensors(checkpoint, weights)
@@ -112,7 +111,7 @@ def convert_beit3(
 
     Raises:
         CheckpointError: the file, its size, the tokenizer or `out` do not fit; it names them.
-        ConfigurationError: `settings`, or the sides, hold a wrong value.
+        ConfigurationError: `settings`, or the sides, hold a wrong value, or `out` cannot be written.
     """
     _check_out(out)
     tensors = read_tensors(checkpoint)
@@ -234,24 +233,13 @@ def _keys_told(out: Path) -> Iterator[None]:
 def _check_out(out: Path) -> None:
     if not out.name:
         raise CheckpointError(f"{out} has no name of its own; name the folder to write, such as models/refcoco.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(file.name != PART for file in out.iterdir())):
         raise CheckpointError(f"{out} exists and is not an empty folder; choose another or remove it.")
 
 
 def _write(model: SimVGForGrounding, pieces: XLMRobertaPieces | None, out: Path) -> None:
-    """All or nothing: written beside `out`, then renamed."""
-    part = out.with_name(f"{out.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with rewriting(out) as part:
         model.save_pretrained(part)
         write_preparation(model.config.to_dict(), part)
         if pieces is not None:
             pieces.save(part)
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{out} cannot be written ({error}); check the path and the free space.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

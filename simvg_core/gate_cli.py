@@ -52,11 +52,13 @@ def gate(
     """
     from simvg_core.configuration import SimVGConfig
     from simvg_core.gate_run import GateRun, pictures_in, pool_of
+    from simvg_core.model_folder import rewriting
 
     config = SimVGConfig.from_pretrained(model)
     if off:
         config.gate_floors, config.gate_thresholds = [], []
-        config.save_pretrained(model)
+        with rewriting(model) as part:
+            config.save_pretrained(part)
         typer.echo("gate off: every query gets its object tokens, whose scores nothing bounds")
         return
     if config.attention != "standing":

@@ -23,6 +23,7 @@ from simvg_core.lineworld.language import Grammar, rng_of
 from simvg_core.lineworld.meaning import Meaning, Verdict, verdict
 from simvg_core.lineworld.truth import Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
+from simvg_core.model_folder import rewriting
 from simvg_core.reading import read
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.training.augment import AugmentSettings, augment
@@ -90,13 +91,14 @@ class GateRun:
             return measure(self.grounder, collect(self.grounder, texts, asked, _told(bar, "pictures")), texts)
 
     def store(self, points: Sequence[GatePoint], *, with_layers: bool) -> None:
-        """Writes what was chosen into the model's folder."""
+        """Writes what was chosen into the model's folder. Raises ConfigurationError where that cannot be written."""
         config = self.grounder.config
         store(config, points)
-        if with_layers:
-            self.grounder.model.save_pretrained(self.folder)
-        else:
-            config.save_pretrained(self.folder)
+        with rewriting(self.folder) as part:
+            if with_layers:
+                self.grounder.model.save_pretrained(part)
+            else:
+                config.save_pretrained(part)
 
     def _asked(self, files: list[Path], seed: int, *, teaches: bool) -> tuple[list[Asked], CompiledTexts]:
         """What each picture is asked; what ``teaches`` are none of the texts that are held out, and of rendered

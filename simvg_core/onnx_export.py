@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -21,9 +20,9 @@ from torch import Tensor, nn
 from simvg_core import asking, standing
 from simvg_core.attention import Part
 from simvg_core.configuration import SimVGConfig
+from simvg_core.edge.card import CARD, write_card
 from simvg_core.edge.graphs import (
     ASKED,
-    CARD,
     FOLDER,
     FRAME,
     GATE,
@@ -153,6 +152,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
             f"the tokenizer {model.config.tokenizer!r} needs transformers, without which the graphs are to run; use a "
             'model with tokenizer="fast", or leave this one in torch.'
         )
+    made_from = fingerprint_of_folder(folder)  # before the minutes in which another command may change the weights
     out = folder / FOLDER
     out.mkdir(parents=True, exist_ok=True)
     # Of the weights before. Without the card nobody takes graphs of which only some are new.
@@ -179,14 +179,16 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     shapes |= {name: _each(known[name], {0: texts, 2: tokens}) for name in TEXT_LAYERS}
     shapes["attention_mask"] = free
     (out / f"{GATE}.onnx").unlink(missing_ok=True)
+    names = [FRAME, TEXT, QUERY]
     if model.gate is not None and looked_at is not None and kept is not None:
         given: _Named = {GATE: looked_at, ASKED: kept}
         free_gate: Shapes = {GATE: {0: frames}, ASKED: {0: texts}}
+        names.append(GATE)
         write_graph(GatePass(model.gate, model.config), out / f"{GATE}.onnx", given, GATE_OUTPUTS, free_gate)
     with folding(model):
         write_graph(QueryPass(model), out / f"{QUERY}.onnx", inputs, QUERY_OUTPUTS, shapes)
-    card = {"fingerprint": fingerprint_of_folder(folder), "opset": OPSET, "torch": torch.__version__.split("+")[0]}
-    (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    facts = {"fingerprint": made_from, "opset": OPSET, "torch": torch.__version__.split("+")[0]}
+    write_card(out, facts, [f"{name}.onnx" for name in names])
     return out
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from simvg_core.edge.card import add_graph
 from simvg_core.edge.graphs import FRAME, INT8, graph_file
 
 
 def to_int8(graphs: Path) -> None:
-    """Writes the frame graph in integers beside the one in floats, in a folder that `onnx_export.export` wrote."""
+    """Writes the frame graph in integers beside the one in floats, in a folder that `onnx_export.export` wrote, and
+    into its card. Raises CheckpointError where there is none."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it advises a preparation that this graph has had
     part = graphs / f"{FRAME}.part"
@@ -29,6 +31,7 @@ def to_int8(graphs: Path) -> None:
             extra_options={"MatMulConstBOnly": True},  # the others are attention: they have no weights
         )
         part.replace(graphs / graph_file(FRAME, INT8))
+        add_graph(graphs / graph_file(FRAME, INT8))
     finally:
         logging.disable(before)
         part.unlink(missing_ok=True)

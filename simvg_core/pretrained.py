@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simvg_core.errors import CheckpointError, SimVGError, listed
+from simvg_core.model_folder import settle
 
 
 def checked_config(load: Callable[..., Any], source: str | os.PathLike[str], **kwargs: Any) -> Any:
@@ -18,10 +19,11 @@ def checked_config(load: Callable[..., Any], source: str | os.PathLike[str], **k
         load: transformers' method, bound to the class; `kwargs` are passed on.
 
     Raises:
-        CheckpointError: a folder without config.json, or one that cannot be read.
+        CheckpointError: a folder without config.json, or one that cannot be read or is half rewritten.
         ConfigurationError: a setting in it that no model can have.
     """
     place = Path(source)
+    settle(place)
     if (isinstance(source, Path) or place.is_dir()) and not (place.is_file() or _has_config(place, kwargs)):
         raise CheckpointError(f"{source} is not a model folder: it has no config.json.")
     try:
@@ -50,6 +52,8 @@ def checked(load: Callable[..., Any], source: str | os.PathLike[str] | None, *ar
     """
     with_info = kwargs.pop("output_loading_info", False)
     other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
+    if source is not None:
+        settle(Path(source))
     if source is not None and Path(source).is_dir() and not list(Path(source).glob("*.safetensors")):
         raise CheckpointError(f"{source} has no model.safetensors; copy or train the weights.")
     try:

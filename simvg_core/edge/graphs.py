@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.denormals import flushed
+from simvg_core.edge.card import check_graph
 from simvg_core.errors import CheckpointError, ConfigurationError
 
 FOLDER = "onnx"
-CARD = "export.json"
-"""Beside the graphs: what they were made from."""
 FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
 ASKED = "asked"
@@ -147,7 +146,8 @@ def load_graph(
         at_once: runs that are to go on side by side. In ONNX Runtime any number can.
 
     Raises:
-        CheckpointError: there is no such file, or the runtime cannot read it.
+        CheckpointError: there is no such file, it is of another export than the card beside it, or the runtime cannot
+            read it.
         ConfigurationError: the runtime is unknown or not installed, or it or the processor cannot do that precision.
     """
     if precision not in PRECISIONS:
@@ -161,6 +161,7 @@ def load_graph(
     path = folder / FOLDER / graph_file(name, precision)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; write it with `simvg export {folder}` where torch is installed.")
+    check_graph(path)
     try:
         if runtime == "onnxruntime":
             return OnnxRuntimeGraph(path, threads)

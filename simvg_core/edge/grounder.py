@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from simvg_core.answers import ABSENT, Grounding, assemble, groundings
 from simvg_core.composing import Plan
+from simvg_core.edge.card import read_card
 from simvg_core.edge.graphs import (
-    CARD,
     FOLDER,
     FRAME,
     INT8,
@@ -176,11 +175,7 @@ class EdgeGrounder(Face[EdgeTexts | None]):
 
 def _fingerprint(folder: Path) -> str:
     """That of the weights the graphs were made from; refuses graphs that lie beside other weights."""
-    card = folder / FOLDER / CARD
-    try:
-        made_from = str(json.loads(card.read_text(encoding="utf-8"))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{card} cannot be read ({error}); export the model again.") from error
+    made_from = str(read_card(folder / FOLDER)["fingerprint"])
     if list(folder.glob("*.safetensors")) and (present := fingerprint_of_folder(folder)) != made_from:
         raise CheckpointError(
             f"the graphs in {folder / FOLDER} were made from a model with the fingerprint {made_from}, but {folder} "

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.model_folder import settle
 from simvg_core.preparation import check_preparation
 
 
@@ -34,6 +35,7 @@ class EdgeConfig:
     @classmethod
     def read(cls, folder: Path) -> EdgeConfig:
         """From a model folder's config.json. Raises CheckpointError, ConfigurationError."""
+        settle(folder)
         path = folder / "config.json"
         try:
             raw = dict(json.loads(path.read_text(encoding="utf-8")))

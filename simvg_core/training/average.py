@@ -14,8 +14,8 @@ import torch
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, InputError, listed
 from simvg_core.model import SimVGForGrounding
+from simvg_core.model_folder import rewriting
 from simvg_core.processing import SimVGProcessor
-from simvg_core.training.folder import make_folder
 from simvg_core.words import FastPieces
 
 _FITTED = ("gate.", "token_branch.text_bias.")
@@ -68,12 +68,12 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
     config.gate_heads, config.gate_floors, config.gate_thresholds, config.text_bias = 0, [], [], False
     averaged = SimVGForGrounding(config)
     averaged.load_state_dict({name: mean[name].to(value.dtype) for name, value in averaged.state_dict().items()})
-    make_folder(out, "out")
-    averaged.save_pretrained(out)
     if isinstance(processor.text.pieces, FastPieces):
         processor.text.pieces.learned = dict(heard)
     processor.config = config
-    processor.save_pretrained(out)
+    with rewriting(out, anew=True) as part:
+        averaged.save_pretrained(part)
+        processor.save_pretrained(part)
     return out
 
 

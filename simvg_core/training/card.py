@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Training:
     minutes: float
     settings: dict[str, Any]
     processes: int = 1
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of the sets, by reason
 
     @property
     def step_pictures(self) -> int:
@@ -58,10 +59,9 @@ class Training:
         """Raises CheckpointError where RUN/log.jsonl is missing or tells of no step."""
         path = run / "log.jsonl"
         try:
-            notes = read_log(path)
-        except (OSError, ValueError) as error:
+            last: dict[str, dict[str, Any]] = {note["what"]: note for note in read_log(path)}
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise CheckpointError(f"{path} cannot be read ({error}); name the folder of a training run.") from error
-        last: dict[str, dict[str, Any]] = {note["what"]: note for note in notes}
         if not {"settings", "start", "train"} <= set(last):
             raise CheckpointError(f"{path} tells of no training step; name the folder of a training run.")
         return cls(
@@ -69,6 +69,7 @@ class Training:
             minutes=float(last["train"]["minutes"]),
             settings=last["settings"],
             processes=int(last["start"].get("processes", 1)),
+            left_out=last["start"].get("left_out", {}),
         )
 
 
@@ -122,7 +123,7 @@ without a sign of doubt. What is named weak among the limits needs another check
 {training.steps * training.step_pictures} pictures seen (repeats included) in {training.minutes:.0f} minutes; \
 {_optimizer(settings)}, learning rate
 {settings["learning_rate"]:g}{", averaged weights" if settings.get("ema", 1) else ""}. Sets: {_sets(settings)}.
-
+{_not_taught(training, answers)}
 ## Scores
 
 On `{folders["test"]}`, {test["images"]} pictures with {test["expressions"]} questions; in percent (AUC and ECE 0 … 1).
@@ -184,6 +185,17 @@ def _sets(settings: Mapping[str, Any]) -> str:
     rendered = [f"`{folder}`" for folder in (*settings["data"], *settings["first_data"])]
     worded = [f"`{one['path']}`" + (f" ({one['split']})" if one["split"] else "") for one in settings.get("sets", ())]
     return ", ".join(rendered + worded)
+
+
+def _not_taught(training: Training, answers: int) -> str:
+    """What of its sets the run left out; empty where it was nothing."""
+    told = ""
+    if training.left_out:
+        counts = ", ".join(f"{count} × {reason}" for reason, count in sorted(training.left_out.items()))
+        told = f"Left out of them: {counts}.\n"
+    if training.settings["data"] and (most := training.settings.get("max_targets", 0)) > answers:
+        told += f"Of a question with up to {most} targets a step taught {answers} at most.\n"
+    return told
 
 
 def _apart(compared: Compared, settings: Mapping[str, Any]) -> str:

@@ -30,6 +30,8 @@ from simvg_core.training.sources import Step
 from simvg_core.words import UNREADABLE, Pieces, WordPacker
 
 log = logging.getLogger(__name__)
+UNANSWERED = "target beyond the num_queries answers of its expression"
+"""What a step leaves out of an expression with more targets than the model has answers; it teaches the others."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class GroundingSource:
     Expressions of one image with the same boxes mean the same thing; expressions without a target stand alone. Where
     a "rec" set has several boxes for an expression, one of them is drawn. Expressions that the model cannot read, such
     as too long ones where its `text_overflow` is "error", and those whose picture is missing, broken or of another size
-    than its boxes are for, are left out and counted, as in an evaluation.
+    than its boxes are for, are left out and counted, as in an evaluation. Of an expression with more targets than the
+    model has answers, so many are taught in a step, and the others are counted (`UNANSWERED`).
 
     Args:
         step_size: samples per step, all processes and passes together.
@@ -127,6 +130,7 @@ class GroundingSource:
                 alone = None if sample.boxes_xyxy_px else sample.id
                 key = (number, one.task, sample.image_id, sample.boxes_xyxy_px, alone)
                 groups.setdefault(key, []).append(sample)
+        left_out[UNANSWERED] = _unanswered(groups, config.num_queries)
         self.left_out: Mapping[str, int] = +left_out
         self.things = list(groups.values())
         self.choose_box = [key[1] == "rec" and len(key[3]) > 1 for key in groups]
@@ -161,6 +165,20 @@ class GroundingSource:
             return chosen
         box = chosen.boxes_xyxy_px[int(rng.integers(len(chosen.boxes_xyxy_px)))]
         return replace(chosen, boxes_xyxy_px=(box,))
+
+
+def _unanswered(groups: Mapping[Any, Sequence[Sample]], answers: int) -> int:
+    """How many targets no answer is left for, which is warned of."""
+    over = [one for key, expressions in groups.items() if key[1] == "grec" for one in expressions]
+    over = [one for one in over if len(one.boxes_xyxy_px) > answers]
+    count = sum(len(one.boxes_xyxy_px) - answers for one in over)
+    if over:
+        log.warning(
+            "%d training expressions have more targets than the model has answers (num_queries=%d; the first: %s with "
+            "%d): %d targets are taught by no step. Use a larger num_queries, or leave these expressions out.",
+            len(over), answers, over[0].id, len(over[0].boxes_xyxy_px), count,
+        )  # fmt: skip
+    return count
 
 
 def _refused(groups: Mapping[Any, Sequence[Sample]]) -> Mapping[str, Any]:

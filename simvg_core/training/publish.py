@@ -12,6 +12,7 @@ from simvg_core.errors import CheckpointError
 from simvg_core.gate_run import GateRun, pictures_in, pool_of
 from simvg_core.gate_usual import EPOCHS, PICTURES, RECALL, TEXTS
 from simvg_core.model import SimVGForGrounding
+from simvg_core.model_folder import rewriting
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.calibrate import calibrate, rethreshold
 from simvg_core.training.card import Training, card
@@ -36,7 +37,8 @@ def publish(
     gate: tuple[Path, Path] | None = None,
     progress: Step = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Writes weights, config, tokenizer, evaluation and card of RUN/model into `out`; returns the evaluation.
+    """Writes weights, config, tokenizer, evaluation and card of RUN/model into `out`, all of them at the end; returns
+    the evaluation.
 
     Args:
         validation: set that fits calibration and threshold; neither trained on nor scored.
@@ -49,6 +51,7 @@ def publish(
         CheckpointError: the run is not finished.
         InputError: a set is missing, was trained on, is given for two purposes, or shares a picture with another
             (`check_apart`); or the validation set is too small to calibrate on.
+        ConfigurationError: `out` cannot be written.
     """
     source = run / "model"
     if not (source / "model.safetensors").is_file():
@@ -69,32 +72,34 @@ def publish(
     calibration = calibrate(
         model, processor, asked, fitted.task, lambda done, total: progress("validation", done, total)
     )
-    out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
-    result: dict[str, Any] = {"calibration": asdict(calibration)}
-    if gate is not None:
-        result["gate"] = _with_gate(out, *gate)
-        model = SimVGForGrounding.from_pretrained(out)
-        calibration = rethreshold(
-            model, processor, asked, fitted.task, calibration, lambda done, total: progress("threshold", done, total)
+    with rewriting(out, anew=True) as part:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
+        result: dict[str, Any] = {"calibration": asdict(calibration)}
+        if gate is not None:
+            result["gate"] = _with_gate(part, *gate)
+            model = SimVGForGrounding.from_pretrained(part)
+            calibration = rethreshold(
+                model, processor, asked, fitted.task, calibration, lambda done, all_: progress("threshold", done, all_)
+            )
+            model.config.save_pretrained(part)
+            result["calibration"] |= asdict(calibration)
+        for name, data in list(sets.items())[1:]:
+            result[name] = evaluate(
+                model,
+                processor,
+                data,
+                name=out.name,
+                with_cost=name == "test",
+                progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+            ).record
+        (part / REPORT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        pieces = processor.text.pieces
+        words = len(pieces.learned) if isinstance(pieces, FastPieces) else 0
+        told = card(
+            out, training, calibration, result, folders, compared, answers=model.config.num_queries, words=words
         )
-        model.config.save_pretrained(out)
-        result["calibration"] |= asdict(calibration)
-    for name, data in list(sets.items())[1:]:
-        result[name] = evaluate(
-            model,
-            processor,
-            data,
-            name=out.name,
-            with_cost=name == "test",
-            progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
-        ).record
-    (out / REPORT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    pieces = processor.text.pieces
-    words = len(pieces.learned) if isinstance(pieces, FastPieces) else 0
-    told = card(out, training, calibration, result, folders, compared, answers=model.config.num_queries, words=words)
-    (out / CARD).write_text(told, encoding="utf-8")
+        (part / CARD).write_text(told, encoding="utf-8")
     return result
 
 

@@ -107,6 +107,7 @@ def calibrate(
     Example: simvg calibrate models/line-small --data benchmarks/line/val
     """
     from simvg_core.grounder import Grounder
+    from simvg_core.model_folder import rewriting
     from simvg_core.training.calibrate import Calibration, calibrate, rethreshold
     from simvg_core.training.data import LineSet
     from simvg_core.training.evaluate import first_images
@@ -123,7 +124,8 @@ def calibrate(
         now = Calibration(config.score_temperature, config.score_bias, config.score_threshold, math.nan, math.nan)
         with progress_bar(f"asking {model.name}") as progress:
             found = rethreshold(loaded.model, loaded.processor, samples, opened.task, now, progress)
-        config.save_pretrained(model)
+        with rewriting(model) as part:
+            config.save_pretrained(part)
         typer.echo(f"threshold {found.threshold:.2f}; calibration error {found.ece_after:.3f}")
         _tell(found.refused)
         return
@@ -135,10 +137,11 @@ def calibrate(
             level(loaded, LineSet(texts), pictures, progress=progress)
     with progress_bar(f"asking {model.name}") as progress:
         found = calibrate(loaded.model, loaded.processor, samples, opened.task, progress)
-    if texts is None:
-        loaded.config.save_pretrained(model)
-    else:
-        loaded.model.save_pretrained(model)
+    with rewriting(model) as part:
+        if texts is None:
+            loaded.config.save_pretrained(part)
+        else:
+            loaded.model.save_pretrained(part)
     typer.echo(
         f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
         f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"

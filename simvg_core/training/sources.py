@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from simvg_core.lineworld.language import Grammar
 from simvg_core.training.data import Batch, BatchMaker, DataError, LineSet
 from simvg_core.training.settings import TrainSettings
 
+log = logging.getLogger(__name__)
 # One step: the number of a set and the names of its records.
 Step = tuple[int, list[str]]
 
@@ -25,7 +27,7 @@ class Source(Protocol):
     make: Callable[[Any], Batch]
     # Steps of one round where a round is an epoch; None where the data may grow.
     epoch_steps: int | None
-    # Records that are not trained on, by reason.
+    # Records, and targets of records, that are not trained on, by reason.
     left_out: Mapping[str, int]
     # Of what is trained on, what workers will refuse all the same; empty = nothing.
     refused: Mapping[str, Any]
@@ -55,6 +57,12 @@ class LineSource:
 
     def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
         self.settings, self.step_size = settings, step_size
+        if settings.max_targets > config.num_queries:
+            log.warning(
+                "max_targets=%d: of questions with more targets than the model has answers (num_queries=%d), so many "
+                "are taught in a step and the others by none; lower it, or use a larger num_queries.",
+                settings.max_targets, config.num_queries,
+            )  # fmt: skip
         self.sets = [LineSet(Path(folder)) for folder in (*settings.data, *settings.first_data)]
         self.make: Callable[[Any], Batch] = _Make(
             # a set that is named twice is shown and asked about in two ways

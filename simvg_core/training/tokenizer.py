@@ -14,6 +14,7 @@ from tokenizers.models import WordPiece
 from simvg_core.lineworld.language import NUMBERS
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, PLAIN_WORDS, SIZE_WORDS
 from simvg_core.lineworld.wordings import NAMES, STATEMENTS
+from simvg_core.model_folder import rewriting
 from simvg_core.training.folder import make_folder
 from simvg_core.words import clean_text
 
@@ -70,5 +71,6 @@ def build_tokenizer() -> Tokenizer:
 def write_tokenizer(folder: Path) -> Path:
     """Writes tokenizer.json into a model folder. Raises ConfigurationError where nothing can be written into it."""
     path = make_folder(folder, "FOLDER") / "tokenizer.json"
-    build_tokenizer().save(str(path))
+    with rewriting(folder) as part:
+        build_tokenizer().save(str(part / path.name))
     return path

@@ -18,7 +18,7 @@ import simvg
 from simvg_core.checkpoints import PUBLISHED, config_from_tensors, load_official, read_tensors
 from simvg_core.configuration import SimVGConfig
 from simvg_core.convert import convert_beit3, convert_official, token_branch_is_untrained
-from simvg_core.errors import CheckpointError
+from simvg_core.errors import CheckpointError, ConfigurationError
 from simvg_core.grounder import Grounder
 from simvg_core.model import SimVGForGrounding
 from simvg_core.official_names import UNUSED_OFFICIAL_KEYS, official_sources
@@ -104,7 +104,7 @@ def test_an_official_checkpoint_becomes_a_folder_that_all_three_open(
 
 
 def test_a_folder_without_a_name_is_refused(command, tmp_path, monkeypatch):
-    """The folder is written beside and renamed: the one that the terminal stands in cannot be."""
+    """Beside it may come a file of the keys that do not fit, named after it."""
     monkeypatch.chdir(tmp_path)
     code, text = command("beit3", REC, "--size", "base", "--out", ".")
     assert code == 2 and ". has no name of its own; name the folder to write" in text
@@ -335,7 +335,7 @@ def test_a_first_stage_checkpoint_answers_with_its_decoder(spm, tmp_path):
 def test_an_output_that_cannot_be_written_is_named(tmp_path):
     """A file where a folder should be gives a clear error."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="cannot be written"):
         convert_beit3(BEIT3, tmp_path / "file" / "out", settings=BEIT3_SETTINGS, image_size=64, patch_size=16)
 
 

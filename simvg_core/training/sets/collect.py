@@ -89,6 +89,7 @@ class Collector:
         self.margin_px = margin_px
         self._matches = matches or (lambda wanted, given: wanted == given)
         self._splits: Counter[str] = Counter()
+        self._asked = 0  # expressions of the wanted split
         self._left_out: Counter[str] = Counter()
         self._samples: list[Sample] = []
         self._problems: list[Problem] = []
@@ -98,7 +99,8 @@ class Collector:
     def wants(self, split: str) -> bool:
         """Counts an expression of a split; False = it need not be read."""
         self._splits[split] += 1
-        return self._has(split)
+        self._asked += (wanted := self._has(split))
+        return wanted
 
     def _has(self, split: str) -> bool:
         return self.wanted is None or self._matches(self.wanted, split)
@@ -117,6 +119,12 @@ class Collector:
         """Leaves an expression out because it is broken."""
         self.problem(record, what, remedy)
         self._left_out[BROKEN] += 1
+
+    def torn(self, record: str, what: str, remedy: str) -> None:
+        """Leaves out what is left of a record that breaks off: each of its expressions that was asked for and not taken
+        yet; one where the record is broken before they can be told."""
+        self.problem(record, what, remedy)
+        self._left_out[BROKEN] += max(1, self._asked - len(self._samples) - self._left_out.total())
 
     def skip(self, reason: str) -> None:
         """Leaves an expression out although it is whole."""

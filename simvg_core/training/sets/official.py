@@ -61,7 +61,7 @@ def read_official(path: Path, *, split: str | None = None, images: Path | None =
                 reader.take(name, f"{name}-{number}", entry)
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 what = f"field {error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-                collector.broken(f"record {name}-{number}", what, _GET)
+                collector.torn(f"record {name}-{number}", what, _GET)
     return collector.finish("grec" if reader.several else "rec")
 
 

@@ -84,7 +84,7 @@ def _read(
             _take(ref, collector, instances, pictures, several)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             what = f"field {error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-            collector.broken(f"reference number {number}", what, _GET)
+            collector.torn(f"reference number {number}", what, _GET)
     return collector.finish("grec" if several else "rec")
 
 

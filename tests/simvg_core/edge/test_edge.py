@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from simvg_core import asking
 from simvg_core.configuration import SimVGConfig
-from simvg_core.edge.graphs import GATE, RUNTIMES, graph_file, load_graph
+from simvg_core.edge.card import add_graph
+from simvg_core.edge.graphs import GATE, RUNTIMES, Precision, graph_file, load_graph
 from simvg_core.edge.grounder import EdgeGrounder
 from simvg_core.errors import CheckpointError, ConfigurationError, ImageError, InputError, QueryIndexError, TextError
 from simvg_core.export_cli import export as export_command
@@ -199,7 +200,8 @@ def test_integers_answer_nearly_as_floats(folder: Path, tmp_path: Path) -> None:
 def test_the_shipped_graph_in_integers_is_that_of_the_shipped_one_in_floats(tmp_path: Path) -> None:
     """Or a worker in int8 would run other weights."""
     wanted, shipped = tmp_path / "frame.int8.onnx", Path(__file__).parents[3] / "models/line-small/onnx"
-    shutil.copy(shipped / "frame.onnx", tmp_path)
+    for name in ("frame.onnx", "export.json"):
+        shutil.copy(shipped / name, tmp_path)
     to_int8(tmp_path)
     assert (shipped / wanted.name).read_bytes() == wanted.read_bytes(), "write it anew with `simvg export`"
 
@@ -276,6 +278,47 @@ def test_graphs_of_other_weights_are_refused(folder: Path, tmp_path: Path) -> No
         EdgeGrounder(changed)
 
 
+@pytest.mark.parametrize("name", ["frame.onnx", "text.onnx", "query.onnx", "gate.onnx", "frame.int8.onnx"])
+def test_a_graph_of_another_export_is_refused(name: str, tmp_path: Path) -> None:
+    """It would run: its inputs and outputs are the same. So is one of which the card tells nothing."""
+    mixed = _copy(SHIPPED, tmp_path)
+    graph, card = mixed / "onnx" / name, mixed / "onnx" / "export.json"
+    content = bytearray(graph.read_bytes())
+    content[4] ^= 32  # a letter of its maker's name, in the other case
+    graph.write_bytes(content)
+    precision: Precision = "int8" if "int8" in name else "float32"
+    for runtime in RUNTIMES if name == "frame.onnx" else ("onnxruntime",):
+        with pytest.raises(CheckpointError, match=rf"{name} has the SHA-256 .* or broken\. Run `simvg export {mixed}`"):
+            EdgeGrounder(mixed, precision=precision, runtime=runtime, threads=1)
+    add_graph(graph)
+    assert EdgeGrounder(mixed, precision=precision, threads=1).ground(frames(1), ["red cap"])
+    told = json.loads(card.read_text())
+    del told["sha256"][name]
+    card.write_text(json.dumps(told))
+    with pytest.raises(CheckpointError, match=rf"{name} has the SHA-256 .* tells nothing of it: .*simvg export"):
+        EdgeGrounder(mixed, precision=precision, threads=1)
+    del told["sha256"]
+    card.write_text(json.dumps(told))
+    with pytest.raises(CheckpointError, match=r"export\.json cannot be read \(it lacks 'sha256'\); .*simvg export"):
+        EdgeGrounder(mixed, precision=precision, threads=1)
+
+
+def test_weights_that_change_during_an_export_are_not_those_of_its_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command may write the model meanwhile: the graphs say what they were made from, and are refused."""
+    copied = _copy(SHIPPED, tmp_path)
+
+    def slow(module: object, path: Path, *rest: object) -> None:
+        config = json.loads((copied / "config.json").read_text())
+        (copied / "config.json").write_text(json.dumps(config | {"score_bias": 1.0}))
+
+    monkeypatch.setattr("simvg_core.onnx_export.write_graph", slow)
+    export(SimVGForGrounding.from_pretrained(copied), copied)
+    with pytest.raises(CheckpointError, match=r"made from a model with the fingerprint .*simvg export"):
+        EdgeGrounder(copied, threads=1)
+
+
 def test_graphs_name_no_folder_of_the_machine_that_wrote_them(folder: Path) -> None:
     """They are given away."""
     graphs = list((folder / "onnx").glob("*.onnx"))
@@ -296,6 +339,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     """No graphs, a broken graph, an unknown runtime."""
     copied = _copy(folder, tmp_path / "a")
     (copied / "onnx" / "query.onnx").write_bytes(b"broken")
+    add_graph(copied / "onnx" / "query.onnx")
     with pytest.raises(CheckpointError, match=r"query\.onnx cannot be read by onnxruntime"):
         EdgeGrounder(copied)
     (copied / "onnx" / "query.onnx").unlink()

@@ -78,6 +78,28 @@ def test_what_the_model_cannot_read_is_left_out_and_counted(
         one.make((samples, 0))
 
 
+@pytest.mark.parametrize(("answers", "over"), [(2, 5), (4, 1), (5, 0)])
+def test_targets_that_no_answer_is_left_for_are_counted(
+    answers: int, over: int, worded_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are taught as far as the answers go; a set whose boxes are alternatives asks for one at a time."""
+    document = json.loads((worded_set / "annotations.json").read_text())
+    one = document["annotations"][0]
+    document["annotations"] += [one | {"id": f"more-{number}"} for number in range(4)]
+    several = next(row for row in document["expressions"] if len(row["annotation_ids"]) == 2)
+    several["annotation_ids"] = [0, *(f"more-{number}" for number in range(3))]  # 4 targets
+    document["expressions"].append(
+        several | {"id": "another", "annotation_ids": [*several["annotation_ids"], "more-3"]}
+    )
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    (tmp_path / "images").symlink_to(worded_set / "images")
+    made = source(tmp_path, num_queries=answers)
+    name = "target beyond the num_queries answers of its expression"
+    assert made.left_out == ({name: over} if over else {})
+    assert sum(map(len, made.things)) == len(document["expressions"])
+    assert (f"(num_queries={answers}; the first: " in caplog.text) == bool(over)
+
+
 def test_sets_without_a_usable_sample_are_refused(worded_set: Path, tmp_path: Path) -> None:
     """With what was left out."""
     document = json.loads((worded_set / "annotations.json").read_text())

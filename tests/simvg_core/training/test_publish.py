@@ -24,6 +24,7 @@ from simvg_core.training.rendered import open_for_scoring
 from simvg_core.training.seen import Compared, check_apart
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
+from simvg_core.words import LEARNED
 from tests.simvg_core.drawn import write_drawn_set
 
 SHIPPED = Path(__file__).parents[3] / "models" / "line-small"
@@ -184,6 +185,29 @@ def test_the_card_counts_the_gate_among_the_parameters(
     assert "6.0 million parameters, standing attention" in told(shipped)
 
 
+def test_an_interrupted_publishing_leaves_what_was_there(
+    run: Path, val_set: Path, test_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that a worker runs, and its card; and of a new folder nothing. The next publishing replaces all."""
+    out = shutil.copytree(SHIPPED, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+
+    def interrupted(*given: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("simvg_core.training.publish.card", interrupted)
+        for folder in (out, tmp_path / "new"):
+            with pytest.raises(KeyboardInterrupt):
+                publish(run, folder, val_set, test_set)
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+    assert {file.name for file in out.iterdir() if file.is_dir()} == {"onnx"} and not (tmp_path / "new").exists()
+    (run / "model" / LEARNED).unlink(missing_ok=True)
+    publish(run, out, val_set, test_set)
+    assert not (out / LEARNED).exists(), "the words of the model before"
+    assert (out / "HISTORY.md").read_bytes() == before["HISTORY.md"]
+
+
 def test_an_unfinished_run_is_refused(tmp_path: Path, drawn_set: Path) -> None:
     """No weights, no model folder."""
     with pytest.raises(CheckpointError, match="let the run end"):
@@ -196,6 +220,10 @@ def test_a_log_without_steps_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"what": "settings"}\n')
     with pytest.raises(CheckpointError, match="tells of no training step"):
         Training.of(tmp_path)
+    for foreign in ('{"step": 1}', "[1]", "1"):
+        (tmp_path / "log.jsonl").write_text(f"{foreign}\n")
+        with pytest.raises(CheckpointError, match=r"log\.jsonl cannot be read .*name the folder of a training run"):
+            Training.of(tmp_path)
 
 
 def test_the_run_itself_stays_as_it_was(run: Path, val_set: Path, test_set: Path, tmp_path: Path) -> None:
@@ -227,10 +255,11 @@ def test_the_card_of_a_run_on_own_pictures_says_nothing_of_rendered_ones(
 
 
 def test_the_card_counts_what_a_step_saw(toy_settings: dict[str, Any], tmp_path: Path) -> None:
-    """Of all passes and processes; and names the optimizer, and the average, as they were."""
+    """Of all passes and processes; and names the optimizer, the average, and what was left out, as they were."""
     fields = {"accumulation": 3, "optimizer": "adam_amsgrad", "ema": 0.0, "false_texts": 1, "max_steps": 2}
     run = Trainer(TrainSettings(**toy_settings | fields)).run().parent
     lines = (run / "log.jsonl").read_text().replace('"processes": 1', '"processes": 2')
+    lines = lines.replace('"left_out": {}', '"left_out": {"broken record": 3}')
     (run / "log.jsonl").write_text(lines)
     training = Training.of(run)
     assert training.step_pictures == 12
@@ -240,6 +269,7 @@ def test_the_card_counts_what_a_step_saw(toy_settings: dict[str, Any], tmp_path:
     told = card(tmp_path, training, calibration, record, folders, Compared(), answers=5, words=0)
     assert "2 steps of 12 pictures with 4 questions and 1 false text each,\n24 pictures seen" in told
     assert "minutes; Adam with AMSGrad, learning rate\n0.001. Sets" in told and "averaged" not in told
+    assert "\nLeft out of them: 3 × broken record.\nOf a question with up to 8 targets a step taught 5 at most." in told
 
 
 def test_a_log_whose_last_line_is_torn_is_read_and_gone_on_with(toy_settings: dict[str, Any]) -> None:

@@ -179,6 +179,20 @@ def test_broken_record_is_named(name: str, change_official: Change) -> None:
     assert len(opened.samples()) >= 3
 
 
+def test_every_expression_of_a_broken_record_is_counted(generalised: Path) -> None:
+    """Those behind the place where it breaks, too: what is taken and what is left out are all that there is."""
+    file = json.loads((generalised / "instances.json").read_text())
+    (split,) = file
+    second = json.loads(json.dumps(file[split][0]))
+    second["bbox"][1], second["annotations"][1] = [[1, 1, "x", 2]], [{"category_id": 1}]
+    file[split].append(second)
+    (generalised / "instances.json").write_text(json.dumps(file))
+    opened = open_set(generalised)
+    assert opened.splits() == {split: 6} and len(opened.samples()) == 4
+    assert opened.left_out() == {"broken record": 2}
+    assert [problem.record for problem in opened.check()] == [f"record {split}-1"]
+
+
 @pytest.mark.parametrize("value", [[], {}, {"train": 3}], ids=str)
 def test_file_of_another_shape_is_refused(value: Any, official_folder: Path) -> None:
     """A whole file that is wrong is one named error."""
