@@ -16,20 +16,13 @@ _DIGESTS = "sha256"
 
 def write_card(graphs: Path, facts: Mapping[str, Any], files: Iterable[str]) -> None:
     """Writes the card of graphs that lie in the folder `graphs`; `files` are all that belong to the export."""
-    card = graphs / CARD
-    part = card.with_suffix(".part")
-    try:
-        told = {**facts, _DIGESTS: {name: _digest(graphs / name) for name in sorted(files)}}
-        part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        part.replace(card)
-    finally:
-        part.unlink(missing_ok=True)
+    _write(graphs, {**facts, _DIGESTS: {name: _digest(graphs / name) for name in sorted(files)}})
 
 
 def add_graph(path: Path) -> None:
     """Tells of one more graph in the card beside it, or of one that was made anew. Raises CheckpointError."""
-    card = read_card(path.parent)
-    write_card(path.parent, card, {*card[_DIGESTS], path.name})
+    told = read_card(path.parent)
+    _write(path.parent, {**told, _DIGESTS: told[_DIGESTS] | {path.name: _digest(path)}})
 
 
 def read_card(graphs: Path) -> dict[str, Any]:
@@ -65,6 +58,17 @@ def check_graph(path: Path) -> None:
             f"{path} has the SHA-256 {found}, but {CARD} beside it tells {wanted or 'nothing of it'}: it is of another "
             f"export, or broken. Run `simvg export {path.parent.parent}`, or copy the whole model folder."
         )
+
+
+def _write(graphs: Path, told: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    card = graphs / CARD
+    part = card.with_suffix(".part")
+    try:
+        part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        part.replace(card)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:
