@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +30,8 @@ _OWN = (
 def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None = None) -> Path:
     """Writes the mean of model folders as a model folder: without gate and text bias, else calibrated as the first.
 
-    One whose tokenizer is the beginning of the first's counts in the words that it has.
+    One whose tokenizer is the beginning of the first's counts in the words that it has. A word was heard as often as by
+    the model that heard it most.
 
     Args:
         weights: how much each counts; None = all the same.
@@ -47,7 +47,7 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
     if len(shares) != len(folders) or not all(0 < share < math.inf for share in shares):
         raise InputError(f"weights {shares} for {len(folders)} folders; give one above 0 for each.")
     first, processor = SimVGForGrounding.from_pretrained(folders[0]), SimVGProcessor.from_pretrained(folders[0])
-    heard: Counter[str] = Counter()
+    heard: dict[str, int] = {}
     mean: dict[str, torch.Tensor] = {}
     for folder, share in zip(folders, shares, strict=True):
         model, pieces = SimVGForGrounding.from_pretrained(folder), SimVGProcessor.from_pretrained(folder).text.pieces
@@ -56,7 +56,8 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
         if isinstance(pieces, FastPieces) and isinstance(own, FastPieces):
             if not pieces.tokenizer.get_vocab().items() <= own.tokenizer.get_vocab().items():
                 raise CheckpointError(f"{folder} has words that {folders[0]} has not, or has under other ids.")
-            heard.update(pieces.learned)
+            # not their sum: models that began from the same weights have most of it in common
+            heard |= {word: max(times, heard.get(word, 0)) for word, times in pieces.learned.items()}
         for name, value in model.state_dict().items():
             if not name.startswith(_FITTED):
                 given = first.state_dict()[name]
@@ -69,7 +70,7 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
     averaged = SimVGForGrounding(config)
     averaged.load_state_dict({name: mean[name].to(value.dtype) for name, value in averaged.state_dict().items()})
     if isinstance(processor.text.pieces, FastPieces):
-        processor.text.pieces.learned = dict(heard)
+        processor.text.pieces.learned = heard
     processor.config = config
     with rewriting(out, anew=True) as part:
         averaged.save_pretrained(part)

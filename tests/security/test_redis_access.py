@@ -24,8 +24,8 @@ from infra.settings import RedisSettings
 from tests.security.conftest import Authority
 
 # Debian's Redis, which speaks TLS; the package `redis-tools` brings the program under the name of its other task and,
-# unlike `redis-server`, starts no service.
-_PROGRAM = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+# unlike `redis-server`, starts no service. A `redis-server` on the path may be that of an environment, without TLS.
+_PROGRAM = shutil.which("redis-check-rdb") or shutil.which("redis-server")
 ADMIN_PASSWORD = "admin-Kj7-vale"
 
 
