@@ -23,6 +23,7 @@ from simvg_core.checkpoints import read_torch
 from simvg_core.errors import CheckpointError, ConfigurationError, DivergenceError
 from simvg_core.execution import has_bfloat16
 from simvg_core.model import SimVGForGrounding
+from simvg_core.model_folder import rewriting
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.data import Batch, make_executor, model_inputs, prefetch
 from simvg_core.training.folder import make_folder, writing
@@ -306,21 +307,13 @@ class Trainer:
         Raises ConfigurationError: the disk is full.
         """
         if self.processes.first:
-            with writing(self.model_folder, SafetensorError):
-                self._write_model(self.folder / "model.part")
+            pieces = self.pieces
+            if isinstance(pieces, FastPieces):
+                pieces = FastPieces(pieces.tokenizer, learned_words(self.progress.heard))
+            with rewriting(self.model_folder) as part, writing(self.model_folder, SafetensorError):
+                self.ema.save_pretrained(part)
+                SimVGProcessor(self.config, pieces).save_pretrained(part)
         return self.model_folder
-
-    def _write_model(self, part: Path) -> None:
-        self.ema.save_pretrained(part)
-        pieces = self.pieces
-        if isinstance(pieces, FastPieces):
-            pieces = FastPieces(pieces.tokenizer, learned_words(self.progress.heard))
-        SimVGProcessor(self.config, pieces).save_pretrained(part)
-        self.model_folder.mkdir(exist_ok=True)
-        # the weights come last: where they are, the model is whole
-        for file in sorted(part.iterdir(), key=lambda file: file.name == WEIGHTS):
-            file.replace(self.model_folder / file.name)
-        part.rmdir()
 
     def _is_written(self) -> bool:
         """Whether the model was written after the last checkpoint; that of an earlier end is older."""
