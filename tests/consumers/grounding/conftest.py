@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,26 @@ from tests.consumers.grounding.colour import COLOURS, ColourEngine
 WIDTH, HEIGHT = 160, 120
 Square = tuple[int, int, int, int]
 SQUARE: Square = (40, 30, 60, 50)
+
+
+@contextmanager
+def going_on(step: Callable[[], object], seconds: float) -> Iterator[None]:
+    """A step again and again, at this pace whatever it takes, and whatever the test does meanwhile."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        next_at = time.monotonic()
+        while not stop.wait(max(0.0, next_at - time.monotonic())):
+            step()
+            next_at += seconds
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def picture(*marks: tuple[str, Square]) -> bytes:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import REGISTRY
 
@@ -17,7 +15,7 @@ from consumers.grounding.frames import Pixels
 from infra.contracts import Severity
 from infra.reports import Load
 from tests.consumers.grounding.colour import ColourEngine
-from tests.consumers.grounding.conftest import Line, TestCamera
+from tests.consumers.grounding.conftest import Line, going_on
 
 FPS = 5
 VIEW_SECONDS = 0.009
@@ -35,27 +33,6 @@ class SlowEngine(ColourEngine):
     def ground(self, views: Sequence[Pixels], texts: Sequence[Mapping[str, float]]) -> list[dict[str, Finding]]:
         time.sleep(VIEW_SECONDS * len(views))
         return super().ground(views, texts)
-
-
-@contextmanager
-def running(cameras: Sequence[TestCamera], colours: list[str]) -> Iterator[None]:
-    """Cameras that publish at their pace; ``colours`` may be changed meanwhile."""
-    stop = threading.Event()
-
-    def publish() -> None:
-        next_at = time.monotonic()
-        while not stop.wait(max(0.0, next_at - time.monotonic())):
-            for camera in cameras:
-                camera.send(*colours)
-            next_at += 1 / FPS  # whatever sending takes
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def load_of(line: Line) -> Load | None:
@@ -79,7 +56,12 @@ def test_critical_queries_keep_their_looks_and_the_loss_is_reported(line: Line) 
 
     cameras = [line.camera("line-1"), line.camera("line-2")]
     worker = line.start(SlowEngine(), freshness="latest", batch_size=BATCH, report_ttl_s=1.5)
-    with running(cameras, colours):
+
+    def publish() -> None:
+        for camera in cameras:
+            camera.send(*colours)
+
+    with going_on(publish, 1 / FPS):
         line.until(lambda: (load := load_of(line)) and load.sampling and load.cost > 2 * load.budget, 60)
         begun = time.time()
         colours.append("red")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -14,7 +12,7 @@ import pytest
 from infra.broker import LocalBroker
 from infra.settings import RedisSettings
 from infra.topics import create_topics
-from tests.consumers.grounding.conftest import Line, TestCamera
+from tests.consumers.grounding.conftest import Line, going_on
 
 LIMIT_S, AWAY_S = 4.0, 8.0
 
@@ -28,24 +26,6 @@ def own_line(
     plant = Line(kafka, redis_settings, tmp_path, until)
     yield plant
     plant.close()
-
-
-@contextmanager
-def playing(camera: TestCamera) -> Iterator[None]:
-    """The camera goes on at a pace of its own, however long a look at the results takes."""
-    stop = threading.Event()
-
-    def play() -> None:
-        while not stop.wait(0.2):
-            camera.play(".")
-
-    thread = threading.Thread(target=play)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 @pytest.mark.parametrize("away", ["killed", "standing still"])
@@ -68,7 +48,7 @@ def test_camera_is_not_blind_while_the_broker_is_away(own_line: Line, broker: Lo
         time.sleep(AWAY_S)
         process.resume()
     known = len(own_line.detections())
-    with playing(camera):
+    with going_on(lambda: camera.play("."), 0.2):
         # Results are written in order: what was raised meanwhile has come before these.
         own_line.until(lambda: len(own_line.detections()) >= known + 5, 120)
         assert own_line.alerts() == []
