@@ -67,7 +67,11 @@ def test_the_demo_ends_by_itself_with_alerts_that_match_the_truth(environment: d
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "the terminal is closed"])
 def test_ctrl_c_stops_everything(environment: dict[str, str], how: signal.Signals) -> None:
     """After a signal during the set-up, no process of the demo is left."""
-    process = start(environment)
+    before = signal.signal(how, signal.SIG_DFL)  # under nohup the demo would inherit that a closed terminal is nothing
+    try:
+        process = start(environment)
+    finally:
+        signal.signal(how, before)
     deadline = time.monotonic() + 120
     while not left_running(environment["SIMVG_STATE_DIR"])[2:]:
         assert time.monotonic() < deadline, "the demo starts processes"
