@@ -34,6 +34,7 @@ from simvg_core.edge.queries import EdgeTexts  # noqa: E402
 from simvg_core.gate_run import Pool, in_parts  # noqa: E402
 from simvg_core.lineworld.benchmark import scene_of  # noqa: E402
 from simvg_core.lineworld.diverse import diverse  # noqa: E402
+from simvg_core.odd_color import asked_for, is_odd  # noqa: E402
 from simvg_core.questions import gate_logits  # noqa: E402
 from simvg_core.reading import read  # noqa: E402
 from simvg_core.training.sets.line import LineDocument, LineImage, read_document  # noqa: E402
@@ -196,7 +197,9 @@ def known_of(asked: Mapping[str, bool]) -> dict[str, bool | None]:
     for text, true in asked.items():
         reading = read(text)
         for part in reading.parts:
-            if true or not reading.composed:
+            if is_odd(part):
+                found |= {row: found.get(row) for row in asked_for(part)}
+            elif true or not reading.composed:
                 found[part] = true
             else:
                 found.setdefault(part, None)

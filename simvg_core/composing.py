@@ -18,6 +18,7 @@ from simvg_core import geometry, whereabouts
 from simvg_core import reading as words
 from simvg_core.box_arrays import cxcywh_to_xyxy, xyxy_to_cxcywh
 from simvg_core.counted import uncounted
+from simvg_core.odd_color import asked_for, is_odd
 from simvg_core.reading import Reading, read
 
 Floats = NDArray[np.float32]
@@ -93,7 +94,7 @@ class Plan:
         """What a model is asked, R texts. Where they are shared, `first` of them are asked of every frame, and the
         others, wholes, of one that `doubted` names."""
         if not self.shared:
-            return [text for one in self.readings for text in (*one.parts, *one.wholes)]
+            return [text for one in self.readings for text in _asked(one)]
         wholes = (whole for one in self.readings for whole in one.wholes)
         return list(dict.fromkeys([*self._parts, *wholes]))
 
@@ -104,17 +105,30 @@ class Plan:
 
     @cached_property
     def _parts(self) -> list[str]:
-        return list(dict.fromkeys(part for one in self.readings for part in one.parts))
+        return list(dict.fromkeys(row for one in self.readings for part in one.parts for row in asked_for(part)))
 
     @cached_property
     def places(self) -> list[Places]:
-        """Rows of each text: of its parts, then of its wholes."""
-        asked = [(*one.parts, *one.wholes) for one in self.readings]
+        """Rows of each text: what is asked for its parts, then its wholes."""
+        asked = list(map(_asked, self.readings))
         if self.shared:
             place = {text: row for row, text in enumerate(self.rows)}
             return [np.array([place[text] for text in own], np.intp) for own in asked]
         counts = np.cumsum([0, *map(len, asked)])
         return [np.arange(start, end) for start, end in pairwise(counts)]
+
+    @cached_property
+    def _elements(self) -> tuple[list[Places], list[Places]]:
+        """Of each text, where the answers to its parts and to its wholes stand: R + k for the k-th of the D parts that
+        tell an odd one; and of each of these D the rows that it is told by: its colours', and last what it lies on."""
+        found, odd = [], dict[tuple[int, ...], int]()
+        for one, rows in zip(self.readings, self.places, strict=True):
+            left, own = rows.tolist(), []
+            for part in one.parts:
+                asked, left = left[: len(asked_for(part))], left[len(asked_for(part)) :]
+                own.append(len(self.rows) + odd.setdefault(tuple(asked), len(odd)) if is_odd(part) else asked[0])
+            found.append(np.array([*own, *left], np.intp))
+        return found, [np.array(rows, np.intp) for rows in odd]
 
     def floors(self, floors: Floats) -> Floats:
         """From which scores on the texts matter, (N,) → from which on its part makes a difference to each, and from
@@ -125,17 +139,27 @@ class Plan:
         """Of what is said of the parts, (..., F): the texts for which neither their part nor what it is related to lies
         below its bound, (2, N); (..., N)."""
         part, beside = self._needs
-        with_none = np.concatenate([parts, np.full_like(parts[..., :1], np.inf)], axis=-1)
+        # an odd one takes two colours: its own, and that of the rest
+        odd = [np.partition(parts[..., rows[:-1]], -2, axis=-1)[..., -2:-1] for rows in self._elements[1]]
+        with_none = np.concatenate([parts, *odd, np.full_like(parts[..., :1], np.inf)], axis=-1)
         # NaN is not low: it must not pass for cold
         found: NDArray[np.bool_] = ~((with_none[..., part] < bounds[0]) | (with_none[..., beside] < bounds[1]))
         return found
 
     def needed(self, parts: Floats, bounds: Floats) -> NDArray[np.bool_]:
-        """The parts of those texts, (..., F)."""
+        """What is asked for the parts of those texts, (..., F): of an odd one's colours those that are as warm."""
         *frames, texts = self.reaching(parts, bounds).nonzero()
-        found = np.zeros((*parts.shape[:-1], self.first + 1), bool)
+        odd = self._elements[1]
+        found = np.zeros((*parts.shape[:-1], self.first + len(odd) + 1), bool)
         for rows in self._needs:
             found[(*frames, rows[texts])] = True
+        for number, rows in enumerate(odd):
+            least = min(
+                bound[need == self.first + number].min(initial=np.inf)
+                for bound, need in zip(bounds, self._needs, strict=True)
+            )
+            asked = np.append(~(parts[..., rows[:-1]] < least), np.ones_like(parts[..., :1], bool), axis=-1)
+            found[..., rows] |= asked & found[..., self.first + number, None]
         return found[..., : self.first]
 
     def doubted(self, scores: Floats, rows: Places) -> Places:
@@ -161,12 +185,15 @@ class Plan:
 
     @cached_property
     def _needs(self) -> tuple[Places, Places]:
-        """Of each text its part, and the part that it is related to; F where there is none."""
+        """Of each text its part, and the part that it is related to: F + k where that tells the k-th odd one, F + D
+        where there is none."""
         table, anchors = self._tables
         related = np.flatnonzero(table.anchor >= 0)
-        beside = np.full(len(table.part), self.first, np.intp)
+        beside = np.full(len(table.part), len(self.rows) + len(self._elements[1]), np.intp)
         beside[related] = anchors.part[table.anchor[related]]
-        return table.part, beside
+        wholes = len(self.rows) - self.first
+        part, beside = (np.where(own < self.first, own, own - wholes) for own in (table.part, beside))
+        return part, beside
 
     @cached_property
     def _wholes(self) -> tuple[Places, Places]:
@@ -195,6 +222,7 @@ class Plan:
         """
         table, anchors = self._tables
         wanted = np.arange(len(self.readings)) if texts is None else np.asarray(texts, np.intp)
+        scores, boxes = self._with_odd(scores, boxes, wanted)
         found, places = scores[:, table.part[wanted]], boxes[:, table.part[wanted]]
         columns = np.flatnonzero(self._composed[wanted])
         if not len(columns):
@@ -211,6 +239,22 @@ class Plan:
         found[:, columns], places[:, columns] = settle(table, chosen, others, beside)
         return found, places
 
+    def _with_odd(self, scores: Floats, boxes: Floats, texts: Places) -> tuple[Floats, Floats]:
+        """Answers of rows, and behind them those of the odd ones that these texts need: (B, R + D, Q) and
+        (B, R + D, Q, 4)."""
+        odd = self._elements[1]
+        needed = set(np.concatenate([need[texts] for need in self._needs]).tolist()) if odd else set()
+        more = np.zeros((len(scores), len(odd), scores.shape[2]), np.float32)
+        places = np.zeros((*more.shape, 4), np.float32)
+        for number, rows in enumerate(odd):
+            if self.first + number in needed:
+                for frame in range(len(scores)):
+                    told = geometry.of_another_color(scores[frame, rows], boxes[frame, rows])
+                    more[frame, number], places[frame, number] = told
+        if not odd:
+            return scores, boxes
+        return np.concatenate([scores, more], axis=1), np.concatenate([boxes, places], axis=1)
+
     @cached_property
     def _composed(self) -> NDArray[np.bool_]:
         return np.array([one.composed for one in self.readings], bool)
@@ -220,12 +264,13 @@ class Plan:
         """Of the texts, and of what they are related to."""
         known: dict[tuple[Reading, tuple[int, ...]], int] = {}
         anchors = []
-        for one, rows in zip(self.readings, self.places, strict=True):
+        elements = self._elements[0]
+        for one, rows in zip(self.readings, elements, strict=True):
             parts = len(one.parts)
             own = (*rows[1:parts].tolist(), *rows[parts + (one.whole is not None) :].tolist())
             anchors.append(-1 if one.anchor is None else known.setdefault((one.anchor, own), len(known)))
         beside = _Table.of([one for one, _ in known], [np.array(rows, np.intp) for _, rows in known], [-1] * len(known))
-        return _Table.of(self.readings, self.places, anchors), beside
+        return _Table.of(self.readings, elements, anchors), beside
 
 
 def _settled(
@@ -286,6 +331,11 @@ def _plan(texts: tuple[str, ...], shared: bool) -> Plan | None:
     return Plan(readings, shared) if any(one.composed for one in readings) else None
 
 
+def _asked(reading: Reading) -> tuple[str, ...]:
+    """What a model is asked for a reading: for its parts, then its wholes."""
+    return (*(row for part in reading.parts for row in asked_for(part)), *reading.wholes)
+
+
 def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     """What is asked of each of several pictures that show a text's region in pieces, and from which score on it makes a
     difference: the text itself where it is not composed. What may lie beyond the utmost or nearer than the nearest
@@ -295,7 +345,8 @@ def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
     reading = _in_pieces(text)
     found: dict[str, float] = {}
     for part, power in zip(reading.parts, _powers(reading), strict=True):
-        found[part] = min(found.get(part, 1.0), floor**power, geometry.EVEN if reading.rivals else 1.0)
+        least = min(floor**power, geometry.EVEN if reading.rivals or is_odd(part) else 1.0)
+        found |= {row: min(found.get(row, 1.0), least) for row in asked_for(part)}
     return found
 
 

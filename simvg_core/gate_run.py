@@ -24,6 +24,7 @@ from simvg_core.lineworld.meaning import Meaning, Verdict, verdict
 from simvg_core.lineworld.truth import Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
 from simvg_core.model_folder import rewriting
+from simvg_core.odd_color import asked_for, is_odd
 from simvg_core.reading import read
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.training.augment import AugmentSettings, augment
@@ -145,7 +146,7 @@ class GateRun:
         for text, truth in known.items():
             reading = read(text)
             if truth != FALSE or not reading.composed:
-                found |= dict.fromkeys(reading.parts, truth)
+                found |= {part: truth for part in reading.parts if not is_odd(part)}
         return found
 
     def _draw(self, rng: np.random.Generator, count: int) -> list[str]:
@@ -253,7 +254,11 @@ def in_parts(pool: Pool) -> dict[str, Ask | None]:
     for text, ask in pool.items():
         reading = read(text)
         for part, meaning in zip(reading.parts, (ask.meaning, ask.other) if ask else (None, None), strict=False):
-            found[part] = Ask(part, meaning) if meaning else None
+            if not is_odd(part):
+                found[part] = Ask(part, meaning) if meaning else None
+                continue
+            for row in asked_for(part):
+                found.setdefault(row, None)
         if not reading.composed:
             found[text] = ask
     return found

@@ -31,6 +31,8 @@ EVEN = 0.5
 """Odds from which on what lies further out than another takes something from it."""
 SAME = 0.5
 """Overlap of two boxes that are one thing: it is not beside itself."""
+FAINT = 0.05
+"""A thing that scores less in every colour is none."""
 
 
 def _ramp(value: Any, sure: float, not_at_all: float) -> Any:
@@ -123,8 +125,70 @@ def rank(boxes: Floats, weights: Floats) -> Any:
 def unrivalled(scores: Any, ranks: Any) -> Any:
     """How surely none further out than each is there, (..., Q); one below even odds is no rival."""
     further = ranks[..., None, :] < ranks[..., :, None]  # (..., Q, Q'): whether q' lies further out than q
-    spared = np.minimum(1, (1 - scores) / (1 - EVEN))[..., None, :]
-    return np.where(further, spared, 1).prod(axis=-1)
+    return np.where(further, _spared(scores)[..., None, :], 1).prod(axis=-1)
+
+
+def of_another_color(scores: Floats, boxes: Floats) -> tuple[Floats, Floats]:
+    """Of one frame's answers to a thing in each colour, and last to what such things lie on: how surely each thing has
+    another colour than two others that lie with it, and shares its own with none. The surest Q of them.
+
+    Args:
+        scores: (C + 1, Q); boxes: (C + 1, Q, 4).
+
+    Returns:
+        (Q,) and (Q, 4); zeros where there are fewer, NaN where an answer is no number.
+    """
+    found, places = np.zeros(scores.shape[1], np.float32), np.zeros(boxes.shape[1:], np.float32)
+    if not (np.isfinite(scores).all() and np.isfinite(boxes).all()):
+        return found + np.float32(np.nan), places
+    things, chances = _in_colors(scores[:-1], boxes[:-1])
+    if len(things) < 3:
+        return found, places
+    home = _homes(things, scores[-1], boxes[-1])
+    mates = (home[:, None] == home) & (home >= 0) & ~np.eye(len(things), dtype=bool)
+    theirs = np.where(mates[..., None], chances, 0)  # (T, T', C)
+    usual = np.partition(theirs, -2, axis=1)[:, -2]  # (T, C): of the second surest with that colour
+    alone = _spared(theirs).prod(axis=1)
+    both = np.minimum(chances[:, :, None], usual[:, None, :]) * alone[:, :, None] * _spared(chances)[:, None, :]
+    odd = np.where(np.eye(chances.shape[1], dtype=bool), 0, both).max(axis=(1, 2))
+    order = np.argsort(-odd, kind="stable")[: len(found)]
+    found[: len(order)], places[: len(order)] = odd[order], things[order]
+    return found, places
+
+
+def _in_colors(scores: Floats, boxes: Floats) -> tuple[Floats, Floats]:
+    """Answers (C, Q) and (C, Q, 4) → things, each once, (T, 4), and how surely each has which colour, (T, C)."""
+    colors, _ = kept = (scores >= FAINT).nonzero()
+    order = np.argsort(-scores[kept], kind="stable")
+    colors, own, places = colors[order], scores[kept][order], boxes[kept][order]
+    alike = same(places[None, None], places[None, None])[0, 0]
+    first: list[int] = []
+    thing = np.zeros(len(own), np.intp)
+    for number in range(len(own)):
+        known = np.flatnonzero(alike[number, first])
+        thing[number] = known[0] if len(known) else len(first)
+        first += [] if len(known) else [number]
+    chances = np.zeros((len(first), len(scores)), np.float32)
+    np.maximum.at(chances, (thing, colors), own)
+    return places[first], chances
+
+
+def _homes(things: Floats, scores: Floats, boxes: Floats) -> NDArray[np.intp]:
+    """Which of (Q,) grounds each of (T, 4) things lies on, the one whose middle is nearest; -1: on none. Where there
+    is no ground all things lie together, on 0."""
+    sure, places = apart(scores[None, None], boxes[None, None], SAME)
+    grounds = places[0, 0, sure[0, 0] >= EVEN]
+    if not len(grounds):
+        return np.zeros(len(things), np.intp)
+    way = abs(_way(things[None, None], grounds[None, None])[0, 0]) / np.maximum(grounds[:, 2:], 1e-6)
+    off = way.max(axis=-1)  # (T, G); beyond a half it lies outside
+    home: NDArray[np.intp] = np.where(off.min(axis=1) <= 0.5, off.argmin(axis=1), -1)
+    return home
+
+
+def _spared(scores: Any) -> Any:
+    """How surely none is there, of which each is so probable: one below even odds takes nothing from another."""
+    return np.minimum(1, (1 - scores) / (1 - EVEN))
 
 
 def _way(boxes: Floats, others: Floats) -> Any:

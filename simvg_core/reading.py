@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simvg_core.counted import at_most
+from simvg_core.odd_color import GROUND, is_odd, odd_thing
 from simvg_core.phrasing import Phrase, answered, phrase
 from simvg_core.predicates import (
     divided,
@@ -67,7 +68,7 @@ class Reading:
     @property
     def composed(self) -> bool:
         """Whether something else is asked than the text itself."""
-        return bool(self.place or self.relation or self.extreme or self.reworded)
+        return bool(self.place or self.relation or self.extreme or self.reworded) or is_odd(self.part)
 
     @property
     def told(self) -> str:
@@ -77,10 +78,12 @@ class Reading:
     @property
     def _thing(self) -> str:
         place = ", " + PLACE_WORDS[self.place] if self.place else ""
+        thing = odd_thing(self.part)
+        part = f"“{self.part}”" if thing is None else f"“{thing}” of another colour than the rest on its “{GROUND}”"
         if self.relation == ON and self.anchor:
-            return f"“{self.part}”{place} of {self.anchor.told}"
+            return f"{part}{place} of {self.anchor.told}"
         beside = f", {self.relation} {self.anchor.told}" if self.relation and self.anchor else ""
-        return f"“{self.part}”{place}{beside}"
+        return f"{part}{place}{beside}"
 
     def with_part(self, part: str) -> str:
         """A text that says of another part what this one does of its own: “label on the left”."""
@@ -103,12 +106,13 @@ class Reading:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a model is asked: the part, and those of the anchor."""
+        """What is looked for: the part, and those of the anchor. `odd_color.asked_for` says what is asked for each."""
         return (self.part, *(() if self.anchor is None else self.anchor.parts))
 
     @property
     def wholes(self) -> tuple[str, ...]:
-        """What it is asked as well where a part is there more often than it can answer: the whole, and the anchor's."""
+        """What a model is asked as well where a part is there more often than it can answer: the whole, and the
+        anchor's."""
         whole = () if self.whole is None else (self.whole,)
         return (*whole, *(() if self.anchor is None else self.anchor.wholes))
 
@@ -170,9 +174,16 @@ def read(text: str) -> Reading:
         return _reworded(asked) if is_fault(asked.part) else Reading(text)  # "check for scratches" asks for them
     placed = _TO_A_SIDE.sub(r" on the \1", said.stated)
     try:
-        return _in_state_and_color(_read(placed) or _read_question(placed) or _whole(said))
+        return _without_odd_wholes(_in_state_and_color(_read(placed) or _read_question(placed) or _whole(said)))
     except _UnclearError as error:
         return Reading(text, unclear=str(error))
+
+
+def _without_odd_wholes(said: Reading) -> Reading:
+    """The whole of an odd one is left out: the things in each colour are never more than a model can answer, or all
+    of one."""
+    anchor = None if said.anchor is None else _without_odd_wholes(said.anchor)
+    return replace(said, anchor=anchor, whole=None if is_odd(said.part) else said.whole)
 
 
 def _reworded(said: Reading) -> Reading:

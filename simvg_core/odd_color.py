@@ -1,0 +1,38 @@
+"""What is of the wrong colour: the one that has another than the rest of its like. Free of torch.
+
+No picture says which colour is right, and a model that is asked for "cap of the wrong colour" has to compare all caps
+to answer. It is far surer of the colours: so it is asked for the things in each of them and for what they lie on, and
+`geometry.of_another_color` compares.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from simvg_core.lineworld.vocabulary import CONCEPTS
+from simvg_core.sayings import REMEMBERED, meaning, without_designation
+
+COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black", "grey")
+"""Of moulded things: metals are no colours of theirs."""
+GROUND = "plate"
+"""What a thing lies on together with its like; where none is in view, the view itself."""
+
+
+@lru_cache(REMEMBERED)
+def odd_thing(part: str) -> str | None:
+    """The thing of which a part of a text means the one of the wrong colour: "cap"; None of any other part."""
+    said = meaning(part) if len(list(without_designation(part))) == 1 else None
+    if said is None or said.concept.state != "wrong_color" or said.color or said.size:
+        return None
+    return next(one.names[0][0] for one in CONCEPTS if one.kinds == said.concept.kinds and one.state is None)
+
+
+def is_odd(part: str) -> bool:
+    """Whether a part is put together from the answers to others."""
+    return odd_thing(part) is not None
+
+
+def asked_for(part: str) -> tuple[str, ...]:
+    """What a model is asked for a part: the part; for an odd one its colours, and last what it lies on."""
+    thing = odd_thing(part)
+    return (part,) if thing is None else (*(f"{color} {thing}" for color in COLORS), GROUND)
