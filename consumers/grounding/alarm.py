@@ -25,6 +25,7 @@ from consumers.grounding.episode import (
     Signal,
     advance,
     announced,
+    lasting,
     signal,
     transition,
 )
@@ -51,22 +52,25 @@ def step(
 
     Frames must come in the order of their camera. A frame taken in before (delivered again after a restart) changes
     nothing. An edited query, and a camera that numbers its frames anew, close the open alerts and begin afresh: what
-    was true under the old text, or before the camera was away, is not known to be the same episode.
+    was true under the old text, or before the camera was away, is not known to be the same episode. A camera that comes
+    back takes no latched alert away from people.
     """
     if state is None:
         return take_in(query, _fresh(query, seen, camera), seen, actions)
     if taken_in_before(state, seen):
         return Step(state)
+    at = seen.frame.captured_at
     if state.revision != query.revision:
         reason = f"the query was edited (revision {state.revision} to {query.revision})"
+        ended, anew = close(state, at=at, reason=reason).alerts, begun_anew(state)
     elif state.epoch != seen.epoch:
-        reason = "the camera was restarted and numbers its frames anew"
+        kept, ended = _interrupted(query, state, at, "the camera was restarted and numbers its frames anew")
+        anew = begun_anew(state, kept)
     else:
         return take_in(query, state, seen, actions)
-    ended = close(state, at=seen.frame.captured_at, reason=reason)
     now = {"revision": query.revision, "mode": query.mode, "epoch": seen.epoch} | seen.place._asdict()
-    begun = take_in(query, begun_anew(state).model_copy(update=now), seen, actions)
-    return Step(begun.state, ended.alerts + begun.alerts, True, was=state.mode)
+    begun = take_in(query, anew.model_copy(update=now), seen, actions)
+    return Step(begun.state, ended + begun.alerts, True, was=state.mode)
 
 
 def idles(query: StandingQuery, state: AlarmState, seen: Sighting) -> bool:
@@ -126,13 +130,21 @@ def _is_off_duty(query: StandingQuery, at: datetime) -> bool:
 
 def _off_duty(query: StandingQuery, state: AlarmState, at: datetime) -> tuple[AlarmState, tuple[Alert, ...]]:
     """Outside the hours of its schedule an alarm is out of service; what is latched goes on waiting for a person."""
+    kept, alerts = _interrupted(query, state, at, "the hours of the query's schedule are over")
+    return state.model_copy(update={"episodes": kept, "tracks": ()}), alerts
+
+
+def _interrupted(
+    query: StandingQuery, state: AlarmState, at: datetime, reason: str
+) -> tuple[tuple[Episode, ...], tuple[Alert, ...]]:
+    """What is left of the episodes, and told of them, when nothing more is seen of them for `reason`: they end, but a
+    latched one that nobody has acknowledged waits for a person all the same."""
     episodes: list[Episode] = []
     alerts: list[Alert] = []
     for episode in state.episodes:
         if episode.phase is Phase.LATCHED:
             episodes.append(episode)
         elif episode.alert is not None:
-            reason = "the hours of the query's schedule are over"
             if query.latch and episode.alert.state is not AlertState.ACKNOWLEDGED:
                 cleared = transition(
                     episode.alert.model_copy(update={"cleared_at": at}),
@@ -140,11 +152,11 @@ def _off_duty(query: StandingQuery, state: AlarmState, at: datetime) -> tuple[Al
                     at,
                     f"cleared because {reason}",
                 )
-                alerts.append(announced(cleared, query, episode.shelf or state.shelf))
+                alerts.append(announced(cleared, query, lasting(episode.shelf, state.shelf)))
                 episodes.append(episode.model_copy(update={"phase": Phase.LATCHED, "alert": alerts[-1]}))
             else:
                 alerts.append(transition(episode.alert, AlertState.CLOSED, at, f"closed because {reason}"))
-    return state.model_copy(update={"episodes": tuple(episodes), "tracks": ()}), tuple(alerts)
+    return tuple(episodes), tuple(alerts)
 
 
 def _glance_at_one(now: Moment, scene: Scene, seen: Sighting) -> tuple[Scene, dict[int, Glance]]:

@@ -92,9 +92,11 @@ def at_rest(state: AlarmState) -> AlarmState:
     return state.model_copy(update={"episodes": (), "tracks": (), "flow": None})
 
 
-def begun_anew(state: AlarmState) -> AlarmState:
-    """As :func:`at_rest`, its episodes counted from 0: under another revision, or another numbering of the frames."""
-    return at_rest(state).model_copy(update={"next_number": 0})
+def begun_anew(state: AlarmState, kept: tuple[Episode, ...] = ()) -> AlarmState:
+    """As :func:`at_rest`, its episodes counted from 0: under another revision, or another numbering of the frames.
+    ``kept``: episodes that stay; those to come are counted on from theirs."""
+    number = max((episode.number for episode in kept), default=-1) + 1
+    return at_rest(state).model_copy(update={"episodes": kept, "next_number": number})
 
 
 def outlasts(state: AlarmState) -> bool:

@@ -256,6 +256,49 @@ def test_latched_alert_outlives_the_shift() -> None:
     assert told(act(query, state, [acknowledge(80, alerts[0])], at=at(80)).alerts) == ["acknowledged!", "closed!"]
 
 
+def test_latched_alert_outlives_a_restart_of_its_camera() -> None:
+    """Neither one that has cleared nor one that was open is taken away from people by a camera that comes back, or by
+    the next round of a recording; those to come are alerts of their own."""
+    query = make_query(latch=True)
+    first, state = play("11--11", query)
+    assert told(first) == ["raised!", "cleared!", "raised!"]
+    later: list[Alert] = []
+    for second, mark in enumerate("11--", start=6):
+        back = sighting(second, mark)._replace(epoch="e2")
+        taken = step(query, state, back, camera="c1")
+        state, later = taken.state, later + list(taken.alerts)
+    assert told(later) == ["cleared!", "raised!", "cleared!"]
+    assert later[0].id == first[2].id
+    assert later[0].reason == "cleared because the camera was restarted and numbers its frames anew"
+    assert [one.id for one in state.alerts] == [first[0].id, first[2].id, later[1].id]
+    acknowledged = [acknowledge(20 + number, one) for number, one in enumerate(state.alerts)]
+    done = act(query, state, acknowledged, at=at(30))
+    assert told(done.alerts) == ["acknowledged!", "closed!"] * 3
+
+
+def test_acknowledged_or_unlatched_alerts_close_with_a_restart_of_their_camera() -> None:
+    """Nobody is to see to them any more."""
+    query = make_query(latch=True)
+    (first,), _ = play("11", query)
+    _, state = play("1111", query, [acknowledge(2, first)])
+    back = sighting(6, "-")._replace(epoch="e2")
+    assert told(step(query, state, back, camera="c1").alerts) == ["closed!"]
+    _, state = play("11", make_query())
+    assert told(step(make_query(), state, back, camera="c1").alerts) == ["closed!"]
+
+
+def test_alert_that_ends_with_the_shift_is_shelved_as_long_as_the_longer_shelf() -> None:
+    """Its own shelf may end before its query's."""
+    query = make_query(latch=True, schedule=Schedule.parse("fri 06:00-06:01 UTC"))
+    (first, *_), _ = play("1" * 15, query)
+    shelves = [
+        action(ActionKind.SHELVE, 14, alert_id=first.id, until=at(200)),
+        action(ActionKind.SHELVE, 15, query_id="q", until=at(900)),
+    ]
+    alerts, _ = play("1" * 80, query, shelves)
+    assert (alerts[-1].state, alerts[-1].shelved_until) == (AlertState.CLEARED, at(900))
+
+
 def test_state_of_the_former_layout_is_read() -> None:
     """An open alert that an older worker left is taken over, and cleared under its id."""
     (alert,), now = play("11", make_query())
