@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -12,8 +11,6 @@ from infra.admission import forecast, refusal, replaced
 from infra.contracts import Severity, StandingQuery
 from infra.queries import QueryRegistry
 from infra.reports import Reports, WorkerReport
-
-logger = logging.getLogger(__name__)
 
 
 def admit(registry: QueryRegistry, query: StandingQuery, *, force: bool, console: Console) -> str | None:
@@ -26,25 +23,29 @@ def admit(registry: QueryRegistry, query: StandingQuery, *, force: bool, console
     forecasts = forecast(queries, replaced(queries, query), registry.reports())
     if not forecasts:
         console.print(
-            "no worker has reported what it has time for: the cost of the query is not checked", style="yellow"
+            "no worker has reported what it has time for: the cost of the query is not checked",
+            style="yellow",
+            soft_wrap=True,
         )
         return None
     if not any(one.load.cameras for one in forecasts):
-        console.print("no worker has seen a camera of late: the cost of the query is not checked", style="yellow")
+        told = "no worker has seen a camera of late: the cost of the query is not checked"
+        console.print(told, style="yellow", soft_wrap=True)
     refused = refusal(query, forecasts)
     if refused is None:
         return query.forced if any(one.after > one.budget for one in forecasts) else None
     if not force:
         raise refused
     numbers = "; ".join(str(one) for one in forecasts if one.over)
-    logger.warning("query taken in over the budget: %s", numbers, extra={"query": query.id})
-    console.print(f"taken in over the budget: {escape(numbers)}", style="yellow", highlight=False)
+    console.print(f"taken in over the budget: {escape(numbers)}", style="yellow", highlight=False, soft_wrap=True)
     return numbers
 
 
 def workers_lines(reports: Reports) -> list[str]:
     """A line for each running worker: what it runs, what that costs, how much its model cannot take, and what is looked
     at less often."""
+    if not reports:
+        return ["[bold red]no worker has reported of late:[/] while none runs, nobody watches for any of these"]
     lines = []
     for worker, report in sorted(reports.items()):
         line = f"worker {worker}: revision {report.revision}"

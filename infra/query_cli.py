@@ -247,7 +247,9 @@ def add(
         forced = admit(registry, query, force=force, console=console)
         added = registry.add(query.model_copy(update={"forced": forced}))
         console.print(
-            f"added [bold]{added.id}[/] “{escape(added.text)}” for {escape(' '.join(added.cameras))}", highlight=False
+            f"added [bold]{added.id}[/] “{escape(added.text)}” for {escape(' '.join(added.cameras))}",
+            highlight=False,
+            soft_wrap=True,
         )
         tell_uptake(registry, added, console)
 
@@ -280,7 +282,7 @@ def list_queries(
             mark = "[bold red]BROKEN, nobody watches for it:[/]"
             console.print(f"{mark} {escape(broken.fault)}", highlight=False, soft_wrap=True)
         for line in workers_lines(reports):
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command("show")
@@ -323,7 +325,8 @@ def edit(
     config: ConfigFile = None,
     redis: RedisUrl = None,
 ) -> None:
-    """Changes fields of a query; a change that somebody else made meanwhile is never overwritten.
+    """Changes fields of a query, and closes its open alerts; a change that somebody else made meanwhile is never
+    overwritten. What is so already changes nothing.
 
     Refused, with the numbers, when it would then cost a running worker more than it has time for. Says when the model
     of a running worker cannot take it.
@@ -347,11 +350,15 @@ def _change(
 ) -> None:
     current = registry.get(query_id)
     wanted = parse_query(current.model_dump() | changes)
+    if wanted == current and revision in (None, current.revision):  # a new revision would close its open alerts
+        told = f"[bold]{current.id}[/] “{escape(current.text)}” is so already: it stays at revision {current.revision}"
+        console.print(told, highlight=False, soft_wrap=True)
+        return
     forced = admit(registry, wanted, force=force, console=console) if wanted.enabled else current.forced
     expected = revision if revision is not None else current.revision
     changed = registry.update(query_id, expected, changes | {"forced": forced})
     told = f"{done} [bold]{changed.id}[/] “{escape(changed.text)}”, now revision {changed.revision}"
-    console.print(told, highlight=False)
+    console.print(told, highlight=False, soft_wrap=True)
     tell_uptake(registry, changed, console)
 
 

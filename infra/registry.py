@@ -321,8 +321,9 @@ class QueryRegistry:
         assert stored is not None, "callers pass what is stored"
         if stored.revision != revision:
             raise RevisionConflict(
-                f"query {id!r} was changed by {stored.author!r} at {stored.changed:%Y-%m-%d %H:%M:%S} UTC and is now "
-                f"at revision {stored.revision}, not {revision}; look at it with `simvg query show {id}` and try again"
+                f"query {id!r} of author {stored.author!r} was changed at {stored.changed:%Y-%m-%d %H:%M:%S} UTC and "
+                f"is now at revision {stored.revision}, not {revision}; look at it with "
+                f"`simvg query show {id}` and try again"
             )
         return stored
 

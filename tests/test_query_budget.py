@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
+from infra import query_cli
 from infra.cost import Prices
 from infra.errors import OverBudget
 from infra.queries import QueryRegistry
@@ -42,6 +43,28 @@ def test_a_query_over_the_budget_is_refused_and_nothing_is_written(registry: Que
     run("edit", "bolt", "--tiles", "2x2")
     with pytest.raises(OverBudget):
         run("resume", "bolt")
+
+
+def test_what_is_said_of_workers_is_one_line_and_once(
+    registry: QueryRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in a narrow terminal, and where a program reads it; there is no log line that says it again."""
+    monkeypatch.setattr(query_cli.console, "_width", 80)
+    assert "the cost of the query is not checked\n" in run("add", "bolt")
+    registry.report_worker("w0", WorkerReport.of(1, LOAD), 60)
+    told = run("edit", "bolt", "--tiles", "2x2", "--force")
+    assert told.count("0.42 now, 1.68 with it, budget 0.90 of its time (measured: 20 ms a view, 1 ms a query") == 1
+    assert not caplog.records
+    (line,) = [one for one in run("list").splitlines() if one.startswith("worker w0")]
+    assert line.endswith("OVERLOADED, looks at queries of severity low at 0.25, medium not at all")
+
+
+def test_a_list_without_a_worker_says_that_nobody_watches(registry: QueryRegistry) -> None:
+    """Queries are active, and that alone would look as if all was well."""
+    run("add", "bolt")
+    assert "no worker has reported of late: while none runs, nobody watches" in run("list")
+    registry.report_worker("w0", WorkerReport.of(1, LOAD), 60)
+    assert "nobody watches" not in run("list")
 
 
 def test_forced_is_taken_in_and_recorded(registry: QueryRegistry) -> None:

@@ -139,6 +139,18 @@ def test_a_change_by_somebody_else_is_not_overwritten(registry: QueryRegistry) -
         run("edit", "missing-bolt", "--threshold", "0.7", "--revision", str(old))
 
 
+@pytest.mark.parametrize("again", [("edit", "bolt", "--threshold", "0.8", "--camera", "line-1"), ("resume", "bolt")])
+def test_what_is_so_already_gets_no_new_revision(registry: QueryRegistry, again: tuple[str, ...]) -> None:
+    """A new one would close the alerts that are open; as where a script sets the same every night."""
+    run("add", "bolt", "--camera", "line-1", "--threshold", "0.8")
+    before = registry.get("bolt")
+    assert f"is so already: it stays at revision {before.revision}" in run(*again)
+    assert registry.get("bolt") == before
+    run("edit", "bolt", "--threshold", "0.9")
+    with pytest.raises(RevisionConflict):
+        run("edit", "bolt", "--threshold", "0.9", "--revision", str(before.revision))
+
+
 def test_hours_latch_and_realarm_are_set_and_ended(registry: QueryRegistry) -> None:
     """What makes an alarm fit a shift is written in words, shown in words, and taken back."""
     run("add", "missing bolt", "--latch", "--realarm", "10m", "--schedule", "mon-fri 06:00-22:00 Europe/Berlin",
