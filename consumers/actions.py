@@ -22,7 +22,7 @@ from infra.topics import require_topics, topic_name
 MAX_ACTION_BYTES = 64_000
 """A message of more bytes is no action of ours and is not even parsed."""
 
-_OPTIONS = {"by": "--by", "comment": "--comment", "query_id": "--query", "camera": "--camera"}
+_OPTIONS = {"by": "--by", "comment": "--comment", "query_id": "--query", "camera": "--camera", "verdict": "VERDICT"}
 """Of the commands, by the field that they fill."""
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from consumers.actions import new_action, publish_action
-from consumers.alerts import read_alerts
+from consumers.alerts import read_alerts, whole_id
 from consumers.alerts_cli import app as app
 from consumers.moments import shown
 from consumers.targets import query_shelved, require_known
@@ -28,6 +28,7 @@ OptionalAlertId = Annotated[
     str | None, typer.Argument(help="Id of the alert, or how it begins; or give --query instead.")
 ]
 Query = Annotated[str | None, typer.Option("--query", help="All alerts of this query id, open and to come.")]
+OpenOfQuery = Annotated[str | None, typer.Option("--query", help="All alerts of this query id that are open now.")]
 Camera = Annotated[str | None, typer.Option("--camera", help="With --query: at this camera only.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does it; default: the login name.")]
 Force = Annotated[bool, typer.Option("--force", help="Also for a query or a camera that is not known (yet).")]
@@ -39,9 +40,9 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 @app.command("ack")
 def acknowledge(
-    alert: OptionalAlertId = None, query: Query = None, camera: Camera = None, by: By = None, comment: Comment = None,
-    force: Force = False, kafka: Kafka = None, topic_prefix: Prefix = None, redis: RedisUrl = None,
-    config: ConfigFile = None,
+    alert: OptionalAlertId = None, query: OpenOfQuery = None, camera: Camera = None, by: By = None,
+    comment: Comment = None, force: Force = False, kafka: Kafka = None, topic_prefix: Prefix = None,
+    redis: RedisUrl = None, config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Acknowledges an alert: somebody has seen it and takes care. A latched one that has cleared is closed.
 
@@ -134,21 +135,13 @@ def parse_span(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def find_alert_id(kafka: KafkaSettings, begin: str) -> Alert:
-    """The one alert whose id begins so, as it stands now. Raises BadOperatorAction if none or several do."""
-    if not begin.strip():  # as of a shell's variable that is not set: it would be the only alert that is kept
-        raise BadOperatorAction(f"{begin!r} is no id of an alert; `simvg alerts` lists those that are kept")
+def find_alert(kafka: KafkaSettings, begin: str) -> Alert:
+    """The one alert whose id begins so, as it stands now. Raises UnknownAlert if none or several do."""
     found: dict[str, Alert] = {}
     for one in read_alerts(kafka, from_beginning=True, to_end=True, client_id="simvg-operator"):
         if isinstance(one, Alert) and one.id.startswith(begin):
             found[one.id] = one
-    if begin in found:
-        return found[begin]
-    if not found:
-        raise BadOperatorAction(f"no alert {begin!r} is kept; `simvg alerts` lists those that are")
-    if len(found) > 1:
-        raise BadOperatorAction(f"{len(found)} alerts begin with {begin!r}: {', '.join(sorted(found)[:5])}; write more")
-    return next(iter(found.values()))
+    return found[whole_id(begin, found)]
 
 
 def _settings(kafka: str | None, topic_prefix: str | None, redis: str | None, config: Path | None) -> RoleSettings:
@@ -162,7 +155,7 @@ def _act(
 ) -> None:  # fmt: skip
     if (alert is None) == (query is None):
         raise BadOperatorAction("say what it is about: the id of an alert, or --query with the id of a query; not both")
-    about = None if alert is None else find_alert_id(settings.kafka, alert)
+    about = None if alert is None else find_alert(settings.kafka, alert)
     now = datetime.now(UTC)
     action = new_action(
         kind, by=by, comment=comment, at=now, alert_id=None if about is None else about.id, query_id=query,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from consumers.reading import read_to_end
 from infra.cloudevents import headers_of
 from infra.contact import Contact
 from infra.contracts import EVENT_TYPES, Alert, MessageReference
-from infra.errors import BadAlertMessage, ContractError
+from infra.errors import BadAlertMessage, ContractError, UnknownAlert
 from infra.kafka import follow
 from infra.metrics import counter
 from infra.settings import KafkaSettings
@@ -89,6 +89,20 @@ def read_alerts(
             outage.look(parts - len(contact.heard(topic)), of=parts)
             if following is not None:
                 yield _read(following)
+
+
+def whole_id(begin: str, kept: Collection[str]) -> str:
+    """The one of the ids that begins so, or is this. Raises UnknownAlert if none does, or several do."""
+    if not begin.strip():  # as of a shell's variable that is not set: it would be the only alert that is kept
+        raise UnknownAlert(f"{begin!r} is no id of an alert; `simvg alerts` lists those that are kept")
+    if begin in kept:
+        return begin
+    found = sorted(one for one in kept if one.startswith(begin))
+    if not found:
+        raise UnknownAlert(f"no alert {begin!r} is kept; `simvg alerts` lists those that are")
+    if len(found) > 1:
+        raise UnknownAlert(f"{len(found)} alerts begin with {begin!r}: {', '.join(found[:5])}; write more")
+    return found[0]
 
 
 class Outage:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from consumers.alerts import read_alerts
+from consumers.alerts import read_alerts, whole_id
 from consumers.evidence import EvidenceReader, as_pictured
 from consumers.saving import require_file, writing
 from infra.contracts import Alert, MessageReference
@@ -25,18 +25,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 RED = (48, 48, 230)
 
 
-def find_alert(kafka: KafkaSettings, alert_id: str) -> Alert:
-    """An alert as it was raised, which is what its picture shows; its last transition where only that is still kept.
+def find_alert(kafka: KafkaSettings, begin: str) -> Alert:
+    """The one alert whose id begins so, as it was raised, which is what its picture shows; its last transition where
+    only that is still kept.
 
-    Raises BadAlertMessage when nothing is kept under this id.
+    Raises UnknownAlert if none or several begin so.
     """
-    found: Alert | None = None
+    found: dict[str, Alert] = {}
     for alert in read_alerts(kafka, from_beginning=True, to_end=True):
-        if isinstance(alert, Alert) and alert.id == alert_id:
-            found = as_pictured(found, alert)
-    if found is None:
-        raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")
-    return found
+        if isinstance(alert, Alert) and alert.id.startswith(begin):
+            found[alert.id] = as_pictured(found.get(alert.id), alert)
+    return found[whole_id(begin, found)]
 
 
 def fetch_evidence(kafka: KafkaSettings, alert_id: str, place: MessageReference) -> bytes:
@@ -69,7 +68,7 @@ def annotated(image: bytes, alert: Alert) -> NDArray[np.uint8]:
 
 
 def evidence(
-    alert_id: Annotated[str, typer.Argument(help="Id of the alert, as `simvg alerts` shows it.")],
+    alert_id: Annotated[str, typer.Argument(help="Id of the alert, or how it begins, as `simvg alerts` shows it.")],
     out: Annotated[Path, typer.Option("--out", help="File to write, .png or .jpg.")] = Path("evidence.png"),
     raw: Annotated[bool, typer.Option("--raw", help="The frame as it was stored, without drawing.")] = False,
     kafka: Kafka = None,
@@ -84,8 +83,8 @@ def evidence(
     settings = load(RoleSettings, flags={"kafka.bootstrap": kafka, "kafka.prefix": topic_prefix}, file=config)
     alert = find_alert(settings.kafka, alert_id)
     if alert.evidence is None:
-        raise BadAlertMessage(f"alert {alert_id} was raised without a picture")
-    image = fetch_evidence(settings.kafka, alert_id, alert.evidence)
+        raise BadAlertMessage(f"alert {alert.id} was raised without a picture")
+    image = fetch_evidence(settings.kafka, alert.id, alert.evidence)
     if not raw:
         encoded, drawn = cv2.imencode(out.suffix.lower(), annotated(image, alert))
         assert encoded, "an image of 8 bits with three channels can be encoded"

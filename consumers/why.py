@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from consumers.moments import shown
 from consumers.why_facts import Facts, Published, Scored
@@ -58,6 +59,9 @@ def explain(facts: Facts) -> Answer:
     query, past = facts.query, _past(facts, seen)
     if past is not None:
         return _explain_past(answer, facts, past, seen)
+    if facts.unasked is not None:
+        answer.say(f"what query {facts.asked!r} asks is not known: {facts.unasked}")
+        return _without_thresholds(answer, facts, seen, "the query")
     if query is None:
         return answer.say(f"there is no standing query {facts.asked!r} now; it may have been removed since")
     answer.say(_asks(query))
@@ -93,11 +97,20 @@ def _past(facts: Facts, seen: Scored | None) -> AlertQuery | None:
 
 def _explain_past(answer: Answer, facts: Facts, past: AlertQuery, seen: Scored | None) -> Answer:
     """Without thresholds: what they were under a revision that is over is written nowhere but in alerts' reasons."""
-    now = "the query was removed since" if facts.query is None else f"it has revision {facts.query.revision} now"
-    answer.say(
-        f"query {past.id} “{past.text}” revision {past.revision}; {now}, and the thresholds, delays and hours of "
-        f"revision {past.revision} are not kept, but in the reasons of its alerts"
-    )
+    told = f"query {past.id} “{past.text}” revision {past.revision}"
+    if facts.unasked is not None:
+        answer.say(f"{told}; its thresholds, delays and hours are not known, but from its alerts: {facts.unasked}")
+    else:
+        now = "the query was removed since" if facts.query is None else f"it has revision {facts.query.revision} now"
+        answer.say(
+            f"{told}; {now}, and the thresholds, delays and hours of revision {past.revision} are not kept, but in the "
+            "reasons of its alerts"
+        )
+    return _without_thresholds(answer, facts, seen, f"the thresholds of revision {past.revision}")
+
+
+def _without_thresholds(answer: Answer, facts: Facts, seen: Scored | None, missing: str) -> Answer:
+    """What the frames and the alerts tell by themselves; ``missing``: what would be needed to tell more."""
     if seen is None:
         answer.say(_why_not_scored(facts))
     else:
@@ -108,7 +121,7 @@ def _explain_past(answer: Answer, facts: Facts, past: AlertQuery, seen: Scored |
             answer.say(_finding(None, seen, seen.result))
     if _say_open(answer, facts):
         return answer
-    return answer.say(f"no alert was open; why cannot be told without the thresholds of revision {past.revision}")
+    return answer.say(f"no alert was open; why cannot be told without {missing}")
 
 
 def _explain_blind(answer: Answer, facts: Facts, seen: Scored | None) -> Answer:
@@ -140,7 +153,7 @@ def _say_open(answer: Answer, facts: Facts) -> bool:
     """Names the alerts that were open at the moment; whether there is any."""
     found = _open_at(facts)
     for alert in found:
-        answer.say(f"alert {alert.id} was open: {alert.state} since {shown(alert.raised_at)}, {alert.reason}")
+        answer.say(f"alert {alert.id} was open: {alert.state} since {shown(_since(alert))}, {alert.reason}")
         if alert.suppressed is not None:
             answer.say(f"it was {alert.suppressed}, so nothing was to act on it")
     if facts.alert is not None and all(alert.id != facts.alert.id for alert in found):
@@ -148,6 +161,12 @@ def _say_open(answer: Answer, facts: Facts) -> bool:
         answer.say(f"{raised}; how it was then is not kept any more")
         return True
     return bool(found)
+
+
+def _since(alert: Alert) -> datetime:
+    """When the alert came into the state that it is in: not with what happened in it, as a comment or a shelving."""
+    same = takewhile(lambda entry: entry.state is alert.state, reversed(alert.timeline))
+    return min(entry.at for entry in same)
 
 
 def _asks(query: StandingQuery) -> str:
@@ -305,11 +324,25 @@ def _why_no_alert(facts: Facts, query: StandingQuery, seen: Scored, result: Quer
     if not holds:
         return "no alert: the condition was not there"
     run = _run(facts, query, seen)
-    span = (run[-1].captured_at - run[0].captured_at).total_seconds()
+    by_then = [one for one in run if one.captured_at <= seen.captured_at]
+    lasted = "" if by_then == run else f", and in {_lasted(run)} in all"
+    later = _raised_after(facts, seen)
+    raised = "" if later is None else f"; alert {later.id} was raised at {shown(later.raised_at, ms=True)}"
     return (
-        f"no alert yet: the condition held in {len(run)} scored frame{'s' if len(run) != 1 else ''} over {span:.1f} s "
-        f"around it, and {query.on_delay} are needed"
+        f"no alert yet: by then the condition had held in {_lasted(by_then)}{lasted}, and {query.on_delay} are "
+        f"needed{raised}"
     )
+
+
+def _lasted(run: list[Scored]) -> str:
+    span = (run[-1].captured_at - run[0].captured_at).total_seconds()
+    return f"{len(run)} scored frame{'s' if len(run) != 1 else ''} over {span:.1f} s"
+
+
+def _raised_after(facts: Facts, seen: Scored) -> Alert | None:
+    """The first alert that was raised after a frame for what had begun by then."""
+    began = [one for one in facts.alerts if one.onset_at <= seen.captured_at < one.raised_at]
+    return min(began, key=lambda one: one.raised_at, default=None)
 
 
 def _run(facts: Facts, query: StandingQuery, seen: Scored) -> list[Scored]:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from consumers.actions import read_actions
-from consumers.alerts import read_alerts
+from consumers.alerts import read_alerts, whole_id
 from consumers.alerts_cli import alert_line
 from consumers.moments import parse_moment, shown
 from consumers.reading import read_span
@@ -32,7 +32,7 @@ from infra.contracts import (
     StandingQuery,
     utc_from_ns,
 )
-from infra.errors import AccessDenied, BadAlertMessage, BadFrameMessage, RegistryAccessDenied, SettingsError
+from infra.errors import AccessDenied, BadFrameMessage, RegistryAccessDenied, RegistryUnavailable, SettingsError
 from infra.options import ConfigFile, Kafka, Prefix, RedisUrl
 from infra.queries import QueryRegistry
 from infra.reports import Reports
@@ -47,7 +47,9 @@ CLIENT = "simvg-why"
 
 
 def why(
-    alert_id: Annotated[str | None, typer.Argument(help="Id of an alert; or give --camera, --at and --query.")] = None,
+    alert_id: Annotated[
+        str | None, typer.Argument(help="Id of an alert, or how it begins; or give --camera, --at and --query.")
+    ] = None,
     camera: Annotated[str | None, typer.Option("--camera", help="Camera in question.")] = None,
     at: Annotated[str | None, typer.Option("--at", help="Moment: 2026-11-27T02:15:00Z, or how long ago (90s).")] = None,
     query: Annotated[str | None, typer.Option("--query", help="Standing query, by id or in its words.")] = None,
@@ -72,9 +74,9 @@ def why(
     if alert_id is not None:
         if camera is not None or at is not None or query is not None:
             raise SettingsError("give an alert's id, or --camera, --at and --query, not both")
-        history = [one for one in _alerts(settings.kafka) if one.id == alert_id]
-        if not history:
-            raise BadAlertMessage(f"no alert {alert_id!r} is kept; `simvg alerts` lists those that are")
+        kept = _alerts(settings.kafka)
+        alert_id = whole_id(alert_id, {one.id for one in kept})
+        history = [one for one in kept if one.id == alert_id]
         actions = _actions(settings.kafka, alert_id)
         camera, query, moment = history[0].camera, history[0].query.id, history[0].raised_at
     elif camera is None or at is None or query is None:
@@ -85,7 +87,7 @@ def why(
     answer = explain(facts)
     if as_json:
         frames = [_frame_facts(frame) for frame in answer.frames]
-        told = {"statements": answer.statements, "frames": frames, "alerts": [one.id for one in history]}
+        told = {"statements": answer.statements, "frames": frames, "alerts": sorted({one.id for one in history})}
         told["actions"] = [one.model_dump(mode="json", exclude_none=True) for one in actions]
         typer.echo(json.dumps(told, ensure_ascii=False))
         return
@@ -96,8 +98,15 @@ def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *,
     """Reads everything that the line keeps about a camera around a moment, and the query; ``alert``: the one in
     question."""
     kafka = settings.kafka
-    query, refused = _query(settings, camera, asked)
+    alerts = [one for one in _alerts(kafka) if one.camera == camera]
+    try:
+        query, refused = _query(settings, camera, asked)
+        unasked = None
+    except RegistryUnavailable as error:  # what became of frames and alerts is told all the same
+        query, refused, unasked = None, {}, str(error)
     id = query.id if query is not None else asked
+    if unasked is not None:  # a query is asked for in its words, too
+        id = next((one.query.id for one in alerts if one.query.text.casefold() == asked.casefold()), asked)
     if query is None and asked.casefold() == CAMERA_BLIND.replace("-", " "):
         id = CAMERA_BLIND
     messages, after = _detections(kafka, camera, moment)
@@ -115,8 +124,9 @@ def gather(settings: RoleSettings, camera: str, asked: str, moment: datetime, *,
             if one.camera == camera
         ],
         published=list(_published(kafka, camera, moment)),
-        alerts=[one for one in _alerts(kafka) if one.camera == camera and one.query.id == id],
+        alerts=[one for one in alerts if one.query.id == id],
         refused=refused,
+        unasked=unasked,
     )
 
 

@@ -59,7 +59,7 @@ class Refused:
 class Facts:
     """What is known of a camera around a moment. ``query``: the one that was asked about as it is now, None where there
     is none now. ``alert``: the one that the question is about, if it is about one. ``refused``: by running worker,
-    why its model cannot take the query."""
+    why its model cannot take the query. ``unasked``: why the registry could not be asked for the query, if so."""
 
     camera: str
     at: datetime
@@ -72,6 +72,7 @@ class Facts:
     published: Sequence[Published] = ()
     alerts: Sequence[Alert] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    unasked: str | None = None
 
 
 def scored_of(messages: Sequence[Detections], query_id: str | None) -> list[Scored]:

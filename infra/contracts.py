@@ -362,7 +362,7 @@ class OperatorAction(Contract):
         if self.kind is ActionKind.VERDICT and self.alert_id is None:
             raise ValueError("a verdict is about an alert; give alert_id")
         if self.kind is ActionKind.COMMENT and not self.comment:
-            raise ValueError("a comment has no words; give comment")
+            raise ValueError("a comment has no words; write what to keep with the alert")
         if self.kind is ActionKind.FORGET and (self.query_id != CAMERA_BLIND or self.camera is None):
             raise ValueError(f"what is forgotten is one camera; give query_id {CAMERA_BLIND!r} and the camera")
         return self

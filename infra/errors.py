@@ -8,6 +8,7 @@ SimVGLineError
 │   ├── BadOperatorAction  a message on `operator-actions` that is none, or an action that cannot be carried out
 │   ├── BadRejectedMessage no rejected message is where one was asked for
 │   └── BadQuery           a standing query that cannot be accepted
+├── UnknownAlert           no alert that is kept has an id, or begins so; or several do
 ├── RegistryError          the registry of standing queries
 │   ├── RegistryUnavailable    Redis cannot be reached
 │   ├── RegistryAccessDenied   Redis does not allow it to this user
@@ -55,6 +56,10 @@ class BadFrameMessage(ContractError):
 
 class BadAlertMessage(ContractError):
     """A message on the alerts topic cannot be read as an alert."""
+
+
+class UnknownAlert(SimVGLineError):
+    """No alert that is kept has this id, or several begin so."""
 
 
 class BadOperatorAction(ContractError):

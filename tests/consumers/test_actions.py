@@ -21,7 +21,7 @@ from consumers.reading import read_to_end
 from consumers.why_cli import _action_line
 from infra.contracts import ActionKind, AlertQuery, AlertState, OperatorAction, StandingQuery
 from infra.cost import Prices
-from infra.errors import BadOperatorAction
+from infra.errors import BadOperatorAction, UnknownAlert
 from infra.kafka import Publisher
 from infra.process import free_port
 from infra.queries import QueryRegistry
@@ -197,7 +197,7 @@ def test_alert_is_acknowledged_by_the_beginning_of_its_id(kafka: KafkaSettings) 
     assert f"acknowledge: {alert.id}" in run(kafka, "ack", alert.id[:6], "--by", "mia")
     (action,) = published(kafka)
     assert (action.kind, action.alert_id, action.by, action.target) == ("acknowledge", alert.id, "mia", alert.id)
-    with pytest.raises(BadOperatorAction, match="no alert 'a-zz' is kept"):
+    with pytest.raises(UnknownAlert, match="no alert 'a-zz' is kept"):
         run(kafka, "ack", "a-zz")
 
 
@@ -342,10 +342,11 @@ def test_action_needs_one_target(kafka: KafkaSettings) -> None:
         ({"by": "x" * 101}, r"^--by 'x+': String should have at most 100 characters$"),
         ({"comment": "y" * 2001}, r"^--comment 'y+': String should have at most 2000 characters$"),
         ({"kind": ActionKind.COMMENT, "comment": "  "}, "a comment has no words"),
+        ({"kind": ActionKind.VERDICT, "verdict": "maybe"}, "^VERDICT 'maybe': Input should be 'true', 'false' or 'un"),
         ({"alert_id": None, "query_id": "red thing"}, "^'red thing' is no valid id: use"),
         ({"kind": ActionKind.FORGET, "alert_id": None, "query_id": "camera-blind", "by": "x" * 101}, "--by"),
     ],
-    ids=["long name", "long comment", "no words", "no id", "forget"],
+    ids=["long name", "long comment", "no words", "no verdict", "no id", "forget"],
 )
 def test_what_an_action_cannot_keep_is_named(facts: dict[str, Any], says: str) -> None:
     """The option, what it was given, and what is right."""
@@ -371,7 +372,7 @@ def test_who_has_no_login_name_is_asked_for_one(fails: Exception, monkeypatch: p
 def test_no_id_is_the_beginning_of_none(kafka: KafkaSettings) -> None:
     """A shell's variable that is not set is not taken for the only alert that is kept."""
     publish(kafka, make_alert(1).model_dump_json().encode())
-    with pytest.raises(BadOperatorAction, match="'' is no id of an alert"):
+    with pytest.raises(UnknownAlert, match="'' is no id of an alert"):
         run(kafka, "ack", "", "--by", "mia")
 
 

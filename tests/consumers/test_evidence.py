@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from consumers.alerts import read_alerts
 from infra.cloudevents import event_headers
 from infra.contracts import Alert, AlertQuery, MessageReference
-from infra.errors import BadAlertMessage, SettingsError
+from infra.errors import BadAlertMessage, SettingsError, UnknownAlert
 from infra.kafka import Publisher
 from infra.settings import KafkaSettings
 from infra.topics import topic_name
@@ -66,6 +66,21 @@ def test_raw_picture_is_saved_as_it_was(kafka: KafkaSettings, pictured: str, tmp
     """Byte for byte, under any name."""
     run(kafka, pictured, "--raw", "--out", str(tmp_path / "frame"))
     assert (tmp_path / "frame").read_bytes() == PICTURE
+
+
+def test_alert_is_named_by_the_beginning_of_its_id(kafka: KafkaSettings, pictured: str, tmp_path: Path) -> None:
+    """As `simvg alerts ack` takes it; one that several begin with, or none, is refused."""
+    out = tmp_path / "frame.jpg"
+    run(kafka, pictured[:8], "--raw", "--out", str(out))
+    assert out.read_bytes() == PICTURE
+    publish(kafka, make_alert(2).model_dump_json().encode())
+    for begin, says in (
+        ("a-", "2 alerts begin with 'a-': "),
+        ("", "'' is no id of an alert"),
+        ("x", "no alert 'x' is"),
+    ):
+        with pytest.raises(UnknownAlert, match=says):
+            run(kafka, begin, "--out", str(out))
 
 
 @pytest.mark.parametrize(

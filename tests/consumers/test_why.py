@@ -12,6 +12,7 @@ from consumers.why_facts import Facts, Published, Refused, Scored, scored_of
 from infra.contracts import (
     CAMERA_BLIND,
     Alert,
+    AlertState,
     Delay,
     Detections,
     MessageReference,
@@ -19,6 +20,7 @@ from infra.contracts import (
     SkippedFrames,
     StandingQuery,
     State,
+    Transition,
 )
 from infra.schedule import Schedule
 from tests.consumers.test_alerts import make_alert
@@ -216,13 +218,17 @@ def test_a_query_that_was_not_due_says_so() -> None:
         (
             QUERY,
             [scored(1, 0.1, -0.6), scored(2, 0.9, -0.3), scored(3, 0.95)],
-            "the condition held in 2 scored frames over 0.3 s around it, and 3 frames are needed",
+            "by then the condition had held in 2 scored frames over 0.3 s, and 3 frames are needed",
         ),
-        (changed(on_delay=Delay(value=2, unit="seconds")), [scored(1, 0.9)], "in 1 scored frame over 0.0 s around it"),
+        (
+            changed(on_delay=Delay(value=2, unit="seconds")),
+            [scored(1, 0.9)],
+            "in 1 scored frame over 0.0 s, and 2s are",
+        ),
         (changed(mode="shadow"), [scored(1, 0.9)], "shadow mode"),
         (changed(schedule=Schedule.parse("sat 06:00-14:00")), [scored(1, 0.9)], "on duty sat 06:00-14:00"),
         (changed(expect="present"), [scored(1, 0.9)], "no alert: the condition was not there"),
-        (changed(expect="present"), [scored(1, 0.1)], "the condition held in 1 scored frame"),
+        (changed(expect="present"), [scored(1, 0.1)], "by then the condition had held in 1 scored frame"),
     ],
     ids=["absent", "between", "unknown", "delay", "delay-s", "shadow", "off duty", "expected seen", "expected gone"],
 )
@@ -239,6 +245,28 @@ def test_an_open_alert_is_the_answer() -> None:
     was_open = f"alert {alert.id} was open: raised since 2026-11-23 13:37:09Z, {alert.reason}"
     assert was_open in told(scored=frames, alerts=[alert])
     assert "no alert" in told(scored=frames, alerts=[make_alert(11)])
+
+
+@pytest.mark.parametrize("state", ["acknowledged", "cleared"])
+def test_an_open_alert_is_in_its_state_since_it_came_into_it(state: str) -> None:
+    """Not since it was raised, nor since what else happened to it."""
+    raised = make_alert(1)
+    later = [Transition(state=AlertState(state), at=AT - timedelta(seconds=ago)) for ago in (3, 2)]
+    alert = raised.model_copy(
+        update={"state": AlertState(state), "timeline": (*raised.timeline, *later), "reason": "shelved by mia"}
+    )
+    said = f"alert {alert.id} was open: {state} since 2026-11-23 13:37:07Z, shelved by mia"
+    assert said in told(scored=[scored(1, 0.97)], alerts=[raised, alert])
+
+
+def test_on_delay_that_had_not_passed_is_told_with_the_alert_that_came_of_it() -> None:
+    """The frames after the moment are told of apart: they do not speak against a delay of as many frames."""
+    frames = [scored(1, 0.97), scored(2, 0.97, 0.5), scored(3, 0.97, 1.0), scored(4, 0.97, 1.5)]
+    alert = make_alert(11).model_copy(update={"onset_at": AT})
+    assert told(scored=frames, alerts=[make_alert(13), alert]) == (
+        "no alert yet: by then the condition had held in 1 scored frame over 0.0 s, and in 4 scored frames over 1.5 s "
+        f"in all, and 3 frames are needed; alert {alert.id} was raised at 2026-11-23 13:37:11.000Z"
+    )
 
 
 def statements(alert: Alert, **facts: object) -> list[str]:
@@ -268,6 +296,21 @@ def test_moment_under_another_revision_is_not_told_by_thresholds_of_today() -> N
     """Also where no alert is asked about, and none was open."""
     assert "cannot be told without the thresholds of revision 1" in told(changed(revision=2), scored=[scored(1, 0.3)])
     assert "cannot be told without the thresholds of revision 1" in told(None, scored=[scored(1, 0.3)])
+
+
+def test_without_the_registry_frames_and_alerts_tell_what_they_can() -> None:
+    """Redis away is no reason to say nothing, nor to say that the query was removed."""
+    alert, away = make_alert(10), "Redis cannot be reached at redis://r"
+    said = statements(alert, query=None, unasked=away, scored=[scored(1, 0.97)])
+    assert said[0] == (
+        f"query q “missing bolt” revision 1; its thresholds, delays and hours are not known, but from its alerts: "
+        f"{away}"
+    )
+    assert said[-1] == f"alert {alert.id} was open: raised since 2026-11-23 13:37:10Z, {alert.reason}"
+    assert "thresholds of revision 1" in told(None, unasked=away, scored=[scored(1, 0.3)])
+    assert told(None, unasked=away) == "no alert was open; why cannot be told without the query"
+    first, *_ = explain(Facts(camera="line-1", at=AT, asked="q", query=None, unasked=away)).statements
+    assert first == f"what query 'q' asks is not known: {away}"
 
 
 def blind_alert(reason: str) -> Alert:

@@ -14,15 +14,16 @@ from consumers.actions import publish_action
 from consumers.why_cli import why
 from infra import query_cli
 from infra.contracts import ActionKind
-from infra.errors import BadAlertMessage, SettingsError
+from infra.errors import SettingsError, UnknownAlert
+from infra.process import free_port
 from tests.consumers.grounding.conftest import Line
 from tests.consumers.grounding.test_operators_and_blindness import BLIND, action
 
 
-def command(line: Line, *arguments: str) -> str:
+def command(line: Line, *arguments: str, redis: str | None = None) -> str:
     app = typer.Typer()
     app.command()(why)
-    where = ["--kafka", line.kafka.bootstrap, "--topic-prefix", line.kafka.prefix, "--redis", line.redis.url]
+    where = ["--kafka", line.kafka.bootstrap, "--topic-prefix", line.kafka.prefix, "--redis", redis or line.redis.url]
     environment = {"COLUMNS": "200", "SIMVG_REDIS__PREFIX": line.redis.prefix}
     done = CliRunner().invoke(app, [*arguments, *where], env=environment)
     if done.exception is not None:
@@ -55,7 +56,8 @@ def test_the_running_line_is_asked(line: Line) -> None:
 
 
 def test_what_operators_did_to_an_alert_is_told_also_after_its_close(line: Line) -> None:
-    """A comment that came too late for the timeline is kept, and read here; its words are no markup."""
+    """A comment that came too late for the timeline is kept, and read here; its words are no markup. The alert is named
+    by the beginning of its id."""
     line.add("red")
     line.start()
     line.camera().play("rrr.....")
@@ -63,8 +65,14 @@ def test_what_operators_did_to_an_alert_is_told_also_after_its_close(line: Line)
     late = action(ActionKind.COMMENT, alert_id=raised.id, comment="lamp [/replaced]")
     publish_action(line.kafka, late)
     line_told = f"{late.at:%Y-%m-%d %H:%M:%S}Z comment by mia: lamp [/replaced]"
-    assert line_told in command(line, raised.id)
-    (told,) = json.loads(command(line, raised.id, "--json"))["actions"]
+    assert line_told in command(line, raised.id[:12])
+    as_json = json.loads(command(line, raised.id[:12], "--json"))
+    assert as_json["alerts"] == [raised.id]
+    (told,) = as_json["actions"]
+    nowhere = f"redis://127.0.0.1:{free_port()}"
+    assert raised.reason in command(line, raised.id, redis=nowhere)
+    at = ["--camera", "line-1", "--at", raised.raised_at.isoformat(), "--query", "RED"]
+    assert f"alert {raised.id} was open: raised" in command(line, *at, redis=nowhere)
     assert (told["kind"], told["by"], told["comment"]) == ("comment", "mia", "lamp [/replaced]")
 
 
@@ -139,5 +147,5 @@ def test_half_a_question_is_refused(line: Line) -> None:
         command(line, "--camera", "line-1")
     with pytest.raises(SettingsError, match="not both"):
         command(line, "a-1", "--camera", "line-1")
-    with pytest.raises(BadAlertMessage, match="'a-1'"):
+    with pytest.raises(UnknownAlert, match="'a-1'"):
         command(line, "a-1")
