@@ -63,13 +63,16 @@ for own in (stack_app, training_app):
 
 
 def main() -> None:
-    """Runs a command. Errors of ours end with one clear line and exit code 2, without a traceback."""
+    """Runs a command. Errors of ours end with one clear line and exit code 2, without a traceback; Ctrl-C before the
+    command has begun ends with 130, as a shell calls it."""
     try:
         refuse_secret_options(sys.argv[1:], {name: environment_name(name) for name in all_secret_names()})
         app()
     except (SimVGLineError, SimVGError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(redact(str(error)))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

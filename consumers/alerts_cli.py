@@ -66,7 +66,8 @@ def alerts(
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
-    before = signal.signal(signal.SIGINT, end)
+    # A reading that was broken off is no list of what is kept: there Ctrl-C ends the command as it ends any other.
+    before = signal.signal(signal.SIGINT, end) if follow else signal.getsignal(signal.SIGINT)
     try:
         found = read_alerts(
             settings.kafka, from_beginning=from_beginning or not follow, to_end=not follow, stop=stop, say=say

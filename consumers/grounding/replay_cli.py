@@ -88,7 +88,7 @@ def replay(
     plan = make_plan(queries, engine)
     console = Console(stderr=as_json)
     for id, why in plan.refused.items():
-        console.print(f"[red]{escape(id)} cannot be asked:[/] {escape(why)}", highlight=False)
+        console.print(f"[red]{escape(id)} cannot be asked:[/] {escape(why)}", highlight=False, soft_wrap=True)
     run = Replay(engine, plan, limits=settings.limits_of, max_pixels=settings.max_pixels, rate=settings.rate)
     frames = (
         video_frames(video, camera, start_ns=time.time_ns())
@@ -98,7 +98,10 @@ def replay(
     found = []
     for alert in run.run(frames):
         found.append(alert)
-        typer.echo(alert.model_dump_json()) if as_json else console.print(alert_line(alert), highlight=False)
+        if as_json:
+            typer.echo(alert.model_dump_json())
+        else:
+            console.print(alert_line(alert), highlight=False, soft_wrap=True)
     _tell(console, run.tally, len(episodes(found)))
     if publish:
         _publish(settings.kafka, found)
@@ -107,7 +110,7 @@ def replay(
         then = _alerts(settings.kafka, camera, {one.id for one in queries.queries} | {CAMERA_BLIND}, end)
         raised, again, left_out = comparable(then, found, start=start, whole=text is None and query is None)
         if left_out is not None:
-            console.print(f"{CAMERA_BLIND} is not compared: {left_out}", highlight=False)
+            console.print(f"{CAMERA_BLIND} is not compared: {left_out}", highlight=False, soft_wrap=True)
         differences = compare(episodes(raised), episodes(again))
         _show(console, differences)
         if any(one.verdict != "same" for one in differences):
@@ -162,7 +165,9 @@ def _publish(kafka: KafkaSettings, alerts: Sequence[Alert]) -> None:
 def _tell(console: Console, tally: Tally, alerts: int) -> None:
     reasons = {**tally.skipped, **tally.rejected}
     told = "".join(f", {count} {escape(reason)}" for reason, count in sorted(reasons.items()))
-    console.print(f"{tally.frames} frames: {tally.scored} scored{told}; {alerts} alerts", highlight=False)
+    console.print(
+        f"{tally.frames} frames: {tally.scored} scored{told}; {alerts} alerts", highlight=False, soft_wrap=True
+    )
 
 
 def _show(console: Console, differences: Sequence[Difference]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import simvg
 from consumers.alerts import Outage, UnreadableAlert, parse_alert, read_alerts
 from consumers.alerts_cli import alerts
 from consumers.moments import parse_moment
@@ -115,6 +117,31 @@ def test_a_line_shows_state_camera_and_reason(kafka: KafkaSettings) -> None:
 def test_no_alerts_says_so(kafka: KafkaSettings) -> None:
     """An empty topic is told in words."""
     assert "no alerts are kept" in run(kafka)
+
+
+def test_a_list_that_was_broken_off_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the end: what was read by then is not shown as all that there is, nor that there is none."""
+
+    def broken_off(kafka: KafkaSettings, **options: object) -> Iterator[Alert]:
+        yield make_alert(1)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("consumers.alerts_cli.read_alerts", broken_off)
+    done = CliRunner().invoke(simvg_app, ["alerts", "--json"])
+    assert (done.exit_code, done.stdout) == (130, "")
+
+
+def test_ctrl_c_while_a_command_is_put_together_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback; the code is that of a shell."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["simvg", "alerts"])
+    monkeypatch.setattr(simvg, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        simvg.main()
+    assert ended.value.code == 130
 
 
 def test_a_camera_or_query_of_no_alert_is_told_from_none_at_all(kafka: KafkaSettings) -> None:

@@ -239,7 +239,7 @@ def command(line: Line, *arguments: str) -> tuple[int, str]:
     app = typer.Typer()
     app.command()(replay)
     where = ["--kafka", line.kafka.bootstrap, "--topic-prefix", line.kafka.prefix, "--redis", line.redis.url]
-    environment = {"COLUMNS": "200", "SIMVG_REDIS__PREFIX": line.redis.prefix}
+    environment = {"COLUMNS": "80", "SIMVG_REDIS__PREFIX": line.redis.prefix}
     done = CliRunner().invoke(app, [*arguments, *where], env=environment)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -247,11 +247,13 @@ def command(line: Line, *arguments: str) -> tuple[int, str]:
 
 
 def test_the_command_compares(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--diff finds nothing for the same settings, and names what another threshold would have changed."""
+    """--diff finds nothing for the same settings, and names what another threshold would have changed. A transition is
+    one line, however narrow the terminal."""
     played(line)
     monkeypatch.setattr(engine_module, "load_engine", lambda *_, **__: ColourEngine())
     code, shown = command(line, "--camera", "line-1", "--from", "5m", "--diff", "--publish")
     assert code == 0 and "24 frames: 24 scored; 2 alerts" in shown and "2 same" in shown
+    assert len(re.findall("^.* closed .* closed with its clearing$", shown, re.MULTILINE)) == 2
     assert len(line.messages("alerts-replay")) == 6
     code, shown = command(line, "--camera", "line-1", "--from", "5m", "--diff", "--threshold", "0.999")
     assert code == 1 and "2 only then" in shown
