@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -103,6 +104,15 @@ def test_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     named = set(re.findall(r"`make ([a-z-]+)", README)) | set(re.findall(r"^make ([a-z-]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/benchmarks/engines.md"])
+def test_extras_of_the_pages_exist(page: str) -> None:
+    """pip only warns of an extra that it does not know, and installs nothing for it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"(?:\.|simvg-line)\[([a-z,]+)\]", (REPOSITORY / page).read_text(encoding="utf-8"))
+    assert named, page
+    assert {extra for extras in named for extra in extras.split(",")} <= set(project["optional-dependencies"])
 
 
 PAGES = (
