@@ -13,7 +13,7 @@ from simvg_core.errors import ConfigurationError
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "edge": ("onnxruntime",),
     "export": ("onnx", "onnxscript"),
-    "render": ("av", "drjit", "mapbox_earcut", "mitsuba", "pyoidn", "trimesh"),
+    "render": ("av", "drjit", "mapbox_earcut", "mitsuba", "pyoidn"),
     "torch": ("safetensors", "scipy", "sentencepiece", "torch", "transformers"),
     "train": ("accelerate", "jinja2", "matplotlib", "PIL", "tensorboard", "torchvision"),
 }

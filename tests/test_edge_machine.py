@@ -80,6 +80,15 @@ def test_a_command_names_every_extra_that_it_needs(command: str, extras: str, tm
     assert not list(tmp_path.glob("*/images/*"))
 
 
+def test_what_an_extra_brings_is_imported() -> None:
+    """Or is needed by another library of it, when a function of that is called."""
+    behind_others = {"onnx", "onnxscript", "tensorboard", "torchvision"}
+    files = [path for room in ("simvg_core", "consumers", "producers") for path in (REPOSITORY / room).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    libraries = {library for brought in LIBRARIES.values() for library in brought} - behind_others
+    assert not {one for one in libraries if not re.search(rf"^\s*(?:import|from) {one}\b", code, re.MULTILINE)}
+
+
 def test_extras_are_those_of_the_package() -> None:
     """Each library that is told of comes with its extra, by its own name or by that of its package."""
     brought = {"drjit": "mitsuba", "PIL": "pillow", "mapbox_earcut": "mapbox-earcut"}
