@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from simvg_core.extras import needs
+
 if TYPE_CHECKING:
     from simvg_core.convert import Conversion
 
@@ -48,6 +50,7 @@ def convert() -> None:
 
 
 @app.command("official")
+@needs("a conversion", "torch")
 def official(
     checkpoint: Checkpoint,
     out: Out,
@@ -86,6 +89,7 @@ def official(
 
 
 @app.command("beit3")
+@needs("a conversion", "torch")
 def beit3(
     checkpoint: Checkpoint,
     out: Out,

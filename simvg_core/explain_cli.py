@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simvg_core.errors import InputError
+from simvg_core.extras import needs
 
 console = Console()
 
@@ -25,6 +26,7 @@ class Map(StrEnum):
     SHEET = "sheet"
 
 
+@needs("an explanation", "torch")
 def explain(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     image: Annotated[Path, typer.Argument(help="Picture file.")],

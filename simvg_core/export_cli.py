@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from simvg_core.errors import CheckpointError, ConfigurationError
+from simvg_core.errors import CheckpointError
+from simvg_core.extras import needs
 
 
+@needs("an export", "edge", "export", "torch")
 def export(
     model: Annotated[Path, typer.Argument(help="Model folder; its graphs are written into its folder onnx.")],
 ) -> None:
@@ -22,14 +24,10 @@ def export(
 
     Example: simvg export models/line-small
     """
-    try:
-        from simvg_core.grounder import Grounder
-        from simvg_core.onnx_export import export as write
-        from simvg_core.onnx_int8 import to_int8
-    except ImportError as error:
-        raise ConfigurationError(
-            f"an export needs what is not installed here ({error}); pip install 'simvg-line[edge,export,torch]'."
-        ) from error
+    from simvg_core.grounder import Grounder
+    from simvg_core.onnx_export import export as write
+    from simvg_core.onnx_int8 import to_int8
+
     started = time.monotonic()
     read = Grounder.from_pretrained(model).model
     try:

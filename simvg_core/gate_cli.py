@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from simvg_core.errors import ConfigurationError
+from simvg_core.extras import needs
 from simvg_core.gate_usual import EPOCHS, PICTURES, RECALL, TEXTS
 
 
+@needs("a gate", "torch")
 def gate(
     model: Annotated[Path, typer.Argument(help="Model folder; its config, and with --fit its weights, are rewritten.")],
     data: Annotated[

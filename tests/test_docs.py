@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 TRAINING = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "benchmarks/line/README.md",
+    "models/line-small/README.md",
+    "models/line-small/HISTORY.md",
+    *(f"docs/{page.relative_to(DOCS)}" for page in DOCS.rglob("*.md")),
+)
 LAUNCHED = re.compile(r"(?:torchrun|accelerate launch) .*-m simvg_core\.training\.cli (?=train )")
 
 
@@ -74,10 +84,9 @@ def test_commands_of_the_readme_exist(generator: ModuleType) -> None:
 
 
 def shown_commands() -> list[str]:
-    """Command lines of the code blocks of README.md and docs/training.md; of launchers what they launch."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", README + TRAINING, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
-    lines = [LAUNCHED.sub("simvg ", line) for line in lines]
+    """Command lines of the pages; of launchers what they launch."""
+    text = re.sub(r"\\\n\s*", " ", "\n".join((REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES))
+    lines = [LAUNCHED.sub("simvg ", line.strip()) for line in text.splitlines()]
     return [line for line in lines if re.match(r"(?:\.venv/bin/)?simvg ", line)]
 
 
@@ -105,12 +114,13 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-PAGES = (
-    "README.md",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    *(f"docs/{page.relative_to(DOCS)}" for page in DOCS.rglob("*.md")),
-)
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/benchmarks/engines.md"])
+def test_extras_of_the_pages_exist(page: str) -> None:
+    """pip only warns of an extra that it does not know, and installs nothing for it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"(?:\.|simvg-line)\[([a-z,]+)\]", (REPOSITORY / page).read_text(encoding="utf-8"))
+    assert named, page
+    assert {extra for extras in named for extra in extras.split(",")} <= set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize("page", PAGES)

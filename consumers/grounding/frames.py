@@ -54,4 +54,3 @@ class Ready:
     frame: Frame
     due: frozenset[str]
     picture: Future[Picture]
-    taken_ns: int

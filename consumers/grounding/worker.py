@@ -62,7 +62,6 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, engine: Engine, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._settings = settings
-        self._clock_ns = clock_ns
         self._ledger = Ledger()
         self._skips = SkipLog()
         self._commits = CommitBook()
@@ -331,7 +330,7 @@ class Worker:
                 self._fetcher.skip(frame, reason)
                 self._mailbox.keeps_turn(frame.camera)
                 continue
-            ready = Ready(frame, due, self._decoder.submit(frame, plan.whole(frame.camera, due)), self._clock_ns())
+            ready = Ready(frame, due, self._decoder.submit(frame, plan.whole(frame.camera, due)))
             while True:
                 self.pulses.beat("feeder")
                 try:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from simvg_core.errors import ConfigurationError
+from simvg_core.extras import require
 from simvg_core.lineworld.picture import render
 from simvg_core.lineworld.produce import VERSION, claim, side_by_side, whole, write_atomically
 from simvg_core.lineworld.tracer import Tracer
@@ -60,10 +61,12 @@ def render_clip(
     Raises
     ------
     ConfigurationError
-        ``work`` holds frames of another clip, or nothing can be written there or beside ``out``.
+        ``work`` holds frames of another clip, nothing can be written there or beside ``out``, or the extra ``render``
+        is not installed.
     RenderError
         A rendering process ended with an error (its traceback is on standard error).
     """
+    require("rendering a clip", "render")
     count = round(seconds * fps)
     claim(work, "*.png", _described(run, fps, samples), "--work")
     make_folder(out.parent, "--out")

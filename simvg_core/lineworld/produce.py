@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 
 from simvg_core.errors import ConfigurationError, RenderError
+from simvg_core.extras import require
 from simvg_core.lineworld.commissioning import draw_commissioning_scene
 from simvg_core.lineworld.draw import SPLITS, draw_scene
 from simvg_core.lineworld.picture import render
@@ -137,7 +138,8 @@ def render_set(
     Raises
     ------
     ConfigurationError
-        An unknown split, a folder that holds a set of another seed, split or version, or nothing can be written there.
+        An unknown split, a folder that holds a set of another seed, split or version, nothing can be written there, or
+        the extra ``render`` is not installed.
     RenderError
         A rendering process ended with an error (its traceback is on standard error).
     """
@@ -152,6 +154,7 @@ def render_set(
     if not todo:
         progress(images, images)
         return 0
+    require("rendering", "render")
     if processes == 1:
         _work(out, seed, split, todo, samples, lambda count: progress(images - len(todo) + count, images))
         return len(todo)

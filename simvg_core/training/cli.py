@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from simvg_core.errors import SimVGError
+from simvg_core.extras import needs
 from simvg_core.training import scoring_cli
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Train, calibrate and score models.")
 
 
 @app.command()
+@needs("a training", "torch", "train")
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file with the run's settings.")],
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint.")] = False,
@@ -86,6 +88,7 @@ for command in (scoring_cli.evaluate, scoring_cli.calibrate, scoring_cli.publish
 
 
 @app.command()
+@needs("a mean of models", "torch")
 def average(
     models: Annotated[list[Path], typer.Argument(help="Model folders of one architecture and tokenizer.")],
     out: Annotated[Path, typer.Option(help="Where the mean goes.")],

@@ -72,7 +72,6 @@ class Batch(NamedTuple):
     # Rendered sets only:
     dense: Sequence[dict[str, NDArray[Any]]] = ()  # B × what the model's `dense_labels` hold
     queries: Sequence[Query] = ()  # N
-    scenes: Sequence[list[Seen]] = ()  # B
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,6 @@ class BatchMaker:
             texts=[query.text for query in questions],
             dense=[dense_of(scene) for scene in scenes],
             queries=questions,
-            scenes=scenes,
         )
 
     def _questions(self, scene: Sequence[Seen], rng: random.Random) -> list[Query]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simvg_core.errors import InputError
+from simvg_core.extras import needs
 from simvg_core.training.folder import make_folder
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Progress = Callable[[int, int], None]
 DEVICES = ("auto", "cpu", "cuda")
 
 
+@needs("an evaluation", "torch", "train")
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     data: Annotated[Path, typer.Option(help="Data set: a line set, RefCOCO and the like, or a rendered set.")],
@@ -84,6 +86,7 @@ def evaluate(
         typer.echo(f"page written to {write_report(evaluation, out)}")
 
 
+@needs("a calibration", "torch", "train")
 def calibrate(
     model: Annotated[
         Path, typer.Argument(help="Model folder; its config, and with --texts its weights, are rewritten.")
@@ -149,6 +152,7 @@ def calibrate(
     _tell(found.refused)
 
 
+@needs("a published model", "torch", "train")
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],

@@ -32,7 +32,6 @@ ADMIN_PASSWORD = "admin-Kj7-vale"
 @dataclass(frozen=True)
 class SecuredRedis:
     admin: RedisSettings
-    plain_port: int
     folder: Path
 
     def user(self, name: str, password: str) -> RedisSettings:
@@ -62,10 +61,10 @@ def secured_redis(tmp_path_factory: pytest.TempPathFactory, authority: Authority
     server = authority.issue("redis")
     users = folder / "users.acl"
     users.write_text(f"user default off\nuser admin on >{ADMIN_PASSWORD} ~* &* +@all\n", encoding="utf-8")
-    tls, plain = free_port(), free_port()
+    tls = free_port()
     redis = LocalRedis(
         folder,
-        port=plain,
+        port=free_port(),
         program=program,
         options={
             "--tls-port": str(tls),
@@ -84,7 +83,7 @@ def secured_redis(tmp_path_factory: pytest.TempPathFactory, authority: Authority
         ssl_ca=authority.file,
         prefix="plant",
     )
-    yield SecuredRedis(admin, plain, folder)
+    yield SecuredRedis(admin, folder)
     redis.stop(kill=True)
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from simvg_core.extras import needs
 from simvg_core.training.sets.errors import SetSplitError
 from simvg_core.training.sets.open import FORMATS, RENDERED, find_format, open_set
 from simvg_core.training.sets.sample import GroundingSet, Problem
@@ -83,6 +84,7 @@ def check(
 
 
 @app.command("show")
+@needs("a picture of an expression", "train")
 def show(
     path: DataPath,
     record: Annotated[str, typer.Option("--record", help="Id of an expression.")],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from simvg_core.errors import ConfigurationError
+from simvg_core.extras import extras
 from simvg_core.training.sets.errors import SetNotFoundError
 from simvg_core.training.sets.sample import Problem, Sample
 
@@ -96,13 +96,8 @@ def with_pictures(samples: Sequence[Sample], name: str) -> tuple[Sequence[Sample
 
 def _problems(pictures: Sequence[Picture], decode: bool) -> list[Problem | None]:
     """Raises ConfigurationError where Pillow, which reads headers, is not installed."""
-    try:
+    with extras("a look at the pictures of a data set", "train"):
         import PIL  # noqa: F401 - only the machines that train or score on data sets need it
-    except ImportError as error:
-        raise ConfigurationError(
-            "the pictures of a data set are checked with Pillow, which is not installed; run `pip install "
-            "'simvg-line[train]'`."
-        ) from error
     with ThreadPoolExecutor(8, thread_name_prefix="headers") as executor:
         return list(executor.map(lambda picture: _check(picture, decode), pictures))
 

@@ -107,7 +107,7 @@ def test_checks_without_pillow_name_it(tmp_path: Path, write_image: Write, monke
     picture = Picture("1", write_image(tmp_path / "a.jpg"), 40, 30)
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(
-        ConfigurationError, match=r"Pillow, which is not installed; run `pip install 'simvg-line\[train\]'"
+        ConfigurationError, match=r"PIL, which is not installed; run `pip install 'simvg-line\[train\]'"
     ):
         check_pictures([picture])
 
