@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from infra.contracts import StandingQuery
 from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
-from infra.metrics import counter, gauge
+from infra.metrics import counter, gauge_once_set
 from infra.near import nearest
 from infra.redis_client import connect, translated
 from infra.reports import WorkerReport
@@ -41,7 +41,9 @@ _OWNED = frozenset({"id", "revision", "created", "changed"})  # set by the regis
 _ATTEMPTS = 20
 _REVISION = re.compile(rb"[0-9]{1,18}")  # what Redis can count itself
 _BROKEN = counter("simvg_queries_broken_total", "stored queries that could not be read, counted once per stored value")
-_UNREADABLE = gauge("simvg_queries_unreadable", "stored queries that cannot be read, by the last look; none is watched")
+_UNREADABLE = gauge_once_set(
+    "simvg_queries_unreadable", "stored queries that cannot be read, by the last look; none is watched"
+)
 
 ResultT = TypeVar("ResultT")
 
