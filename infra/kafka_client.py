@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -195,7 +196,7 @@ def translate(
         resource = f"{DENIED[code]} {name}" if name else f"{DENIED[code]}{on_topic}"
         return AccessDenied(
             f"Kafka at {kafka.bootstrap} does not allow {kafka.principal} to use {resource}: {inner.str()}; an "
-            f"administrator grants a role's rights with `simvg acl kafka --role ROLE --principal {kafka.principal} "
+            f"administrator grants a role's rights with `simvg acl kafka --role ROLE --principal {_grantee(kafka)} "
             "--apply`"
         )
     if code in _NO_TOPIC:
@@ -208,6 +209,11 @@ def translate(
             "quality or the frame size, or raise max.message.bytes of the topic"
         )
     return BrokerError(f"Kafka at {kafka.bootstrap}{on_topic}: {inner.str()} ({inner.name()})")
+
+
+def _grantee(kafka: KafkaSettings) -> str:
+    """Our principal as a word of a command; of a certificate the broker's rules decide how its subject is written."""
+    return shlex.quote(kafka.principal) if kafka.principal.startswith("User:") else "'User:SUBJECT'"
 
 
 def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:

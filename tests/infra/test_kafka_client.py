@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +74,22 @@ def test_refused_access_names_principal_resource_and_remedy() -> None:
     assert "simvg acl kafka --role ROLE --principal User:w1 --apply" in topic
     group = str(translate(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), kafka, group="workers"))
     assert "does not allow User:w1 to use consumer group workers" in group
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"security_protocol": "SASL_SSL", "sasl_username": "line 1", "sasl_password": "hush"}, "'User:line 1'"),
+        ({"security_protocol": "SSL", "ssl_certificate": __file__, "ssl_key": __file__}, "'User:SUBJECT'"),
+    ],
+    ids=["blank", "certificate"],
+)
+def test_remedy_of_refused_access_can_be_typed(settings: dict[str, str], told: str) -> None:
+    """A name with a blank is one word of the command; of a certificate the subject is to be filled in."""
+    refused = translate(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED), KafkaSettings.model_validate(settings))
+    command = re.search("`simvg (.*)`", str(refused))
+    assert command is not None and f" --principal {told} --apply" in command[1]
+    assert len(shlex.split(command[1])) == 7
 
 
 def test_broker_away_is_logged_once_and_then_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
