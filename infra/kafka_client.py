@@ -166,6 +166,23 @@ class ClientErrors:
             self._unsaid += 1
 
 
+class Refusal:
+    """What the connections of a client came to last, if that was a refusal: to be its ``error_cb``.
+
+    Its calls tell of a broker that is away, whatever the reason; and librdkafka tells the reason once, then for half a
+    minute no more.
+    """
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        if is_refusal(error):
+            self.error = error
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # which follows upon every reason
+            self.error = None
+
+
 def is_refusal(error: KafkaError) -> bool:
     """Whether one side does not believe the other; a broker that misses our certificate says so as a TLS alert."""
     return error.code() in REFUSED or (error.code() in AWAY and "tls alert" in error.str())
@@ -184,7 +201,7 @@ def translate(
         return CredentialsRefused(
             f"Kafka at {kafka.bootstrap} and this client ({kafka.principal}) do not trust each other: "
             f"{redact(inner.str())}; check SIMVG_KAFKA__SECURITY_PROTOCOL ({kafka.security_protocol}), the credentials "
-            "and SIMVG_KAFKA__SSL_CA"
+            "and SIMVG_KAFKA__SSL_CA; those that were changed count for a process that is started afterwards"
         )
     if code in AWAY:
         return BrokerUnavailable(

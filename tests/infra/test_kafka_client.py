@@ -16,7 +16,7 @@ from infra.errors import AccessDenied, BrokerError, BrokerUnavailable, Credentia
 from infra.hanging import HangingWatch
 from infra.health import BrokerProbe
 from infra.kafka import Publisher, committed_offsets, follow, last_offsets, subscribe
-from infra.kafka_client import ClientErrors, client_config, translate, wait_for_broker
+from infra.kafka_client import ClientErrors, Refusal, client_config, translate, wait_for_broker
 from infra.settings import KafkaSettings
 from infra.transactions import TransactionalPublisher
 
@@ -100,6 +100,16 @@ def test_broker_away_is_logged_once_and_then_now_and_then(caplog: pytest.LogCapt
         errors(KafkaError(KafkaError._TRANSPORT))
     assert len(caplog.records) == 2
     assert "2 more such reports" in caplog.text
+
+
+def test_refusal_stands_until_a_connection_tells_otherwise() -> None:
+    """All brokers being down is said upon every reason; that one cannot be reached is another reason."""
+    refusal = Refusal()
+    told = {}
+    for code in (KafkaError._TRANSPORT, KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE):
+        refusal(KafkaError(code))
+        told[code] = None if refusal.error is None else refusal.error.code()
+    assert list(told.values()) == [None, KafkaError._AUTHENTICATION, KafkaError._AUTHENTICATION, None]
 
 
 def test_other_errors_are_all_logged(caplog: pytest.LogCaptureFixture) -> None:
