@@ -15,6 +15,7 @@ SimVGLineError
 │   ├── QueryNotFound      no query of that id
 │   ├── QueryExists        an id that is taken
 │   ├── RevisionConflict   somebody else changed the query first
+│   ├── QuerySetChanged    somebody else changed another query, and the set was to be as it was
 │   └── OverBudget         a query that costs more than a worker has time for
 ├── BrokerError            Kafka
 │   ├── BrokerUnavailable  no broker answers
@@ -96,6 +97,10 @@ class QueryExists(RegistryError):
 
 class RevisionConflict(RegistryError):
     """The query was changed by somebody else since it was read."""
+
+
+class QuerySetChanged(RegistryError):
+    """A query was written since the caller looked at the set."""
 
 
 class OverBudget(RegistryError):

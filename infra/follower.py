@@ -13,13 +13,15 @@ from types import TracebackType
 from typing import Self
 
 from infra.errors import BadQuery, RegistryError
-from infra.metrics import counter, gauge
+from infra.metrics import counter, gauge_once_set
 from infra.registry import QueryRegistry, QuerySet, parse_query
 
 logger = logging.getLogger(__name__)
 
-_AVAILABLE = gauge("simvg_registry_available", "1 while Redis answers, 0 while the last known queries are used")
-_REVISION = gauge("simvg_query_set_revision", "revision of the query set in use")
+_AVAILABLE = gauge_once_set(
+    "simvg_registry_available", "1 while Redis answers, 0 while the last known queries are used"
+)
+_REVISION = gauge_once_set("simvg_query_set_revision", "revision of the query set in use")
 _FAILED = counter("simvg_query_changes_failed_total", "query sets that the process could not take over")
 
 OnChange = Callable[[QuerySet], None]

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.errors import BrokerError
-from infra.kafka_client import client_config, new_client, translate
+from infra.kafka_client import Refusal, client_config, new_client, translate
 from infra.redaction import redact
 from infra.settings import KafkaSettings
 
@@ -83,6 +83,7 @@ class BrokerProbe:
         self._clock = clock
         self._lock = threading.Lock()
         self._admin: AdminClient | None = None
+        self._refusal = Refusal()
         self._asked: float | None = None
         self._fault: str | None = None
 
@@ -97,13 +98,18 @@ class BrokerProbe:
     def _ask(self) -> str | None:
         try:
             if self._admin is None:
-                config = client_config(self._kafka, client_id="simvg-health")
+                # What it reports is the answer; the process's other clients log the same.
+                config = client_config(self._kafka, client_id="simvg-health") | {"error_cb": self._refusal}
                 self._admin = new_client(AdminClient, self._kafka, config)
             self._admin.list_topics(timeout=_ASK_SECONDS)
         except KafkaException as error:
-            return str(translate(error, self._kafka))
+            assert self._admin is not None, "who is asked was made"
+            self._admin.poll(0)  # hands over what there is to be told
+            return str(translate(self._refusal.error or error, self._kafka))
         except BrokerError as error:
             return str(error)
+        self._admin.poll(0)
+        self._refusal.error = None
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -165,6 +166,23 @@ class ClientErrors:
             self._unsaid += 1
 
 
+class Refusal:
+    """What the connections of a client came to last, if that was a refusal: to be its ``error_cb``.
+
+    Its calls tell of a broker that is away, whatever the reason; and librdkafka tells the reason once, then for half a
+    minute no more.
+    """
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        if is_refusal(error):
+            self.error = error
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:  # which follows upon every reason
+            self.error = None
+
+
 def is_refusal(error: KafkaError) -> bool:
     """Whether one side does not believe the other; a broker that misses our certificate says so as a TLS alert."""
     return error.code() in REFUSED or (error.code() in AWAY and "tls alert" in error.str())
@@ -183,7 +201,7 @@ def translate(
         return CredentialsRefused(
             f"Kafka at {kafka.bootstrap} and this client ({kafka.principal}) do not trust each other: "
             f"{redact(inner.str())}; check SIMVG_KAFKA__SECURITY_PROTOCOL ({kafka.security_protocol}), the credentials "
-            "and SIMVG_KAFKA__SSL_CA"
+            "and SIMVG_KAFKA__SSL_CA; those that were changed count for a process that is started afterwards"
         )
     if code in AWAY:
         return BrokerUnavailable(
@@ -195,7 +213,7 @@ def translate(
         resource = f"{DENIED[code]} {name}" if name else f"{DENIED[code]}{on_topic}"
         return AccessDenied(
             f"Kafka at {kafka.bootstrap} does not allow {kafka.principal} to use {resource}: {inner.str()}; an "
-            f"administrator grants a role's rights with `simvg acl kafka --role ROLE --principal {kafka.principal} "
+            f"administrator grants a role's rights with `simvg acl kafka --role ROLE --principal {_grantee(kafka)} "
             "--apply`"
         )
     if code in _NO_TOPIC:
@@ -208,6 +226,11 @@ def translate(
             "quality or the frame size, or raise max.message.bytes of the topic"
         )
     return BrokerError(f"Kafka at {kafka.bootstrap}{on_topic}: {inner.str()} ({inner.name()})")
+
+
+def _grantee(kafka: KafkaSettings) -> str:
+    """Our principal as a word of a command; of a certificate the broker's rules decide how its subject is written."""
+    return shlex.quote(kafka.principal) if kafka.principal.startswith("User:") else "'User:SUBJECT'"
 
 
 def wait_for_broker(kafka: KafkaSettings, seconds: float) -> None:

@@ -73,22 +73,22 @@ class LocalStack:
 
         Everything that can be known before is checked before anything starts. Returns whether something was started.
         Raises StackError: Java, Maven or Redis missing, a port in use, a file that cannot be written, a server that
-        does not come up. What this call started is stopped again then.
+        does not come up. What this call started is stopped again then, also when it is interrupted.
         """
         with self._locked(report):
-            if self.redis.process.pid is None:
+            absent = [server for server in (self.broker, self.redis) if server.process.pid is None]
+            if self.redis in absent:
                 find_redis()
                 self.redis.check_ports()
-            if self.broker.process.pid is None:
+            if self.broker in absent:
                 find_java()
                 self.broker.check_ports()
-            redis_started = self.redis.start(report)
             try:
+                redis_started = self.redis.start(report)
                 broker_started = self.broker.start(report)
             except BaseException:
-                if redis_started:
-                    self.redis.stop()
-                self.broker.stop()
+                for server in absent:  # what ran before goes on, whatever was wrong with this call
+                    server.stop()
                 raise
             return redis_started or broker_started
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Metric
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -47,6 +47,27 @@ def counter(name: str, help: str, labels: Sequence[str] = (), begin: Iterable[st
 def gauge(name: str, help: str, labels: Sequence[str] = ()) -> Gauge:
     """A value that goes up and down."""
     return _declare(name, "gauge", help, labels, Gauge(name, help, labels), "")
+
+
+class _OnceSet(Gauge):
+    """A gauge without labels that gives nothing until it is set for the first time."""
+
+    _is_set = False
+
+    def set(self, value: float) -> None:
+        super().set(value)
+        self._is_set = True
+
+    def collect(self) -> Iterable[Metric]:
+        return super().collect() if self._is_set else []
+
+
+def gauge_once_set(name: str, help: str) -> Gauge:
+    """A value that goes up and down, of which a process says nothing until it knows one.
+
+    For what several roles import and one of them does: of the others a 0 would be read as a fault of theirs.
+    """
+    return _declare(name, "gauge", help, (), _OnceSet(name, help), "")
 
 
 def histogram(

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
-from infra.admission import forecast, refusal, replaced
+from infra.admission import Forecast, forecast, refusal, replaced
 from infra.contracts import Severity, StandingQuery
+from infra.errors import QuerySetChanged, RegistryError
 from infra.queries import QueryRegistry
 from infra.reports import Reports, WorkerReport
 
+_ATTEMPTS = 50  # of so many operators, or calls of a script, at once each comes through
 
-def admit(registry: QueryRegistry, query: StandingQuery, *, force: bool, console: Console) -> str | None:
-    """Checks the set as it would be with this query against what the running workers measured of themselves.
+Write = Callable[[str | None, int], StandingQuery]
 
-    Returns what is to be kept with the query: the numbers over which it was forced, None when there is time for it, or
-    when no worker has measured itself, which is said. Raises OverBudget.
+
+def write_admitted(
+    registry: QueryRegistry, query: StandingQuery, write: Write, *, force: bool, console: Console
+) -> StandingQuery:
+    """Checks the set as it would be with this query against what the running workers measured of themselves, and writes
+    the query if there is time for it, or with ``force``. Returns what ``write`` returns.
+
+    ``write(forced, set_revision)``: ``forced`` is what is to be kept with the query: the numbers over which it was
+    forced, None when there is time for it, or when no worker has measured itself, which is said. It raises
+    QuerySetChanged when the set is no more at ``set_revision``: then the set is checked anew, so that of several
+    operators none finds room that another has just taken. Raises OverBudget, RegistryError.
     """
-    queries = registry.snapshot().queries
-    forecasts = forecast(queries, replaced(queries, query), registry.reports())
+    for _ in range(_ATTEMPTS):
+        found = registry.snapshot()
+        forecasts = forecast(found.queries, replaced(found.queries, query), registry.reports())
+        refused = refusal(query, forecasts)
+        if refused is not None and not force:
+            raise refused
+        numbers = "; ".join(str(one) for one in forecasts if one.over)
+        kept = query.forced if any(one.after > one.budget for one in forecasts) else None
+        try:
+            written = write(numbers or kept, found.revision)
+        except QuerySetChanged:
+            continue
+        _tell(forecasts, numbers, console)
+        return written
+    raise RegistryError(f"the registry at {registry.address} changes too fast to write query {query.id!r}; try again")
+
+
+def _tell(forecasts: Sequence[Forecast], numbers: str, console: Console) -> None:
+    """Says what was not checked, and what was not heeded."""
     if not forecasts:
         console.print(
             "no worker has reported what it has time for: the cost of the query is not checked",
             style="yellow",
             soft_wrap=True,
         )
-        return None
-    if not any(one.load.cameras for one in forecasts):
+    elif not any(one.load.cameras for one in forecasts):
         told = "no worker has seen a camera of late: the cost of the query is not checked"
         console.print(told, style="yellow", soft_wrap=True)
-    refused = refusal(query, forecasts)
-    if refused is None:
-        return query.forced if any(one.after > one.budget for one in forecasts) else None
-    if not force:
-        raise refused
-    numbers = "; ".join(str(one) for one in forecasts if one.over)
-    console.print(f"taken in over the budget: {escape(numbers)}", style="yellow", highlight=False, soft_wrap=True)
-    return numbers
+    if numbers:
+        console.print(f"taken in over the budget: {escape(numbers)}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def workers_lines(reports: Reports) -> list[str]:

@@ -20,7 +20,7 @@ from infra.contracts import CAMERA_BLIND, Delay, StandingQuery
 from infra.errors import BadQuery
 from infra.options import ConfigFile, RedisUrl
 from infra.queries import QueryRegistry, parse_query
-from infra.query_budget import admit, workers_lines
+from infra.query_budget import workers_lines, write_admitted
 from infra.query_uptake import refusal_lines, state_cell, tell_uptake
 from infra.reports import Reports
 from infra.schedule import Schedule
@@ -244,8 +244,11 @@ def add(
     )  # fmt: skip
     with _registry(config, redis) as registry:
         query = new_query(identifier, changes)
-        forced = admit(registry, query, force=force, console=console)
-        added = registry.add(query.model_copy(update={"forced": forced}))
+
+        def write(forced: str | None, set_revision: int) -> StandingQuery:
+            return registry.add(query.model_copy(update={"forced": forced}), set_revision=set_revision)
+
+        added = write_admitted(registry, query, write, force=force, console=console)
         console.print(
             f"added [bold]{added.id}[/] “{escape(added.text)}” for {escape(' '.join(added.cameras))}",
             highlight=False,
@@ -354,9 +357,15 @@ def _change(
         told = f"[bold]{current.id}[/] “{escape(current.text)}” is so already: it stays at revision {current.revision}"
         console.print(told, highlight=False, soft_wrap=True)
         return
-    forced = admit(registry, wanted, force=force, console=console) if wanted.enabled else current.forced
     expected = revision if revision is not None else current.revision
-    changed = registry.update(query_id, expected, changes | {"forced": forced})
+
+    def write(forced: str | None, set_revision: int | None) -> StandingQuery:
+        return registry.update(query_id, expected, changes | {"forced": forced}, set_revision=set_revision)
+
+    if wanted.enabled:
+        changed = write_admitted(registry, wanted, write, force=force, console=console)
+    else:
+        changed = write(current.forced, None)
     told = f"{done} [bold]{changed.id}[/] “{escape(changed.text)}”, now revision {changed.revision}"
     console.print(told, highlight=False, soft_wrap=True)
     tell_uptake(registry, changed, console)

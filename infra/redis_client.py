@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -68,7 +69,8 @@ def translated(settings: RedisSettings) -> Iterator[None]:
     except redis.exceptions.NoPermissionError as error:
         raise RegistryAccessDenied(
             f"Redis at {address} does not allow this to user {settings.user!r}: {redact(str(error))}; an administrator "
-            f"grants a role's rights with `simvg acl redis --role ROLE --user {settings.user} --apply`"
+            f"grants a role's rights with `simvg acl redis --role ROLE --user {shlex.quote(settings.user)} "
+            "--password-file FILE --apply`"
         ) from error
     except redis.RedisError as error:
         raise RegistryError(f"Redis at {address}: {redact(str(error))}") from error

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from infra.contracts import StandingQuery
-from infra.errors import BadQuery, QueryExists, QueryNotFound, RegistryError, RevisionConflict
-from infra.metrics import counter, gauge
+from infra.errors import BadQuery, QueryExists, QueryNotFound, QuerySetChanged, RegistryError, RevisionConflict
+from infra.metrics import counter, gauge_once_set
 from infra.near import nearest
 from infra.redis_client import connect, translated
 from infra.reports import WorkerReport
@@ -41,7 +41,9 @@ _OWNED = frozenset({"id", "revision", "created", "changed"})  # set by the regis
 _ATTEMPTS = 20
 _REVISION = re.compile(rb"[0-9]{1,18}")  # what Redis can count itself
 _BROKEN = counter("simvg_queries_broken_total", "stored queries that could not be read, counted once per stored value")
-_UNREADABLE = gauge("simvg_queries_unreadable", "stored queries that cannot be read, by the last look; none is watched")
+_UNREADABLE = gauge_once_set(
+    "simvg_queries_unreadable", "stored queries that cannot be read, by the last look; none is watched"
+)
 
 ResultT = TypeVar("ResultT")
 
@@ -135,9 +137,11 @@ class QueryRegistry:
         """Where Redis is, without credentials."""
         return self._settings.shown_url
 
-    def add(self, query: StandingQuery) -> StandingQuery:
-        """Store a new query; the stored one has its revision. Raises QueryExists if the id is taken, BadQuery for one
-        that is too large to be read again."""
+    def add(self, query: StandingQuery, *, set_revision: int | None = None) -> StandingQuery:
+        """Store a new query; the stored one has its revision. ``set_revision``: only while the set is at it.
+
+        Raises QueryExists if the id is taken, QuerySetChanged, BadQuery for one that is too large to be read again.
+        """
 
         def change(stored: StandingQuery | None, revision: int) -> StandingQuery:
             if stored is not None:
@@ -148,7 +152,7 @@ class QueryRegistry:
             now = self._now()
             return parse_query(query.model_dump() | {"revision": revision, "created": now, "changed": now})
 
-        added = self._write(query.id, "add", change)
+        added = self._write(query.id, "add", change, set_revision=set_revision)
         assert added is not None, "an addition stores something"
         return added
 
@@ -161,11 +165,15 @@ class QueryRegistry:
         """All readable queries, ordered by id."""
         return self.snapshot().queries
 
-    def update(self, id: str, expected_revision: int, changes: Mapping[str, Any]) -> StandingQuery:
-        """Change fields of a query that is still at ``expected_revision``.
+    def update(
+        self, id: str, expected_revision: int, changes: Mapping[str, Any], *, set_revision: int | None = None
+    ) -> StandingQuery:
+        """Change fields of a query that is still at ``expected_revision``. ``set_revision``: only while the set is at
+        it.
 
         Raises:
             RevisionConflict: somebody else changed it since; read it again.
+            QuerySetChanged: somebody else changed another query since.
             QueryNotFound: it is gone.
             BadQuery: a field is unknown, owned by the registry, or its value is not accepted.
         """
@@ -177,7 +185,7 @@ class QueryRegistry:
             current = self._expect(id, stored, expected_revision)
             return parse_query(current.model_dump() | dict(changes) | {"revision": revision, "changed": self._now()})
 
-        updated = self._write(id, "update", change)
+        updated = self._write(id, "update", change, set_revision=set_revision)
         assert updated is not None, "an update stores something"
         return updated
 
@@ -265,10 +273,12 @@ class QueryRegistry:
         change: Callable[[StandingQuery | None, int], StandingQuery | None],
         *,
         tolerate_broken: bool = False,
+        set_revision: int | None = None,
     ) -> StandingQuery | None:
-        """Compare-and-set: ``change`` gets what is stored and the new revision; nothing else may write in between.
+        """Compare-and-set: ``change`` gets what is stored and the new revision; nothing else may write in between, nor
+        since the set was at ``set_revision``.
 
-        Raises BadQuery for what is larger than anybody would read.
+        Raises BadQuery for what is larger than anybody would read, QuerySetChanged.
         """
 
         def attempt() -> StandingQuery | None:
@@ -282,6 +292,11 @@ class QueryRegistry:
                 if value is not None and not tolerate_broken:
                     stored = self._parse(id, value)
                 query = change(stored, revision)
+                if set_revision is not None and revision != set_revision + 1:
+                    raise QuerySetChanged(
+                        f"the set of queries at {self.address} is at revision {revision - 1}, not {set_revision}; look "
+                        "at it with `simvg query list` and try again"
+                    )
                 stored_as = b"" if query is None else query.model_dump_json().encode()
                 if len(stored_as) > MAX_QUERY_BYTES:
                     raise BadQuery(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from json import JSONDecodeError
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -299,11 +300,20 @@ def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     try:
         values = source()
     except EnvironmentError_ as error:
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise SettingsError(
-            f"the environment cannot be read as settings: {redact(str(error))}{redact(cause)}"
-        ) from error
+        raise SettingsError(_no_json(error)) from error
     return dict(values)
+
+
+def _no_json(error: EnvironmentError_) -> str:
+    """The fault of a variable that stands for several values, which its library tells by the field alone."""
+    field, cause = re.search(r'field "(\w+)"', str(error)), error.__cause__
+    if field is None or not isinstance(cause, JSONDecodeError):
+        return f"the environment cannot be read as settings: {redact(f'{error}: {cause}')}"
+    value = HIDDEN if _SECRET_NAMES.search(field[1]) else redact(repr(cause.doc))
+    return (
+        f"environment variable {environment_name(field[1])} = {value} is no JSON ({cause}); several values are written "
+        'so there: ["a", "b"], or [{"name": "value"}] where each has names'
+    )
 
 
 def _nested(flat: Mapping[Any, object]) -> dict[str, Any]:
@@ -346,6 +356,10 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
             )
         else:
             given = fault.get("input")
+            if fault["type"] == "model_type":
+                remedy = "write some below it, indented, or leave the name out"
+                sentences.append(f"setting {key!r} stands for several settings and has none of them below it; {remedy}")
+                continue
             message = redact(fault["msg"].removeprefix("Value error, "))
             if isinstance(given, Mapping):  # settings that do not go together: the message names them
                 sentences.append(f"settings of {key!r}: {message}" if key else message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import redis
 
@@ -9,8 +11,10 @@ from infra import query_cli
 from infra.cost import Prices
 from infra.errors import OverBudget
 from infra.queries import QueryRegistry
-from infra.reports import Load, WorkerReport
+from infra.query_cli import new_query
+from infra.reports import Load, Reports, WorkerReport
 from infra.settings import RedisSettings
+from infra.values import Box
 from tests.query_terminal import run
 
 LOAD = Load(
@@ -77,6 +81,54 @@ def test_forced_is_taken_in_and_recorded(registry: QueryRegistry) -> None:
     assert registry.get("bolt").forced == forced
     run("edit", "bolt", "--rate", "1")
     assert registry.get("bolt").forced is None
+
+
+@pytest.fixture
+def write_meanwhile(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has another operator add a query between the next check and the writing that follows it."""
+
+    def prepare(text: str, region: Box) -> None:
+        asked, others = QueryRegistry.reports, [new_query(None, {"text": text, "region": region})]
+
+        def meanwhile(self: QueryRegistry) -> Reports:
+            while others:
+                other = QueryRegistry(redis_settings)
+                other.add(others.pop())
+                other.close()
+            return asked(self)
+
+        monkeypatch.setattr(QueryRegistry, "reports", meanwhile)
+
+    return prepare
+
+
+TOP = ("--region", "0,0,1,0.5")
+
+
+@pytest.mark.parametrize("command", [("add", "screw", *TOP), ("resume", "paused")], ids=lambda command: command[0])
+def test_of_two_operators_at_once_one_finds_the_room_taken(
+    registry: QueryRegistry, write_meanwhile: Callable[..., None], command: tuple[str, ...]
+) -> None:
+    """There is time for one view more: a query that is written between another's check and its writing takes it."""
+    run("add", "bolt")
+    run("add", "nut", "--id", "paused", *TOP)
+    run("pause", "paused")
+    registry.report_worker("w0", WorkerReport.of(1, LOAD), 60)
+    write_meanwhile("washer", (0.5, 0.0, 1.0, 1.0))
+    with pytest.raises(OverBudget, match=r"worker w0: 0\.84 now, 1\.26 with it, budget 0\.90"):
+        run(*command)
+    assert [query.id for query in registry.list() if query.enabled] == ["bolt", "washer"]
+
+
+def test_of_two_operators_at_once_both_are_served_when_there_is_room(
+    registry: QueryRegistry, write_meanwhile: Callable[..., None]
+) -> None:
+    """The set is checked anew with what was written meanwhile, and nobody is told of it."""
+    run("add", "bolt")
+    registry.report_worker("w0", WorkerReport.of(1, LOAD), 60)
+    write_meanwhile("washer", (0.0, 0.0, 1.0, 1.0))
+    assert "added screw" in run("add", "screw", *TOP)
+    assert [query.id for query in registry.list()] == ["bolt", "screw", "washer"]
 
 
 def test_list_shows_what_workers_have_time_for(registry: QueryRegistry, redis_settings: RedisSettings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from infra.errors import AccessDenied, BrokerError, BrokerUnavailable, Credentia
 from infra.hanging import HangingWatch
 from infra.health import BrokerProbe
 from infra.kafka import Publisher, committed_offsets, follow, last_offsets, subscribe
-from infra.kafka_client import ClientErrors, client_config, translate, wait_for_broker
+from infra.kafka_client import ClientErrors, Refusal, client_config, translate, wait_for_broker
 from infra.settings import KafkaSettings
 from infra.transactions import TransactionalPublisher
 
@@ -74,6 +76,22 @@ def test_refused_access_names_principal_resource_and_remedy() -> None:
     assert "does not allow User:w1 to use consumer group workers" in group
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"security_protocol": "SASL_SSL", "sasl_username": "line 1", "sasl_password": "hush"}, "'User:line 1'"),
+        ({"security_protocol": "SSL", "ssl_certificate": __file__, "ssl_key": __file__}, "'User:SUBJECT'"),
+    ],
+    ids=["blank", "certificate"],
+)
+def test_remedy_of_refused_access_can_be_typed(settings: dict[str, str], told: str) -> None:
+    """A name with a blank is one word of the command; of a certificate the subject is to be filled in."""
+    refused = translate(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED), KafkaSettings.model_validate(settings))
+    command = re.search("`simvg (.*)`", str(refused))
+    assert command is not None and f" --principal {told} --apply" in command[1]
+    assert len(shlex.split(command[1])) == 7
+
+
 def test_broker_away_is_logged_once_and_then_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     """Attempts to reach a broker that is away do not flood the log, and are counted."""
     times = iter([0.0, 1.0, 2.0, 31.0, 31.0])  # the last report looks at the clock twice
@@ -82,6 +100,16 @@ def test_broker_away_is_logged_once_and_then_now_and_then(caplog: pytest.LogCapt
         errors(KafkaError(KafkaError._TRANSPORT))
     assert len(caplog.records) == 2
     assert "2 more such reports" in caplog.text
+
+
+def test_refusal_stands_until_a_connection_tells_otherwise() -> None:
+    """All brokers being down is said upon every reason; that one cannot be reached is another reason."""
+    refusal = Refusal()
+    told = {}
+    for code in (KafkaError._TRANSPORT, KafkaError._AUTHENTICATION, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE):
+        refusal(KafkaError(code))
+        told[code] = None if refusal.error is None else refusal.error.code()
+    assert list(told.values()) == [None, KafkaError._AUTHENTICATION, KafkaError._AUTHENTICATION, None]
 
 
 def test_other_errors_are_all_logged(caplog: pytest.LogCaptureFixture) -> None:

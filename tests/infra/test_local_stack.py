@@ -113,6 +113,31 @@ def test_other_port_than_the_running_stack_is_refused(stack: LocalStack, tmp_pat
         other.redis.start()
 
 
+def test_up_that_is_refused_stops_nothing_that_ran(stack: LocalStack, tmp_path: Path) -> None:
+    """`simvg up` with another port for Kafka than that of the line that runs leaves its broker alone, and takes only
+    the Redis down again that it has started itself."""
+    stack.broker.process.start(["/bin/sleep", "600"], port=stack.broker.port, cwd=tmp_path)
+    ran = stack.broker.process.pid
+    other = _stack(tmp_path)
+    with pytest.raises(StackError, match=rf"runs on port {stack.broker.port}, not {other.broker.port}.*simvg down"):
+        other.up()
+    assert ran is not None and stack.broker.process.pid == ran
+    assert other.redis.process.pid is None
+
+
+def test_up_that_is_interrupted_leaves_nothing_behind(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the first server starts stops it again."""
+
+    def interrupt(redis: LocalRedis) -> bool:
+        assert redis.process.pid is not None, "it has been started"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalRedis, "_answers", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stack.up()
+    assert not any(service.running for service in stack.status())
+
+
 @pytest.mark.parametrize(
     ("port", "what", "setting"),
     [

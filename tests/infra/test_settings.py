@@ -68,9 +68,9 @@ def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_list_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value of the environment that cannot be parsed names its setting."""
+    """A value of the environment that cannot be parsed is named with its variable and the form it should have."""
     monkeypatch.setenv("SIMVG_CAMERAS", "a, b")
-    with pytest.raises(SettingsError, match="cameras"):
+    with pytest.raises(SettingsError, match=r"variable SIMVG_CAMERAS = 'a, b' is no JSON .*\[\"a\", \"b\"\]"):
         load(ExampleSettings, flags={"label": "x"})
 
 
@@ -88,6 +88,13 @@ def test_unknown_key_in_the_file_names_the_nearest(tmp_path: Path, text: str, me
     with pytest.raises(SettingsError) as refused:
         load(ExampleSettings, file=_file(tmp_path, text))
     assert str(refused.value) == message
+
+
+def test_name_with_nothing_left_below_it_is_explained(tmp_path: Path) -> None:
+    """Somebody made comments of all lines below it, but not of the name."""
+    told = "setting 'kafka' stands for several settings and has none of them below it; write some below it, indented"
+    with pytest.raises(SettingsError, match=told):
+        load(ExampleSettings, file=_file(tmp_path, "label: x\nkafka:\n#  prefix: a"))
 
 
 def test_unknown_name_in_the_environment_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:

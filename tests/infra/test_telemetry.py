@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,13 +14,15 @@ from typing import Literal
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from infra.errors import SettingsError
-from infra.metrics import METRICS, counter
+from infra.metrics import METRICS, counter, gauge_once_set
 from infra.settings import TelemetrySettings
 from infra.telemetry import configure_logging, start_metrics
 
 _EXAMPLES = counter("simvg_test_examples_total", "events of this test", ["reason"])
+_KNOWN = gauge_once_set("simvg_test_known", "what this test knows")
 
 
 @pytest.fixture
@@ -124,6 +128,21 @@ def test_taken_metrics_port_is_named_with_the_setting() -> None:
 def test_declared_metrics_are_listed() -> None:
     """The documentation can be checked against what was declared."""
     assert METRICS["simvg_test_examples_total"].labels == ("reason",)
+
+
+def test_gauge_once_set_says_nothing_before() -> None:
+    """A process that knows no value gives none; a 0 that it is set to is one."""
+    assert REGISTRY.get_sample_value("simvg_test_known") is None
+    _KNOWN.set(0)
+    assert REGISTRY.get_sample_value("simvg_test_known") == 0.0
+
+
+def test_process_that_follows_no_queries_says_nothing_of_them() -> None:
+    """A camera's metrics tell of no Redis that does not answer, and of no set of queries that differs from others'."""
+    program = "import simvg, prometheus_client as p; print(p.generate_latest().decode())"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "simvg_queries_broken_total 0.0" in told, "what follows queries is imported"
+    assert not {"simvg_registry_available", "simvg_query_set_revision", "simvg_queries_unreadable"} & set(told.split())
 
 
 @pytest.mark.parametrize("name", ["frames_total", "simvg_Frames_total", "simvg_frames"])

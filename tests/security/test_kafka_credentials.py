@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from infra.errors import CredentialsRefused, SimVGLineError
+from infra.health import BrokerProbe
 from infra.kafka_client import wait_for_broker
 from infra.settings import KafkaSettings
 from tests.security import tokens
@@ -64,6 +66,7 @@ def test_credentials_that_are_refused_are_said_so(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     fault: str,
+    until: Callable[..., None],
 ) -> None:
     """At once and not as a broker that is away, with the address, who we are and what to check; without the secret."""
     caplog.set_level(logging.DEBUG)
@@ -82,3 +85,8 @@ def test_credentials_that_are_refused_are_said_so(
     assert wrong.bootstrap in str(refused.value)
     assert wrong.principal in str(refused.value)
     assert "wr0ng" not in str(refused.value) + caplog.text
+    probe = BrokerProbe(wrong, every_s=0)
+    until(lambda: "do not trust each other" in (probe.fault() or ""), 60)
+    said = [probe.fault() or "" for _ in range(3)]
+    assert all("no Kafka broker answers" not in one for one in said), "also when librdkafka says no more why"
+    assert "wr0ng" not in said[0] + caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,11 +120,28 @@ def test_operator_writes_queries_and_worker_reads_them(
 
 
 @pytest.mark.usefixtures("prefix")
+def test_remedy_of_a_refusal_can_be_typed(secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator who fills in role and file, and nothing else, has the command that grants what was refused."""
+    registry = QueryRegistry(secured_redis.grant("worker", "w4", monkeypatch))
+    with pytest.raises(RegistryAccessDenied) as denied:
+        registry.add(_query("q4"))
+    command = re.search("`simvg acl (redis .*)`", str(denied.value))
+    assert command is not None
+    password = str(secured_redis.folder / "w4.password")
+    words = [{"ROLE": "operator", "FILE": password}.get(word, word) for word in shlex.split(command[1])]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output or done.exception
+    assert registry.add(_query("q4")).id == "q4"
+    registry.remove("q4")
+    registry.close()
+
+
+@pytest.mark.usefixtures("prefix")
 def test_worker_cannot_write_queries(secured_redis: SecuredRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adding is refused, with the user and the command that would allow it; so is writing to the keys by other ways."""
     settings = secured_redis.grant("worker", "w2", monkeypatch)
     worker = QueryRegistry(settings)
-    with pytest.raises(RegistryAccessDenied, match=r"not allow this to user 'w2'.*simvg acl redis --role ROLE"):
+    with pytest.raises(RegistryAccessDenied, match=r"not allow this to user 'w2'.*`simvg acl redis --role ROLE"):
         worker.add(_query("q2"))
     worker.close()
     client = connect(settings)
