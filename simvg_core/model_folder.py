@@ -48,6 +48,7 @@ def rewriting(folder: Path, *, anew: bool = False) -> Iterator[Path]:
             there = [*(folder / name for name in _OWN), *folder.glob(_SHARDS)]
             gone = [file.name for file in there if file.is_file() and not (part / file.name).exists()]
             (part / _GONE).write_text(json.dumps(gone), encoding="utf-8")
+        _readable(part)
         part.rename(folder / _NEW)
         settle(folder)
     except (OSError, SafetensorError) as error:
@@ -59,6 +60,15 @@ def rewriting(folder: Path, *, anew: bool = False) -> Iterator[Path]:
         if made:
             with suppress(OSError):  # it holds the model now
                 folder.rmdir()
+
+
+def _readable(part: Path) -> None:
+    """Gives files the rights that new ones have here: safetensors lets nobody else read what it writes, and a worker is
+    often another user than who trained."""
+    mode = part.stat().st_mode & 0o666  # the folder was made with the umask, which cannot be asked for by itself
+    for file in part.iterdir():
+        with suppress(OSError):  # of a file system that knows no rights
+            file.chmod(mode)
 
 
 def settle(folder: Path) -> None:

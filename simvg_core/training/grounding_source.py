@@ -21,7 +21,7 @@ from simvg_core.images import resize
 from simvg_core.text import TextPacker
 from simvg_core.training.data import Batch, DataError, read_picture
 from simvg_core.training.jitter import JitterSettings, jitter
-from simvg_core.training.refused import WAY_OUT, misread
+from simvg_core.training.refused import WAY_OUT, divided, misread
 from simvg_core.training.sets.open import open_set
 from simvg_core.training.sets.pictures import BROKEN_PICTURE, with_pictures
 from simvg_core.training.sets.sample import GroundingSet, Sample
@@ -140,6 +140,7 @@ class GroundingSource:
                 f"the training sets hold no usable sample (left out: {reasons}); check their paths and splits."
             )
         self.refused = _refused(groups) if config.composed_answers else {}
+        self.divided = _divided(groups) if config.composed_answers else {}
         self.fingerprint: str | None = _fingerprint(groups)
         self.epoch_steps: int | None = max(1, len(self.things) // step_size)
 
@@ -190,6 +191,20 @@ def _refused(groups: Mapping[Any, Sequence[Sample]]) -> Mapping[str, Any]:
         "workers will refuse %d of the %d training expressions, whatever the model learns of them (first: %r: %s). "
         "To have texts asked as they stand: %s.",
         found.count, found.total, found.text, found.reason, WAY_OUT,
+    )  # fmt: skip
+    return asdict(found)
+
+
+def _divided(groups: Mapping[Any, Sequence[Sample]]) -> Mapping[str, Any]:
+    """What is taught in vain, too: a worker asks other texts for it."""
+    found = divided(sample.text for expressions in groups.values() for sample in expressions)
+    if not found.count:
+        return {}
+    log.warning(
+        "workers will ask %d of the %d training expressions in other words or in parts (first: %r as %s), so that what "
+        "the model learns of them as they stand does not reach its answers. Have the sets say what is asked, with all "
+        "its places; or to have texts asked as they stand: %s.",
+        found.count, found.total, found.text, ", ".join(map(repr, found.asked)), WAY_OUT,
     )  # fmt: skip
     return asdict(found)
 

@@ -18,7 +18,7 @@ from simvg_core.training.calibrate import calibrate, rethreshold
 from simvg_core.training.card import Training, card
 from simvg_core.training.evaluate import evaluate
 from simvg_core.training.rendered import open_for_scoring
-from simvg_core.training.seen import check_apart
+from simvg_core.training.seen import check_apart, check_gate_apart
 from simvg_core.words import FastPieces
 
 REPORT = "evaluation.json"
@@ -50,7 +50,7 @@ def publish(
     Raises:
         CheckpointError: the run is not finished.
         InputError: a set is missing, was trained on, is given for two purposes, or shares a picture with another
-            (`check_apart`); or the validation set is too small to calibrate on.
+            (`check_apart`, `check_gate_apart`); or the validation set is too small to calibrate on.
         ConfigurationError: `out` cannot be written.
     """
     source = run / "model"
@@ -67,6 +67,8 @@ def publish(
     folders = {"validation": validation, "test": test} | ({} if hard is None else {"hard": hard})
     pictures = {name: {sample.image for sample in one.samples()} for name, one in sets.items()}
     compared = check_apart(training.settings, folders, pictures)
+    if gate is not None:
+        check_gate_apart(*gate, pictures)
     fitted = sets["validation"]
     asked = fitted.samples()
     calibration = calibrate(

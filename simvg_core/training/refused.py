@@ -1,4 +1,4 @@
-"""Texts of a data set that a worker would not ask a model, and why."""
+"""Texts of a data set that a worker would not ask a model, or not as they stand, and why."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simvg_core.asked_words import AskedWords
+from simvg_core.reading import Reading, read
 from simvg_core.refusals import refusal
 from simvg_core.training.sets.sample import Sample
+from simvg_core.words import clean_text
 
 UNKNOWN_WORDS = "a word that training never says"
 MISREAD = "known words that a worker refuses"
@@ -56,3 +58,28 @@ def misread(texts: Iterable[str]) -> Refused:
     reasons = {text: reason for text in counts if (reason := refusal(text)) is not None}
     first = next(iter(reasons.items()), ("", ""))
     return Refused(sum(counts[text] for text in reasons), counts.total(), *first)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """So many of so many expressions are asked in parts only, and the first one's text with what is asked for it."""
+
+    count: int
+    total: int
+    text: str = ""
+    asked: tuple[str, ...] = ()
+
+
+def divided(texts: Iterable[str]) -> Divided:
+    """Of the texts of a training those that a model which is asked in parts (`SimVGConfig.composed_answers`) never gets
+    as they stand, and is not refused either: what they teach of themselves, no answer is made of."""
+    counts = Counter(texts)
+    readings = {text: read(text) for text in counts}
+    found = {text: one for text, one in readings.items() if _is_divided(text, one)}
+    first = next(((text, (*one.parts, *one.wholes)) for text, one in found.items()), ("", ()))
+    return Divided(sum(counts[text] for text in found), counts.total(), *first)
+
+
+def _is_divided(text: str, reading: Reading) -> bool:
+    asked = (clean_text(one).strip() for one in (*reading.parts, *reading.wholes))
+    return reading.composed and clean_text(text).strip() not in asked and refusal(text) is None

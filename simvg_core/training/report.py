@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from simvg_core.errors import ConfigurationError
 from simvg_core.training import plots
 from simvg_core.training.evaluate import Evaluation
 from simvg_core.training.tables import Table, cost, groups, overview, short
@@ -19,12 +20,22 @@ RECORD, PAGE = "report.json", "report.html"
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Writes FOLDER/report.json and FOLDER/report.html; returns the page."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes FOLDER/report.json and FOLDER/report.html; returns the page.
+
+    Raises ConfigurationError: they cannot be written, such as on a full disk.
+    """
     text = json.dumps(evaluation.record, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    told = html(evaluation)
     page = folder / PAGE
-    page.write_text(html(evaluation), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+        page.write_text(told, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename or folder} cannot be written ({error.strerror}); make room on its disk, or name another "
+            "folder with --out."
+        ) from error
     return page
 
 

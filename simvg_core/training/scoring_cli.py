@@ -132,9 +132,9 @@ def calibrate(
         typer.echo(f"threshold {found.threshold:.2f}; calibration error {found.ece_after:.3f}")
         _tell(found.refused)
         return
-    if loaded.model.bounded:  # its thresholds belong to scores as they were calibrated before
+    bounded = loaded.model.bounded
+    if bounded:  # its thresholds belong to scores as they were calibrated before
         loaded.config.gate_floors, loaded.config.gate_thresholds = [], []
-        typer.echo(f"the gate is off; choose its thresholds anew with `simvg gate {model} --data …`", err=True)
     if texts is not None:
         with progress_bar("levelling texts") as progress:
             level(loaded, LineSet(texts), pictures, progress=progress)
@@ -145,6 +145,10 @@ def calibrate(
             loaded.config.save_pretrained(part)
         else:
             loaded.model.save_pretrained(part)
+    if bounded and loaded.model.gate is None:  # levelled texts have other answers than it was fitted to
+        typer.echo(f"the gate is gone; teach another one with `simvg gate {model} --fit … --data …`", err=True)
+    elif bounded:
+        typer.echo(f"the gate is off; choose its thresholds anew with `simvg gate {model} --data …`", err=True)
     typer.echo(
         f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
         f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"

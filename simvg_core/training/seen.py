@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simvg_core.errors import InputError
+from simvg_core.gate_run import pictures_in
 from simvg_core.training.data import LineSet
 from simvg_core.training.grounding_source import open_grounding_set
 from simvg_core.training.sets.line import DOCUMENT
@@ -63,6 +64,24 @@ def check_apart(
         for also in list(folders)[:place]:
             _check_files(name, pictures[name], pictures[also], f"the {also} set")
     return Compared(apart, unread)
+
+
+def check_gate_apart(fit: Path, data: Path, pictures: Mapping[str, set[Path]]) -> None:
+    """Compares the pictures that teach a gate, and those that its thresholds are chosen on, with each other and with
+    those that the model is scored on, byte by byte: it bounds the scores.
+
+    Args:
+        fit, data: folders, as `simvg gate` has them.
+        pictures: as in `check_apart`; those of "validation" may choose thresholds, too.
+
+    Raises:
+        InputError: some are the same, or a folder holds none.
+    """
+    files = {"--gate-fit": set(pictures_in(fit)), "--gate-data": set(pictures_in(data))}
+    _check_files("--gate-data", files["--gate-data"], files["--gate-fit"], f"--gate-fit {fit}")
+    for name in (one for one in pictures if one != "validation"):
+        for option, folder in (("--gate-fit", fit), ("--gate-data", data)):
+            _check_files(name, pictures[name], files[option], f"{option} {folder}")
 
 
 def _place(path: Path) -> Path:

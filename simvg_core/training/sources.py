@@ -31,6 +31,8 @@ class Source(Protocol):
     left_out: Mapping[str, int]
     # Of what is trained on, what workers will refuse all the same; empty = nothing.
     refused: Mapping[str, Any]
+    # Likewise, for what workers will ask other texts; empty = nothing.
+    divided: Mapping[str, Any]
     # Of the records that steps name by their places; None where steps name them by themselves.
     fingerprint: str | None
 
@@ -54,6 +56,7 @@ class LineSource:
     fingerprint: str | None = None
     left_out: Mapping[str, int] = MappingProxyType({})
     refused: Mapping[str, Any] = MappingProxyType({})
+    divided: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, settings: TrainSettings, config: SimVGConfig, step_size: int) -> None:
         self.settings, self.step_size = settings, step_size

@@ -159,7 +159,7 @@ class Trainer:
             log.note(
                 "start", step=progress.step, parameters=parameters, processes=self.processes.count,
                 precision=self.precision, weights=self.weights, left_out=dict(self.source.left_out),
-                refused=dict(self.source.refused),
+                refused=dict(self.source.refused), divided=dict(self.source.divided),
             )  # fmt: skip
             self.model.train()
             try:

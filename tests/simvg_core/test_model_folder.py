@@ -146,3 +146,16 @@ def test_nothing_writes_into_a_model_folder_by_itself() -> None:
         "processing.py: self.config.save_pretrained(folder)",  # of `SimVGProcessor.save_pretrained` itself
         "text.py: self.tokenizer.save_pretrained(folder)",  # of `Pieces.save`
     }
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)], ids=oct)
+def test_weights_are_as_readable_as_any_new_file(umask: int, mode: int, tmp_path: Path) -> None:
+    """safetensors writes for its own user alone; a worker that runs as another one has to read them as well."""
+    before = os.umask(umask)
+    try:
+        with rewriting(tmp_path / "model") as part:
+            SimVGForGrounding(SimVGConfig.tiny()).save_pretrained(part)
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "model").iterdir()}
+    assert modes == {"config.json": mode, "model.safetensors": mode}

@@ -160,6 +160,13 @@ def test_an_empty_set_is_reported(tmp_path: Path) -> None:
     assert all(set(row[2:]) == {"–"} for row in overview(empty.record).rows)
 
 
+def test_a_disk_that_fills_up_before_the_report_is_told_in_words(tmp_path: Path) -> None:
+    """After minutes of scoring: which file, why, and what to do, not a traceback."""
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(ConfigurationError, match=r"report\.html cannot be written \(Is a directory\); make room"):
+        write_report(evaluation([]), tmp_path)
+
+
 def test_a_set_without_single_targets_is_reported() -> None:
     """Nothing to draw by size, everything else is there."""
     page = html(evaluation([said("missing bolt", 0.2, [])]))

@@ -21,7 +21,7 @@ from simvg_core.training.evaluate import evaluate
 from simvg_core.training.publish import publish
 from simvg_core.training.refused import Refused
 from simvg_core.training.rendered import open_for_scoring
-from simvg_core.training.seen import Compared, check_apart
+from simvg_core.training.seen import Compared, check_apart, check_gate_apart
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.train import Trainer
 from simvg_core.words import LEARNED
@@ -101,7 +101,7 @@ def test_scores_are_those_of_the_written_model(
     out = tmp_path / "out"
     # six steps teach too little to be sure of anything, and a gate is measured from the threshold on
     monkeypatch.setattr(calibrating, "_best_threshold", lambda *given: 0.2)
-    result = publish(run, out, val_set, test_set, gate=(drawn_set, test_set) if gated else None)
+    result = publish(run, out, val_set, test_set, gate=(drawn_set, val_set) if gated else None)
     again = Grounder.from_pretrained(out)
     assert again.model.bounded == gated == ("A gate bounds the scores" in (out / "README.md").read_text())
     record = evaluate(again.model, again.processor, open_for_scoring(test_set), with_cost=False).record
@@ -334,3 +334,29 @@ def test_sets_that_are_not_apart_are_refused(
     shutil.copy(min(files(val_set)), other / "images" / "renamed.jpg")
     with pytest.raises(InputError, match=r"1 of 5 pictures of the test set, .* in the validation set: scores on what"):
         check(val_set, other)
+
+
+@pytest.mark.parametrize(
+    ("fit", "data", "message"),
+    [
+        ("taught", "val", None),
+        ("test", "val", r"of the test set, .* are also in --gate-fit .*test"),
+        ("taught", "test", r"of the test set, .* are also in --gate-data .*test"),
+        ("taught", "hard", r"of the hard set, .* are also in --gate-data .*hard"),
+        ("val", "val", r"of the --gate-data set, .* are also in --gate-fit .*val"),
+        ("taught", "empty", "empty holds no picture"),
+    ],
+)
+def test_a_gate_knows_nothing_of_what_it_is_scored_on(fit: str, data: str, message: str | None, tmp_path: Path) -> None:
+    """It bounds the scores, by the truth of the pictures that taught it: before anything is asked, it is compared."""
+    for name in ("taught", "val", "test", "hard", "empty"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        if name != "empty":
+            (tmp_path / name / "images" / "1.jpg").write_text(name.ljust(8))
+    pictures = {name: {tmp_path / name / "images" / "1.jpg"} for name in ("validation", "test", "hard")}
+    pictures["validation"] = {tmp_path / "val" / "images" / "1.jpg"}
+    if message is None:
+        check_gate_apart(tmp_path / fit, tmp_path / data, pictures)
+        return
+    with pytest.raises(InputError, match=message):
+        check_gate_apart(tmp_path / fit, tmp_path / data, pictures)

@@ -17,7 +17,7 @@ from simvg_core.processing import SimVGProcessor
 from simvg_core.training import calibrate as calibrating
 from simvg_core.training.calibrate import calibrate
 from simvg_core.training.evaluate import scores_of
-from simvg_core.training.refused import MISREAD, UNKNOWN_WORDS, asked, misread, sort_of
+from simvg_core.training.refused import MISREAD, UNKNOWN_WORDS, asked, divided, misread, sort_of
 from simvg_core.training.sets.open import open_set
 from simvg_core.training.settings import SetSettings, TrainSettings
 from simvg_core.training.tokenizer import build_tokenizer
@@ -78,6 +78,32 @@ def test_a_training_warns_of_what_workers_will_refuse(
         assert told[0].startswith("workers will refuse 8 of the 32 training expressions")
         assert "first: 'no label': " in told[0] and told[0].endswith("model: {composed_answers: false}.")
         assert trainer.source.refused["count"] == 8
+
+
+def test_texts_that_are_asked_otherwise_are_told_from_those_that_are_not() -> None:
+    """A place, a relation, other words; not a text that is asked as it stands, nor one that is refused."""
+    assert divided([]).count == 0 == divided(["red cap", "Largest cap", "no label"]).count
+    found = divided(["red cap", "red cap left of the gear", "red cap left of the gear", "the cap is red"])
+    assert (found.count, found.total) == (3, 4)
+    assert (found.text, found.asked) == ("red cap left of the gear", ("red cap", "gear"))
+
+
+@pytest.mark.parametrize("composed", [True, False])
+def test_a_training_warns_of_what_workers_will_ask_in_parts(
+    composed: bool, toy_settings: dict[str, Any], worded_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an operator's verdicts on such a query teach would be lost without a word."""
+    folder = spoken(worded_set, tmp_path / "mine", {"red cap": "red cap left of the plate"})
+    model = toy_settings["model"] | {"composed_answers": composed}
+    settings = toy_settings | {"data": (), "sets": (SetSettings(path=str(folder)),), "model": model}
+    trainer = Trainer(TrainSettings(**settings))
+    told = [text for text in caplog.messages if "in other words or in parts" in text]
+    assert len(told) == composed
+    if composed:
+        assert told[0].startswith("workers will ask 8 of the 32 training expressions")
+        assert "(first: 'red cap left of the plate' as 'red cap', 'plate')" in told[0]
+        assert told[0].endswith("model: {composed_answers: false}.")
+        assert trainer.source.divided["count"] == 8
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
+from simvg_core.training import calibrate as calibrating
+from simvg_core.training.calibrate import Calibration
 from simvg_core.training.cli import app
 from simvg_core.training.settings import TrainSettings
 from simvg_core.training.start import load_start
@@ -75,8 +77,31 @@ def test_the_command_levels_a_model_and_takes_its_gate(toy_settings: dict[str, A
     asked = ["calibrate", str(model), "--data", str(drawn_set), "--texts", str(drawn_set), "--pictures", "3"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
+    assert f"the gate is gone; teach another one with `simvg gate {model} --fit" in done.output
     levelled = SimVGForGrounding.from_pretrained(model)
     assert levelled.config.text_bias and levelled.config.gate_floors == []
     assert bool(levelled.token_branch.text_bias.weight.abs().sum() > 0)
     plain = SimVGForGrounding(SimVGConfig(**{n: getattr(levelled.config, n) for n in _fields()} | {"text_bias": False}))
     assert load_start(plain, model)["new"] == []
+
+
+def test_a_calibration_that_fails_leaves_the_gate_and_says_nothing_else(
+    toy_settings: dict[str, Any], drawn_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the gate is off is told once it is: what is told before would send an operator to choose thresholds."""
+    model = Trainer(TrainSettings(**toy_settings)).run()
+    give_gate(model, [0.5], [1.0])
+    asked = ["calibrate", str(model), "--data", str(drawn_set), "--limit", "2"]
+
+    def one_sided(*given: object) -> Calibration:
+        raise InputError("got 3 with and 0 without")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(calibrating, "calibrate", one_sided)
+        failed = CliRunner().invoke(app, asked)
+    assert isinstance(failed.exception, InputError) and "gate" not in failed.output
+    assert SimVGConfig.from_pretrained(model).gate_floors == [0.5]
+    monkeypatch.setattr(calibrating, "calibrate", lambda *given: Calibration(1.0, 0.0, 0.5, 0.1, 0.1))
+    done = CliRunner().invoke(app, asked)
+    assert f"the gate is off; choose its thresholds anew with `simvg gate {model} --data" in done.output
+    assert SimVGConfig.from_pretrained(model).gate_floors == []
