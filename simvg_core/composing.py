@@ -14,12 +14,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simvg_core import geometry, whereabouts
+from simvg_core import geometry
 from simvg_core import reading as words
 from simvg_core.box_arrays import cxcywh_to_xyxy, xyxy_to_cxcywh
 from simvg_core.counted import uncounted
 from simvg_core.odd_color import asked_for, is_odd
 from simvg_core.reading import Reading, read
+from simvg_core.sides import ABOVE, BELOW, BOTTOM, LEFT, LEFT_OF, MIDDLE, NEXT_TO, RIGHT, RIGHT_OF, TOP
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.intp]
@@ -31,10 +32,9 @@ FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
 
 _SIDES = {
-    whereabouts.LEFT: (0, -1), whereabouts.RIGHT: (0, 1), whereabouts.TOP: (1, -1), whereabouts.BOTTOM: (1, 1),
-    whereabouts.MIDDLE: (2, 1),
+    LEFT: (0, -1), RIGHT: (0, 1), TOP: (1, -1), BOTTOM: (1, 1), MIDDLE: (2, 1),
 }  # fmt: skip
-_DIRECTIONS = {words.LEFT_OF: (-1, 0), words.RIGHT_OF: (1, 0), words.ABOVE: (0, -1), words.BELOW: (0, 1)}
+_DIRECTIONS = {LEFT_OF: (-1, 0), RIGHT_OF: (1, 0), ABOVE: (0, -1), BELOW: (0, 1)}
 _EXTREMES = {
     words.LEFTMOST: (1, 0, 0), words.RIGHTMOST: (-1, 0, 0), words.TOPMOST: (0, 1, 0), words.LOWEST: (0, -1, 0),
     words.LARGEST: (0, 0, -1), words.SMALLEST: (0, 0, 1),
@@ -70,7 +70,7 @@ class _Table:
             sides,
             on,
             np.array([_DIRECTIONS.get(how or "", (0, 0)) for how in relations], np.float32).reshape(-1, 2),
-            np.array([how == words.NEXT_TO for how in relations], bool),
+            np.array([how == NEXT_TO for how in relations], bool),
             np.array([how == words.BEING for how in relations], bool),
             np.array([_EXTREMES.get(one.extreme or "", (0, 0, 0)) for one in readings], np.float32).reshape(-1, 3),
         )

@@ -29,21 +29,11 @@ from simvg_core.predicates import (
     turned,
 )
 from simvg_core.sayings import is_fault, is_name, meaning, names_plate, says_missing
+from simvg_core.sides import FRAME, NEXT_TO, PLACE_WORDS, PLACES, RELATIONS, any_of, either
 from simvg_core.spelling import plain, without_article
 from simvg_core.trained import as_trained, trained
-from simvg_core.whereabouts import (
-    FRAME,
-    PLACE_WORDS,
-    PLACES,
-    any_of,
-    either,
-    place_ahead,
-    place_behind,
-    place_between,
-    place_on_plate,
-)
+from simvg_core.whereabouts import place_ahead, place_behind, place_between, place_on_plate
 
-LEFT_OF, RIGHT_OF, ABOVE, BELOW, NEXT_TO = "left of", "right of", "above", "below", "next to"
 ON, BEING = "on", "being"
 """A place on a thing, and being that thing itself."""
 LEFTMOST, RIGHTMOST, TOPMOST, LOWEST = "leftmost", "rightmost", "topmost", "lowest"
@@ -117,31 +107,22 @@ class Reading:
         return (*whole, *(() if self.anchor is None else self.anchor.wholes))
 
 
-_RELATIONS = either({
-    side_of: (side_of, side_of.replace("of", "to"),
-              *(f"{at} {the}{side_of}" for at in ("to", "on", "at") for the in ("", "the ")),
-              *(f"on {the}{side_of.split()[0]}{hand} side of" for the in ("", "the ") for hand in ("", " hand")))
-    for side_of in (LEFT_OF, RIGHT_OF)
-} | {
-    ABOVE: ("above",),
-    BELOW: ("below", "under", "underneath", "beneath"),
-    NEXT_TO: ("next to", "nearest to", "closest to", "nearest", "close to", "near to", "near", "beside", "adjacent to"),
-})  # fmt: skip
 _EXTREMES = either({
     LEFTMOST: ("leftmost",), RIGHTMOST: ("rightmost",), TOPMOST: ("topmost", "uppermost", "highest"),
     LOWEST: ("lowest", "lowermost", "bottommost"), LARGEST: ("largest", "biggest"), SMALLEST: ("smallest",),
 })  # fmt: skip
-WORDS = frozenset(word for phrase in (*PLACES, *_RELATIONS, *_EXTREMES) for word in phrase.split()) | {
+WORDS = frozenset(word for phrase in (*PLACES, *RELATIONS, *_EXTREMES) for word in phrase.split()) | {
     "border", "borders", "corner", "corners", "edge", "edges", "sides",
 }  # fmt: skip
 """Words that are read here, and that a model need not know."""
 
 
 _TO_A_SIDE = re.compile(rf" to the (left|right){FRAME}$")
-_RELATED = re.compile(rf"(.+?) ({any_of(_RELATIONS)}) (.+)")
+_RELATED = re.compile(rf"(.+?) ({any_of(RELATIONS)}) (.+)")
+_NEAREST = re.compile(r"(?:the )?(?:nearest|closest) (.+?) to (.+)")
 _EXTREME = re.compile(rf"(?:the )?({any_of(_EXTREMES)})(?: of the)? (.+)")
 EXTREME_IN = re.compile(rf"\b(?:{any_of(_EXTREMES)}) ")
-_RELATION_IN = re.compile(rf"\b(?:{any_of(_RELATIONS)})\b")
+_RELATION_IN = re.compile(rf"\b(?:{any_of(RELATIONS)})\b")
 _COPULA = re.compile(r"(?: that| which)?(?: is| are| sits| sit| lies| lie| stands| stand)$")
 _NO_THING = re.compile(
     r"(?:the |a |an |any )?(?:(?:left|right|top|bottom|upper|lower|hand) )*(?:left|right|top|bottom|sides?|half|part"
@@ -203,7 +184,9 @@ def _read_question(words: str) -> Reading | None:
 def _whole(said: Phrase) -> Reading:
     """A text that says nothing beside its part; as it was written where training says it in no other words."""
     part = as_trained(said.stated)
-    return Reading(said.text) if part == said.words else Reading(part, reworded=True)
+    if part == said.words:
+        return Reading(said.text)
+    return Reading(without_article(part) if is_name(part) else part, reworded=True)
 
 
 def _in_state_and_color(reading: Reading) -> Reading:
@@ -300,9 +283,11 @@ def _read_relation(words: str) -> Reading | None:
     on, found = place_on_plate(words), _RELATED.fullmatch(words)
     if on is not None and (parts := _two(on[0], on[2])) and names_plate(parts[1].part):
         return Reading(parts[0], on[1], ON, parts[1])
+    if (nearest := _NEAREST.fullmatch(words)) is not None and (parts := _two(nearest[1], nearest[2])) is not None:
+        return Reading(parts[0], relation=NEXT_TO, anchor=parts[1])
     if found is None or (parts := _two(found[1], found[3])) is None:
         return None
-    return Reading(parts[0], relation=_RELATIONS[found[2]], anchor=parts[1])
+    return Reading(parts[0], relation=RELATIONS[found[2]], anchor=parts[1])
 
 
 def _two(thing: str, beside: str) -> tuple[str, Reading] | None:

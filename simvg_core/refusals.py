@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from itertools import pairwise, takewhile
 
-from simvg_core.phrasing import ORDERS, Phrase, answered, phrase, silences
+from simvg_core.phrasing import ORDERS, Phrase, answered, is_order, phrase, silences
 from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES, said_so
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
 from simvg_core.sayings import is_fault, is_name, meaning, names_fastener, names_plate, names_tool, nouns
+from simvg_core.sides import is_relation
 from simvg_core.singular import of_one
-from simvg_core.spelling import NUMBER_WORD, plain, without_article
+from simvg_core.spelling import NUMBER_WORD, in_words, plain, without_article
 from simvg_core.taught import states_of, untaught
 from simvg_core.trained import COLORS, as_trained, trained
 
@@ -51,9 +52,9 @@ _CHOICE = re.compile(
     rf"|\b{_TYPE}(?:{_OR}{_TYPE})+\b"
 )
 """A comma between a state and a colour says both: "crooked, white label"."""
-_NUMBERED = re.compile(r"(?<=\w )no (?=\d+\b(?! \w{2,}s\b))")  # "label no. 7"
 _GONE = ABSENT | {"where"}
 """And "gap where a label belongs"."""
+_LACKED = frozenset({"absent", "gone", "missing"})
 _DENIERS = ("no", "without", "zero", "0", "lacks", "lacking")
 _OF_ABSENCE = ABSENT | NEGATIONS | ARTICLES | {
     "are", "been", "does", "exist", "exists", "has", "have", "is", "installed", "present", "there", "visible", "was",
@@ -69,9 +70,11 @@ _BESIDE = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on
 _EACH = re.compile(r"(?:all|both|each|every)(?: one)?(?: of)?(?: the)? ")
 _MISJUDGED = re.compile(
     r"\b(right)(?= colou?r\b)|\bcolou?r (?:is )?(right)\b|\b(?:at|in|on) (?:the )?(wrong) (?!colou?r)"
+    r"|\b((?:half|hand) (?:tight|tightened|fastened))\b"
 )
-"""Of what training calls wrong, which is a colour."""
+"""Of what training calls wrong, which is a colour, and of what it calls tight."""
 _UTMOST_SO = re.compile(rf"{EXTREME_IN.pattern}(?:is|are|has|have)\b")
+_STATE_UTMOST = re.compile(rf"\b({'|'.join(sorted(STATES))}) ({EXTREME_IN.pattern[2:].rstrip()}) ?(.+)")
 _PLACE_ALONE = WORDS - {"hand", "part"} | ARTICLES | {"in"}
 _EMPTY = ABSENT | {"empty", "open", "unoccupied", "vacant"}
 
@@ -129,7 +132,7 @@ def _listed(text: str) -> str | None:
     lists = [_LISTED.split(text)]
     lists += [_AND.split(part) for part in read(text).parts if trained(_bare(part)) is None]
     for things in lists:
-        named = [one for one in map(plain, things) if nouns(one)]
+        named = [one for one in map(plain, things) if nouns(one) and not is_relation(one) and not is_order(one)]
         if len(named) > 1:
             return ", ".join(f"“{one}”" for one in named)
     return None
@@ -151,7 +154,9 @@ def _misread(said: Reading, part: str) -> str | None:
     """Why a part of a text should not be asked; None where training says it, or nothing that speaks against it."""
     if _UTMOST_SO.search(plain(part)) is not None:
         return _nameless(part)
-    words = _NUMBERED.sub("", _bare(part))
+    if (why := _utmost(part)) is not None:
+        return why
+    words = _bare(part)
     if trained(words) is not None:
         return None
     of_part = said if part == said.part else Reading(part)
@@ -159,10 +164,27 @@ def _misread(said: Reading, part: str) -> str | None:
     return next(filter(None, (judge(of_part, words) for judge in judges)), None)
 
 
+def _utmost(part: str) -> str | None:
+    """Of a text with an extreme behind what is so of the thing: "loose leftmost bolt"."""
+    found = _STATE_UTMOST.search(plain(part))
+    if found is None:
+        return None
+    state, extreme, thing = found.groups()
+    so = "" if state in ABSENT else f", or “the {extreme} {thing} is {state}” for that one of all"
+    return f"{part!r} can be meant in two ways; write “{extreme} {state} {thing}” for the {extreme} of those{so}"
+
+
 def _absence(said: Reading, words: str) -> str | None:
     """Of a text that says what a thing is not, or that it is not there."""
     told = words.split()
+    if (unnamed := _unnamed(told)) is not None:
+        return (
+            f"of what is missing the model was taught bolts, screws and fasteners alone ({said.part!r}); write “missing"
+            f" bolt” or “missing screw”, or, where it was taught what is meant, “{unnamed}” with --expect present"
+        )
     gone = _GONE - {"forgot", "forgotten"} if names_tool(words) else _GONE
+    if "where" in told and names_plate(as_trained(without_article(" ".join(told[: told.index("where")])))):
+        gone = gone - {"where"}  # "plate where the label is crooked"
     absent = not gone.isdisjoint(told) and bool(nouns(words)) and not names_fastener(words)
     if NEGATIONS.isdisjoint(told) and not absent:
         return None
@@ -227,9 +249,10 @@ def _two_things(said: Reading, words: str) -> str | None:
         return None
     first, second = (
         as_trained(" ".join(parts[: links[0]])),
-        as_trained(without_article(" ".join(parts[links[-1] + 1 :]))),
+        as_trained(without_article(in_words(" ".join(parts[links[-1] + 1 :])))),
     )
-    second = second if is_name(second) else as_trained(parts[at[-1]])
+    said_of_plate = names_plate(first) and meaning(second) is not None  # "plate where a bolt is missing"
+    second = second if is_name(second) or said_of_plate else as_trained(parts[at[-1]])
     if names_plate(second) and parts[links[0]] in ("in", "of", "on"):
         return None
     first = first if is_name(first) else as_trained(parts[at[0]])
@@ -264,6 +287,10 @@ def _unread(said: Reading, words: str) -> str | None:
         return None
     head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | _BESIDE, told)))
     thing = head if is_name(head) else as_trained(things[0])
+    if word in ("middle", "center", "centre"):
+        rest = as_trained(without_article(" ".join(one for one in told if one != word)))
+        if (remedy := _first_accepted("write {}", f"{rest} in the middle", f"{thing} in the middle")) is not None:
+            return f"{word!r} is not understood in {said.part!r}; {remedy} for the middle of the picture"
     other = "gear" if "label" in thing else "label"
     examples = f"“{thing} on the left”, “{thing} next to the {other}” or “leftmost {thing}”"
     return f"{word!r} is not understood in {said.part!r}; write one place, relation or extreme, as in {examples}"
@@ -308,6 +335,20 @@ def _opposites(words: str) -> str:
     if said is None or said.concept.state is None or said.concept.defect:
         return ""
     return _quoted([one for noun in nouns(words)[:1] for one in states_of(noun) if is_fault(one)])
+
+
+def _unnamed(words: list[str]) -> str | None:
+    """What a text says to be missing that is no thing of training's: “motor” of "the motor is missing", “tooth” of
+    "gear with a missing tooth"; None of any other text."""
+    place = next((place for place, word in enumerate(words) if word in _LACKED), None)
+    if place is None:
+        return None
+    behind = takewhile(lambda word: word not in _BESIDE | _WHERE, words[place + 1 :])
+    silent = _OF_ABSENCE | _PRONOUNS
+    thing = [word for word in behind if word.isalpha() and word not in silent]
+    if not thing and not nouns(" ".join(words)):
+        thing = [word for word in words if word.isalpha() and word not in silent]
+    return " ".join(thing) if thing and not nouns(" ".join(thing)) else None
 
 
 def _lacked(words: list[str]) -> str:

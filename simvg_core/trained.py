@@ -17,13 +17,29 @@ from simvg_core.spelling import NUMBER_WORD
 
 _SILENT = frozenset({"a", "all", "an", "any", "both", "is", "that", "the", "was", "which"})
 COLORS = frozenset(word for words in COLOR_WORDS.values() for word in words)
-_LIKE = {"sticker": "label", "tag": "label", "decal": "label", "has": "with", "lacks": "without", "lacking": "without"}
+_LIKE = {
+    "sticker": "label",
+    "tag": "label",
+    "decal": "label",
+    "fault": "flaw",
+    "has": "with",
+    "lacks": "without",
+    "lacking": "without",
+}
 _IN_ORDER = frozenset({
     "at", "behind", "for", "from", "in", "left", "lying", "no", "not", "of", "on", "out", "should", "to",
     "where", "whose", "with", "without",
 })  # fmt: skip
 """Words beside which the order of the others tells: a hole without a bolt is no bolt without a hole."""
 _LEADING = re.compile(rf"(?:there (?:is|are) )?(?:(?:{NUMBER_WORD}) )?")
+_COUNTED = re.compile(rf"^(?:the )?(?:{NUMBER_WORD}) (?=\w+s\b)")
+_COLOR = rf"(?:{'|'.join(sorted(COLORS))})"
+_IN_COLOR = (
+    (re.compile(rf"(?:the )?colou?r of (.+?) is ({_COLOR})$"), r"\2 \1"),
+    (re.compile(rf"\b(?:(?:has|in|of|with)(?: the| an?)? )?({_COLOR})(?: in)? colou?r(?:ed)?\b"), r"\1"),
+    (re.compile(rf"\b(?:(?:in|of|with)(?: the| an?)?(?: colou?r)?|has(?: the)? colou?r|colou?red) ({_COLOR})$"), r"\1"),
+)
+"""Red in colour, red coloured, of red colour: training says "red"."""
 _BEEN = re.compile(r"\b(?:has|have|had)( not)? been\b")
 
 
@@ -46,12 +62,14 @@ def as_trained(words: str) -> str:
     """
     one = of_one(words)
     if meaning(words) is not None:
-        return one if is_name(words) and meaning(one) == meaning(words) else words
+        return one if is_name(words) and meaning(one) == meaning(words) else _COUNTED.sub("", words)
     return trained(words) or trained(one) or one
 
 
 def _with_color(words: str) -> str | None:
-    """ "Red cap" of "the cap is red"."""
+    """ "Red cap" of "the cap is red" and of "red coloured cap"."""
+    for said, simply in _IN_COLOR:
+        words = said.sub(simply, words)
     parts = [word for word in of_one(words).split() if word not in _SILENT]
     colors = [word for word in parts if word in COLORS]
     name = " ".join((*colors, *(word for word in parts if word not in COLORS)))

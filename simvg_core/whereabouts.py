@@ -3,50 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from simvg_core.predicates import ABSENT
 from simvg_core.sayings import names_tool, nouns
+from simvg_core.sides import CORNER_AHEAD, FRAME, LEFT, PLACES, SIDES, any_of
 from simvg_core.spelling import AHEAD
 
-LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
-
-
-def either(words: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """What each wording means, of the wordings by what they mean."""
-    return {wording: meant for meant, wordings in words.items() for wording in wordings}
-
-
-def any_of(words: Iterable[str]) -> str:
-    """A pattern of any of these words, the longest first."""
-    return "|".join(sorted(words, key=len, reverse=True))
-
-
-_PIECES = ("", " side", " half", " part", " hand side", " hand half")
-
-
-def _sides(side: str, *others: str) -> tuple[str, ...]:
-    return tuple(f"{word}{more}" for word in (side, *others) for more in _PIECES)
-
-
-_SIDES = either({
-    LEFT: _sides("left"), RIGHT: _sides("right"), TOP: _sides("top", "upper"), BOTTOM: _sides("bottom", "lower"),
-    MIDDLE: ("middle", "center", "centre"),
-})  # fmt: skip
-PLACES = {word: (side,) for word, side in _SIDES.items() if word not in ("upper", "lower")} | {
-    f"{word} {side}{corner}": (meant, side)
-    for word, meant in {"top": TOP, "upper": TOP, "bottom": BOTTOM, "lower": BOTTOM}.items()
-    for side in (LEFT, RIGHT)
-    for corner in ("", " corner", " hand corner", " hand side")
-}
-PLACE_WORDS = {
-    (LEFT,): "on the left", (RIGHT,): "on the right", (TOP,): "at the top", (BOTTOM,): "at the bottom",
-    (MIDDLE,): "in the middle", (TOP, LEFT): "in the upper left corner", (TOP, RIGHT): "in the upper right corner",
-    (BOTTOM, LEFT): "in the lower left corner", (BOTTOM, RIGHT): "in the lower right corner",
-}  # fmt: skip
-"""As training says them."""
-
-FRAME = r" of the (?:picture|image|frame|view|screen)"
 _AT = r" (?:on|at|in)(?: the)? "
 _SIDE = any_of(PLACES)
 _LONG_SIDE = any_of(place for place in PLACES if " " in place)
@@ -60,7 +22,7 @@ _OF_PLATE = r" of ((?:the |an? )?(?:\w+ ){0,2}(?:plate|panel)\b.*)"
 _ON_PLATE = re.compile(rf"(.+)(?! on top of){_AT}({_SIDE}){_OF_PLATE}")
 _ON_PLATE_SHORT = re.compile(rf"(.+) ({_LONG_SIDE}){_OF_PLATE}")
 _AHEAD = re.compile(
-    rf"{AHEAD}((?:top|upper|bottom|lower)(?: (?:left|right))?|left|right)(?: hand)?(?: side| corner)?"
+    rf"{AHEAD}({CORNER_AHEAD}|top|upper|bottom|lower|left|right)(?: hand)?(?: side| corner| half| part)?"
     r" (?!colou?r\b)(.+)"
 )
 
@@ -98,4 +60,4 @@ def place_on_plate(words: str) -> tuple[str, tuple[str, ...], str] | None:
 
 
 def _sides_of(place: str) -> tuple[str, ...]:
-    return PLACES.get(place) or (_SIDES[place],)
+    return PLACES.get(place) or (SIDES[place],)

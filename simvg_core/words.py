@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ _TYPE = re.compile(r"[a-z]?[1-9]\d?")
 _NEAR = 0.75  # "mising" is "missing", "gasket" is no "basket"
 _SEVERAL, _AS_NEAR = 5, 0.05
 """Near words that are compared, and how much less alike they may be than the nearest."""
+_LEAST_HALF, _NO_HALVES = 3, frozenset({"for", "out"})
+"""Letters of each of two words that are written as one: "into" is a word of its own, and so is "outside"."""
 MIN_TIMES = 20
 """A word that training said less often is not learned."""
 
@@ -85,15 +88,28 @@ class FastPieces:
         return not self.learned or word in self.learned or _TYPE.fullmatch(word) is not None
 
     def near(self, word: str) -> str | None:
-        """Of the learned words, of those about equally near the one that training said most often.
+        """Two learned words that it is made of, "missing bolt" of "missingbolt" and "missing_bolt"; else of the learned
+        words, of those about equally near the one that training said most often.
 
         A slip seldom hits the first letter, and a word with another one may say the opposite: "undamaged", "damaged".
         """
+        if (apart := self._apart(word)) is not None:
+            return apart
         alike = [known for known in self.learned if known[0] == word[0]]
         found = difflib.get_close_matches(word, alike, _SEVERAL, _NEAR)
         likeness = [difflib.SequenceMatcher(None, near, word).ratio() for near in found]
         close = [near for near, like in zip(found, likeness, strict=True) if like >= likeness[0] - _AS_NEAR]
         return max(close, key=self.learned.__getitem__, default=None)
+
+    def _apart(self, word: str) -> str | None:
+        if "_" in word.strip("_"):
+            parts = [part for part in word.split("_") if part]
+            return " ".join(parts) if all(map(self.knows, parts)) else None
+        cuts = range(_LEAST_HALF, len(word) - _LEAST_HALF + 1)
+        known = self.learned.keys() - _NO_HALVES
+        pairs = [(word[:cut], word[cut:]) for cut in cuts if word[:cut] in known and word[cut:] in known]
+        often = max(pairs, key=lambda pair: min(self.learned[half] for half in pair), default=None)
+        return None if often is None else " ".join(often)
 
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json`, and the learned words where they are known, into a model folder."""
@@ -184,11 +200,21 @@ class WordPacker:
         """Words of a text that the model does not know, in order: it takes each for any other."""
         return [word for word in clean_text(text).split() if not self.pieces.knows(word)]
 
+    def _joined(self, text: str) -> dict[str, str]:
+        """Unknown words, each with what it makes up with the one beside it: "unscrewed" of "un screwed"."""
+        found = {}
+        for first, second in pairwise(clean_text(text).split()):
+            whole = first + second
+            if whole.isalpha() and self.pieces.knows(whole):
+                found |= {word: whole for word in (first, second) if not self.pieces.knows(word)}
+        return found
+
     def _complaint(self, text: str) -> str | None:
         """`complaint`: why a text should not be asked, in words, or None: the model does not know some of its words."""
         named = []
+        joined = self._joined(text)
         for word in dict.fromkeys(self.unknown_words(text)):
-            near = self.pieces.near(word)
+            near = joined.get(word) or self.pieces.near(word)
             hint = "" if near is None else f" (did you mean {near!r}?)"
             if near is None and any(map(str.isdigit, word)):
                 hint = " (numbers are read in types alone, as in 'M6' or 'A17')"

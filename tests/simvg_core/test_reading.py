@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from simvg_core.counted import at_most
 from simvg_core.reading import Reading, read
+from simvg_core.sayings import meaning
 from simvg_core.training.rendered import open_for_scoring
 
 VAL = Path("benchmarks/line/val")
@@ -90,6 +92,8 @@ def related(part: str, how: str, anchor: str) -> Reading:
             "bolt next to the upper label",
             Reading("bolt", (), "next to", Reading("label", ("top",), whole="label at the top")),
         ),
+        ("nearest cap to the gear", related("cap", "next to", "gear")),
+        ("the closest bolt to the label", related("bolt", "next to", "label")),
         ("lowest cap above the label", Reading("cap", (), "above", Reading("label"), "lowest")),
         (
             "cap next to the leftmost bolt",
@@ -133,7 +137,8 @@ def test_a_text_is_read_in_parts(text: str, reading: Reading) -> None:
         "check that the label is straight",
         "do not alarm if the cap is red",
         "right colour cap",
-        "scratch on the plate",
+        "warning label",
+        "mark",
         "",
     ],
 )
@@ -225,7 +230,7 @@ def test_what_is_asked_is_the_part_the_whole_and_what_the_anchor_needs() -> None
         ("scratches", "scratch"),
         ("two loose bolts", "loose bolt"),
         ("all caps of the wrong colour", "cap of the wrong colour"),
-        ("stains on the plate", "stain on the plate"),
+        ("stains on the plate", "stain"),
         ("bolts are not tight", "bolt that is not tight"),
         ("holes without bolts", "hole without a bolt"),
         ("no bolt in hole", "no bolt in the hole"),
@@ -238,8 +243,8 @@ def test_what_is_asked_is_the_part_the_whole_and_what_the_anchor_needs() -> None
         ("scratched plate", "the plate is scratched"),
         ("is the label crooked?", "label crooked"),
         ("are there any loose bolts?", "loose bolt"),
-        ("there is a bolt", "a bolt"),
-        ("please find the missing bolt", "the missing bolt"),
+        ("there is a bolt", "bolt"),
+        ("please find the missing bolt", "missing bolt"),
         ("Alarm: missing bolt!", "missing bolt"),
         ("raise an alarm if a bolt is missing", "a bolt is missing"),
         ("if a bolt is missing, stop the line", "a bolt is missing"),
@@ -248,6 +253,39 @@ def test_what_is_asked_is_the_part_the_whole_and_what_the_anchor_needs() -> None
         ("some of the bolts", "bolt"),
         ("hole w/o bolt", "hole without a bolt"),
         ("holes have no bolts", "hole with no bolt"),
+        ("where is the bolt", "bolt"),
+        ("where's the missing bolt?", "missing bolt"),
+        ("is the cap there?", "cap"),
+        ("the cap is there", "cap"),
+        ("bolt came out", "bolt has fallen out"),
+        ("missing two bolts", "missing bolt"),
+        ("missing 2 bolts", "missing bolt"),
+        ("two bolts are missing", "bolts are missing"),
+        ("there are 4 bolts", "bolt"),
+        ("bolt no. 3", "bolt 3"),
+        ("any faults?", "flaw"),
+        ("red coloured cap", "red cap"),
+        ("cap coloured red", "red cap"),
+        ("cap of red colour", "red cap"),
+        ("cap in red", "red cap"),
+        ("the colour of the cap is red", "red cap"),
+        ("cap has red color", "red cap"),
+        ("bolts on the plate", "bolt"),
+        ("a bolt is missing on the plate", "a bolt is missing"),
+        ("the bolt on the plate is loose", "the bolt is loose"),
+        ("label of the plate", "label"),
+        ("scratch on the plate", "scratch"),
+        ("missing bolt in the picture", "missing bolt"),
+        ("mark missing bolts", "missing bolt"),
+        ("spot the missing bolt", "missing bolt"),
+        ("flag any loose bolts", "loose bolt"),
+        ("detect if a bolt is missing", "a bolt is missing"),
+        ("find out whether the label is crooked", "the label is crooked"),
+        ("watch out for spanners", "spanner"),
+        ("reject the plate if the label is crooked", "the label is crooked"),
+        ("if a bolt is missing, reject the part", "a bolt is missing"),
+        ("alarm if a bolt is missing and stop the line", "a bolt is missing"),
+        ("warning: missing bolt", "missing bolt"),
     ],
 )
 def test_a_text_is_asked_as_training_says_it(text: str, part: str) -> None:
@@ -258,6 +296,41 @@ def test_a_text_is_asked_as_training_says_it(text: str, part: str) -> None:
 @pytest.mark.parametrize("text", ["bolts are missing", "the largest caps", "plate with two holes", "two", "pliers"])
 def test_a_plural_that_is_no_number_of_things_stays(text: str) -> None:
     """Sentences that training says, several of their like, what a thing has."""
+    assert read(text) == Reading(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("on the left a bolt is missing", "a bolt is missing on the left"),
+        ("On the left: a bolt is missing.", "a bolt is missing on the left"),
+        ("on the left is a scratch", "scratch on the left"),
+        ("at the top left there is a bolt missing", "bolt missing at the top left"),
+        ("alarm if on the left the label is crooked", "the label is crooked on the left"),
+        ("on the left side of the plate a bolt is missing", "a bolt is missing on the left side of the plate"),
+        ("left of the gear a bolt is missing", "a bolt is missing left of the gear"),
+        ("next to the gear is a red cap", "red cap next to the gear"),
+        ("above the label, there is a scratch", "scratch above the label"),
+        ("missing bolt, left of the gear", "missing bolt left of the gear"),
+        ("upper half: missing bolt", "missing bolt in the upper half"),
+        ("bolt in the left upper corner", "bolt in the upper left corner"),
+        ("left top bolt", "top left bolt"),
+        ("cap on the right bottom", "cap at the bottom right"),
+        ("cap in center of image", "cap in the centre of the picture"),
+    ],
+)
+def test_where_a_thing_lies_may_be_said_in_any_order(text: str, same: str) -> None:
+    """Before the thing as behind it, and the sides of a corner either way."""
+    (found, expected), limits = map(read, (text, same)), map(at_most, (text, same))
+    assert found.composed
+    assert (found.place, found.relation, found.anchor) == (expected.place, expected.relation, expected.anchor)
+    assert meaning(found.part) == meaning(expected.part) is not None
+    assert len(set(limits)) == 1
+
+
+@pytest.mark.parametrize("text", ["on the left", "left of the gear", "on the left or right cap", "on top of the plate"])
+def test_a_place_alone_goes_nowhere(text: str) -> None:
+    """Nothing stands behind it that could lie there."""
     assert read(text) == Reading(text)
 
 

@@ -11,7 +11,7 @@ from tokenizers.models import WordPiece
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import CheckpointError, TextError
 from simvg_core.text import TextPacker, read_pieces
-from simvg_core.words import FastPieces, clean_text, pack
+from simvg_core.words import FastPieces, WordPacker, clean_text, pack
 from tests.simvg_core.dozen_words import fast_pieces, processor
 
 TEXT = json.loads((Path(__file__).parents[1] / "data/reference/text_preprocess.json").read_text())
@@ -75,6 +75,18 @@ def test_of_words_as_near_the_one_that_training_says_most_is_offered():
     known = FastPieces(fast_pieces().tokenizer, {"table": 5, "label": 900, "cap": 2000})
     assert known.near("lable") == "label"
     assert known.near("tables") == "table"
+
+
+def test_words_written_as_one_or_apart_are_offered_as_they_are_known():
+    """Two known words in one, with or without a line between; halves of one that is known."""
+    known = FastPieces(fast_pieces().tokenizer, {"missing": 40, "red": 30, "cap": 25, "side": 30, "out": 30})
+    assert [known.near(word) for word in ("redcap", "red_cap", "red_zorgle", "outside")] == [
+        "red cap",
+        "red cap",
+        None,
+        None,
+    ]
+    assert "'mis' (did you mean 'missing'?)" in (WordPacker(known, 24, "error").complaint("mis sing cap") or "")
 
 
 def test_words_that_training_never_said_are_unknown(tmp_path):
