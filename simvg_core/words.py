@@ -202,7 +202,7 @@ class WordPacker:
 
     def _joined(self, text: str) -> dict[str, str]:
         """Unknown words, each with what it makes up with the one beside it: "unscrewed" of "un screwed"."""
-        found = {}
+        found: dict[str, str] = {}
         for first, second in pairwise(clean_text(text).split()):
             whole = first + second
             if whole.isalpha() and self.pieces.knows(whole):
