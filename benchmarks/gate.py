@@ -28,13 +28,13 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.measure import Case, command, interleaved, machine, positive, write  # noqa: E402  # the path is set only now
 from simvg_core.composing import Plan  # noqa: E402
+from simvg_core.derived import Cells, asked_for, is_derived  # noqa: E402
 from simvg_core.edge.grounder import EdgeGrounder  # noqa: E402
 from simvg_core.edge.passes import Passes  # noqa: E402
 from simvg_core.edge.queries import EdgeTexts  # noqa: E402
 from simvg_core.gate_run import Pool, in_parts  # noqa: E402
 from simvg_core.lineworld.benchmark import scene_of  # noqa: E402
 from simvg_core.lineworld.diverse import diverse  # noqa: E402
-from simvg_core.odd_color import asked_for, is_odd  # noqa: E402
 from simvg_core.questions import gate_logits  # noqa: E402
 from simvg_core.reading import read  # noqa: E402
 from simvg_core.training.sets.line import LineDocument, LineImage, read_document  # noqa: E402
@@ -84,7 +84,8 @@ class Bench:
         self.images = list(self.document.images)[::step][:pictures]
         self.pool = diverse(POOL, 99)
         whole: Pool = {ask.text: ask for ask in self.pool}
-        self.asked = in_parts(whole) if self.grounder.composes else dict(whole)
+        self.composing = self.grounder.composing
+        self.asked = dict(whole) if self.composing is None else in_parts(whole, self.composing)
 
     def frame(self, image: LineImage) -> NDArray[np.uint8]:
         """Its pixels."""
@@ -113,12 +114,12 @@ class Bench:
         ready, place = self.grounder.compile_rows(list(self.asked)), {text: n for n, text in enumerate(self.asked)}
         assert ready is not None
         for number, image in enumerate(self.images):
-            own = known_of(asked[image.id]) if self.grounder.composes else asked[image.id]
+            own = asked[image.id] if self.composing is None else known_of(asked[image.id], self.composing)
             compiled = self.grounder.compile_rows(list(own))
             assert compiled is not None, "every picture is asked something"
             wrong, right = self.thousand(image, number)
             texts = [self.pool[one].text for one in (*wrong, *right)]
-            plan = Plan.of(texts, self.grounder.composes)
+            plan = Plan.of(texts, self.composing)
             many = texts if plan is None else plan.rows[: plan.first]
             scene = scene_of(self.document, image)
             truth = [None if (ask := self.asked[text]) is None else ask.judge(scene) for text in many]
@@ -166,7 +167,7 @@ class Bench:
         compiled = self.grounder.compile(names)
         texts, seen = compiled._state[1], self.full.encode_frames([frame])
         assert texts is not None
-        plan = Plan.of(names, self.grounder.composes)
+        plan = Plan.of(names, self.composing)
         if plan is not None:
             texts = texts.head(plan.first)
         # as a worker does: what is asked is made ready once, not with every frame
@@ -191,14 +192,14 @@ def _numbers(answers: Sequence[tuple[tuple[float, ...], float]]) -> list[float]:
     return [number for box, score in answers for number in (*box, score)]
 
 
-def known_of(asked: Mapping[str, bool]) -> dict[str, bool | None]:
+def known_of(asked: Mapping[str, bool], cells: Cells) -> dict[str, bool | None]:
     """Parts of texts, and whether they are in the picture; None: of a text that is not true some part may be."""
     found: dict[str, bool | None] = {}
     for text, true in asked.items():
         reading = read(text)
         for part in reading.parts:
-            if is_odd(part):
-                found |= {row: found.get(row) for row in asked_for(part)}
+            if is_derived(part, cells):
+                found |= {row: found.get(row) for row in asked_for(part, cells)}
             elif true or not reading.composed:
                 found[part] = true
             else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from simvg_core.composing import rows_of
+from simvg_core.derived import Cells
 from simvg_core.questions import check_texts
 from simvg_core.refusals import refusal, understood
 from simvg_core.words import COMPLAINTS, WordPacker
@@ -15,10 +16,10 @@ class AskedWords:
     """A text's words are those of its parts: what only says where or which ("beside", "uppermost") need not be known.
 
     Args:
-        composed: whether texts are asked in parts (`SimVGConfig.composed_answers`).
+        composed: how texts are asked in parts (`SimVGConfig.composing`), if they are.
     """
 
-    def __init__(self, words: WordPacker, composed: bool) -> None:
+    def __init__(self, words: WordPacker, composed: Cells | None) -> None:
         self._words, self._composed = words, composed
         self.complaint = lru_cache(COMPLAINTS)(self._complaint)
 
@@ -42,6 +43,6 @@ class AskedWords:
         """`complaint`: why a text should not be asked, in words, or None: the model does not know some of its words, or
         would answer another question than is meant."""
         unknown = next(filter(None, map(self._words.complaint, self.rows([text]))), None)
-        if not self._composed or not all(map(understood, self.unknown(text))):  # what is misspelt may mean anything
+        if self._composed is None or not all(map(understood, self.unknown(text))):  # what is misspelt may mean anything
             return unknown
         return refusal(text) or unknown

@@ -36,13 +36,15 @@ class SeenFrames(NamedTuple):
     pointed: tuple[Tensor, ...]  # (B, P, E) each, what the token branch's head looks at
     heat: Tensor | None  # (B, P, E), models with auxiliary heads
     gate: Tensor | None  # (B, P, …), models whose gate is on
+    states: Tensor | None  # (B, P, S) log-odds of states, models with `cell_states`
 
     def rows(self, frames: slice | list[int]) -> SeenFrames:
         """Some of them."""
         stream = self.stream.map(lambda part: part[frames])
-        fine, heat, gate = (None if part is None else part[frames] for part in (self.fine, self.heat, self.gate))
+        single = (self.fine, self.heat, self.gate, self.states)
+        fine, heat, gate, states = (None if part is None else part[frames] for part in single)
         pointed = tuple(part[frames] for part in self.pointed)
-        return SeenFrames(self.image[frames], stream, fine, pointed, heat, gate)
+        return SeenFrames(self.image[frames], stream, fine, pointed, heat, gate, states)
 
 
 class Asked(NamedTuple):
@@ -70,7 +72,8 @@ def see(model: SimVGForGrounding, pixel_values: Tensor) -> SeenFrames:
     image = model.image_projection(tokens)
     heat = None if model.auxiliary is None else model.auxiliary.heat_cells(image)
     gate = model.gate.see(image) if model.gate is not None and model.bounded else None
-    return SeenFrames(image, stream, fine, model.token_branch.see(image), heat, gate)
+    states = None if model.auxiliary is None else model.auxiliary.states(image, model.config.cell_states)
+    return SeenFrames(image, stream, fine, model.token_branch.see(image), heat, gate, states)
 
 
 def warmth(model: SimVGForGrounding, texts: CompiledTexts, frames: SeenFrames) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: B images, N texts, P = G·G image tokens, E head width, Q answers, M den
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from simvg_core.boxes import area, cxcywh_to_xyxy, generalized_iou
+from simvg_core.cell_states import classes_of
 from simvg_core.configuration import SimVGConfig
 from simvg_core.losses import over_processes
 from simvg_core.matching import Matches, Targets
@@ -63,6 +64,20 @@ class AuxiliaryHeads(nn.Module):
     def existence(self, features: Tensor) -> Tensor:
         """Answer features (..., Q, E) → logit that anything fits, (...)."""
         return self.exists(features.mean(dim=-2)).squeeze(-1).float()  # type: ignore[no-any-return]
+
+    def states(self, image: Tensor, fitted: Mapping[str, Sequence[float]]) -> Tensor | None:
+        """Image tokens (B, P, E) → log-odds that what lies on a cell is in its bad state, (B, P, kinds).
+
+        Args:
+            fitted: kinds with temperature and bias (`SimVGConfig.cell_states`); None is returned for none.
+        """
+        if not fitted:
+            return None
+        bad, usual = map(list, zip(*map(classes_of, fitted), strict=True))
+        temperature, offset = torch.tensor(list(fitted.values()), device=image.device).unbind(dim=1)
+        weight = (self.dense.weight[bad] - self.dense.weight[usual]) / temperature[:, None]
+        bias = (self.dense.bias[bad] - self.dense.bias[usual]) / temperature + offset
+        return F.linear(torch.relu(self.dense_hidden(image)), weight, bias).float()
 
     def cells(self, image: Tensor) -> DenseAnswers:
         """Image tokens (B, P, E) → dense answers; a cell's box is centred within two cells of it."""

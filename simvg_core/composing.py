@@ -6,19 +6,17 @@ a place, relation or extreme means for boxes: :mod:`.geometry`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from simvg_core import geometry
 from simvg_core import reading as words
-from simvg_core.box_arrays import cxcywh_to_xyxy, xyxy_to_cxcywh
-from simvg_core.counted import uncounted
-from simvg_core.odd_color import asked_for, is_odd
+from simvg_core.derived import Cells, Derived, asked_for, is_derived
 from simvg_core.reading import Reading, read
 from simvg_core.sides import ABOVE, BELOW, BOTTOM, LEFT, LEFT_OF, MIDDLE, NEXT_TO, RIGHT, RIGHT_OF, TOP
 
@@ -27,7 +25,8 @@ Places = NDArray[np.intp]
 
 PLANS = 64
 """Sets of texts whose plans are remembered."""
-_ANCHOR_POWER = 2  # what a thing is related to counts by its root (`geometry.related`)
+ANCHOR_POWER = 2
+"""What a thing is related to counts by its root (`geometry.related`)."""
 FULL = 0.5
 """A part whose least answer scores this may well be there more often than a model can answer."""
 
@@ -83,18 +82,23 @@ class Plan:
 
     readings: tuple[Reading, ...]
     shared: bool = True
+    cells: Cells = ()  # kinds whose states the cells of a frame tell
 
     @classmethod
-    def of(cls, texts: Sequence[str], composed: bool, *, shared: bool = True) -> Plan | None:
-        """None where each text is a row of its own; that is so for a model without `composed_answers`."""
-        return _plan(tuple(texts), shared) if composed else None
+    def of(cls, texts: Sequence[str], composed: Cells | None, *, shared: bool = True) -> Plan | None:
+        """None where each text is a row of its own; that is so for a model without `composed_answers`.
+
+        Args:
+            composed: `SimVGConfig.composing`.
+        """
+        return None if composed is None else _plan(tuple(texts), shared, composed)
 
     @cached_property
     def rows(self) -> list[str]:
         """What a model is asked, R texts. Where they are shared, `first` of them are asked of every frame, and the
         others, wholes, of one that `doubted` names."""
         if not self.shared:
-            return [text for one in self.readings for text in _asked(one)]
+            return [text for one in self.readings for text in self._asked(one)]
         wholes = (whole for one in self.readings for whole in one.wholes)
         return list(dict.fromkeys([*self._parts, *wholes]))
 
@@ -105,12 +109,19 @@ class Plan:
 
     @cached_property
     def _parts(self) -> list[str]:
-        return list(dict.fromkeys(row for one in self.readings for part in one.parts for row in asked_for(part)))
+        return list(dict.fromkeys(row for one in self.readings for part in one.parts for row in self._for(part)))
+
+    def _for(self, part: str) -> tuple[str, ...]:
+        return asked_for(part, self.cells)
+
+    def _asked(self, reading: Reading) -> tuple[str, ...]:
+        """What a model is asked for a reading: for its parts, then its wholes."""
+        return (*(row for part in reading.parts for row in self._for(part)), *reading.wholes)
 
     @cached_property
     def places(self) -> list[Places]:
         """Rows of each text: what is asked for its parts, then its wholes."""
-        asked = list(map(_asked, self.readings))
+        asked = list(map(self._asked, self.readings))
         if self.shared:
             place = {text: row for row, text in enumerate(self.rows)}
             return [np.array([place[text] for text in own], np.intp) for own in asked]
@@ -118,48 +129,48 @@ class Plan:
         return [np.arange(start, end) for start, end in pairwise(counts)]
 
     @cached_property
-    def _elements(self) -> tuple[list[Places], list[Places]]:
+    def _elements(self) -> tuple[list[Places], list[Derived]]:
         """Of each text, where the answers to its parts and to its wholes stand: R + k for the k-th of the D parts that
-        tell an odd one; and of each of these D the rows that it is told by: its colours', and last what it lies on."""
-        found, odd = [], dict[tuple[int, ...], int]()
+        are told by others; and these D."""
+        found, derived = [], dict[Derived, int]()
         for one, rows in zip(self.readings, self.places, strict=True):
             left, own = rows.tolist(), []
             for part in one.parts:
-                asked, left = left[: len(asked_for(part))], left[len(asked_for(part)) :]
-                own.append(len(self.rows) + odd.setdefault(tuple(asked), len(odd)) if is_odd(part) else asked[0])
+                count = len(self._for(part))
+                asked, left = tuple(left[:count]), left[count:]
+                other = Derived.of(part, asked, self.cells)
+                own.append(asked[0] if other is None else len(self.rows) + derived.setdefault(other, len(derived)))
             found.append(np.array([*own, *left], np.intp))
-        return found, [np.array(rows, np.intp) for rows in odd]
+        return found, list(derived)
 
     def floors(self, floors: Floats) -> Floats:
         """From which scores on the texts matter, (N,) → from which on its part makes a difference to each, and from
         which on what that is related to, (2, N)."""
-        return np.stack([floors, floors**_ANCHOR_POWER])
+        return np.stack([floors, floors**ANCHOR_POWER])
 
     def reaching(self, parts: Floats, bounds: Floats) -> NDArray[np.bool_]:
         """Of what is said of the parts, (..., F): the texts for which neither their part nor what it is related to lies
         below its bound, (2, N); (..., N)."""
         part, beside = self._needs
-        # an odd one takes two colours: its own, and that of the rest
-        odd = [np.partition(parts[..., rows[:-1]], -2, axis=-1)[..., -2:-1] for rows in self._elements[1]]
-        with_none = np.concatenate([parts, *odd, np.full_like(parts[..., :1], np.inf)], axis=-1)
+        derived = [one.most(parts) for one in self._elements[1]]
+        with_none = np.concatenate([parts, *derived, np.full_like(parts[..., :1], np.inf)], axis=-1)
         # NaN is not low: it must not pass for cold
         found: NDArray[np.bool_] = ~((with_none[..., part] < bounds[0]) | (with_none[..., beside] < bounds[1]))
         return found
 
     def needed(self, parts: Floats, bounds: Floats) -> NDArray[np.bool_]:
-        """What is asked for the parts of those texts, (..., F): of an odd one's colours those that are as warm."""
+        """What is asked for the parts of those texts, (..., F)."""
         *frames, texts = self.reaching(parts, bounds).nonzero()
-        odd = self._elements[1]
-        found = np.zeros((*parts.shape[:-1], self.first + len(odd) + 1), bool)
+        derived = self._elements[1]
+        found = np.zeros((*parts.shape[:-1], self.first + len(derived) + 1), bool)
         for rows in self._needs:
             found[(*frames, rows[texts])] = True
-        for number, rows in enumerate(odd):
+        for number, one in enumerate(derived):
             least = min(
                 bound[need == self.first + number].min(initial=np.inf)
                 for bound, need in zip(bounds, self._needs, strict=True)
             )
-            asked = np.append(~(parts[..., rows[:-1]] < least), np.ones_like(parts[..., :1], bool), axis=-1)
-            found[..., rows] |= asked & found[..., self.first + number, None]
+            found[..., one.rows] |= one.asked(parts, least) & found[..., self.first + number, None]
         return found[..., : self.first]
 
     def doubted(self, scores: Floats, rows: Places) -> Places:
@@ -185,8 +196,8 @@ class Plan:
 
     @cached_property
     def _needs(self) -> tuple[Places, Places]:
-        """Of each text its part, and the part that it is related to: F + k where that tells the k-th odd one, F + D
-        where there is none."""
+        """Of each text its part, and the part that it is related to: F + k where that is the k-th of those told by
+        others, F + D where there is none."""
         table, anchors = self._tables
         related = np.flatnonzero(table.anchor >= 0)
         beside = np.full(len(table.part), len(self.rows) + len(self._elements[1]), np.intp)
@@ -208,6 +219,7 @@ class Plan:
         boxes: Floats,
         max_iou: float | None,
         texts: Sequence[int] | NDArray[np.intp] | None = None,
+        cells: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """Answers of rows → of texts.
 
@@ -216,13 +228,14 @@ class Plan:
             boxes: (B, R, Q, 4) cxcywh, normalised.
             max_iou: overlap above which two boxes of a part are one thing; None: none are.
             texts: places of those wanted, in this order; None: all.
+            cells: (B, R or 1, P, S) log-odds of states in each cell; of a plan with `cells`.
 
         Returns:
             (B, N, Q) probabilities and (B, N, Q, 4) boxes.
         """
         table, anchors = self._tables
         wanted = np.arange(len(self.readings)) if texts is None else np.asarray(texts, np.intp)
-        scores, boxes = self._with_odd(scores, boxes, wanted)
+        scores, boxes = self._with_derived(scores, boxes, wanted, cells)
         found, places = scores[:, table.part[wanted]], boxes[:, table.part[wanted]]
         columns = np.flatnonzero(self._composed[wanted])
         if not len(columns):
@@ -239,25 +252,27 @@ class Plan:
         found[:, columns], places[:, columns] = settle(table, chosen, others, beside)
         return found, places
 
-    def _with_odd(self, scores: Floats, boxes: Floats, texts: Places) -> tuple[Floats, Floats]:
-        """Answers of rows, and behind them those of the odd ones that these texts need: (B, R + D, Q) and
+    def _with_derived(
+        self, scores: Floats, boxes: Floats, texts: Places, cells: Floats | None
+    ) -> tuple[Floats, Floats]:
+        """Answers of rows, and behind them those of the parts told by others that these texts need: (B, R + D, Q) and
         (B, R + D, Q, 4)."""
-        odd = self._elements[1]
-        needed = set(np.concatenate([need[texts] for need in self._needs]).tolist()) if odd else set()
-        more = np.zeros((len(scores), len(odd), scores.shape[2]), np.float32)
+        derived = self._elements[1]
+        if not derived:
+            return scores, boxes
+        needed = set(np.concatenate([need[texts] for need in self._needs]).tolist())
+        more = np.zeros((len(scores), len(derived), scores.shape[2]), np.float32)
         places = np.zeros((*more.shape, 4), np.float32)
-        for number, rows in enumerate(odd):
+        for number, one in enumerate(derived):
             if self.first + number in needed:
                 for frame in range(len(scores)):
-                    told = geometry.of_another_color(scores[frame, rows], boxes[frame, rows])
-                    more[frame, number], places[frame, number] = told
-        if not odd:
-            return scores, boxes
+                    own = None if cells is None else cells[frame]
+                    more[frame, number], places[frame, number] = one.told(scores[frame], boxes[frame], own)
         return np.concatenate([scores, more], axis=1), np.concatenate([boxes, places], axis=1)
 
     @cached_property
     def _composed(self) -> NDArray[np.bool_]:
-        return np.array([one.composed for one in self.readings], bool)
+        return np.array([one.composed or is_derived(one.part, self.cells) for one in self.readings], bool)
 
     @cached_property
     def _tables(self) -> tuple[_Table, _Table]:
@@ -325,57 +340,20 @@ def _settled(
 
 
 @lru_cache(PLANS)
-def _plan(texts: tuple[str, ...], shared: bool) -> Plan | None:
+def _plan(texts: tuple[str, ...], shared: bool, cells: Cells) -> Plan | None:
     """Kept: a thousand texts take longer to read than to ask."""
-    readings = tuple(map(read, texts))
-    return Plan(readings, shared) if any(one.composed for one in readings) else None
+    readings = tuple(_without_wholes(read(text), cells) for text in texts)
+    plain = not any(one.composed or is_derived(one.part, cells) for one in readings)
+    return None if plain else Plan(readings, shared, cells)
 
 
-def _asked(reading: Reading) -> tuple[str, ...]:
-    """What a model is asked for a reading: for its parts, then its wholes."""
-    return (*(row for part in reading.parts for row in asked_for(part)), *reading.wholes)
+def _without_wholes(reading: Reading, cells: Cells) -> Reading:
+    """What is told by others is asked for in no other way."""
+    anchor = None if reading.anchor is None else _without_wholes(reading.anchor, cells)
+    return replace(reading, anchor=anchor, whole=None if is_derived(reading.part, cells) else reading.whole)
 
 
-def parts_of(text: str, floor: float, composed: bool) -> dict[str, float]:
-    """What is asked of each of several pictures that show a text's region in pieces, and from which score on it makes a
-    difference: the text itself where it is not composed. What may lie beyond the utmost or nearer than the nearest
-    makes one from even odds on, and may lie in another picture; of a number of things each picture may show some."""
-    if not composed:
-        return {text: floor}
-    reading = _in_pieces(text)
-    found: dict[str, float] = {}
-    for part, power in zip(reading.parts, _powers(reading), strict=True):
-        least = min(floor**power, geometry.EVEN if reading.rivals or is_odd(part) else 1.0)
-        found |= {row: min(found.get(row, 1.0), least) for row in asked_for(part)}
-    return found
-
-
-def _in_pieces(text: str) -> Reading:
-    """What is read of a text where its region is seen in pieces: its number is that of all of them."""
-    reading = read(text).bare
-    return reading if reading.composed or reading.unclear else Reading(uncounted(text))
-
-
-def together(text: str, parts: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> tuple[Floats, Floats]:
-    """Of `parts_of` a text, each part's scores (n,) and boxes (n, 4) xyxy → the text's (m,) and (m, 4), best first.
-
-    There may be any number of each. Boxes are normalised to the region that all of them lie in.
-    """
-    plan = Plan((_in_pieces(text),), shared=False)
-    found = [parts[row] for row in plan.rows]
-    most = max(1, *(np.size(scores) for scores, _ in found))
-    scores, corners = np.zeros((1, len(found), most), np.float32), np.zeros((1, len(found), most, 4), np.float32)
-    for row, (own, boxes) in enumerate(found):
-        count = np.size(own)
-        scores[0, row, :count], corners[0, row, :count] = own, np.reshape(boxes, (count, 4))
-    composed, places = plan.compose(scores, xyxy_to_cxcywh(corners), None)
-    score, boxes_cxcywh = composed[0, 0], places[0, 0]
-    order = np.argsort(-score, kind="stable")
-    order = order[boxes_cxcywh[order, 2:].min(axis=-1) > 0]  # the others are none, and only filled the rows up
-    return score[order], cxcywh_to_xyxy(boxes_cxcywh[order])
-
-
-def rows_of(texts: Sequence[str], composed: bool) -> list[str]:
+def rows_of(texts: Sequence[str], composed: Cells | None) -> list[str]:
     """What a model is asked for these texts."""
     plan = Plan.of(texts, composed)
     return list(texts) if plan is None else plan.rows
@@ -388,8 +366,3 @@ def changed(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], lis
     missing = [row for row in dict.fromkeys(after) if row not in place]
     place |= {row: len(before) + number for number, row in enumerate(missing)}
     return missing, [place[row] for row in after]
-
-
-def _powers(text: Reading) -> list[int]:
-    """Of each of a text's parts, to which power of the text's floor it matters."""
-    return [1] if text.anchor is None else [1] + [_ANCHOR_POWER] * len(text.anchor.parts)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any, ClassVar, Self
 
 from transformers import PreTrainedConfig
 
+from simvg_core.cell_states import check as check_states
 from simvg_core.errors import ConfigurationError
 from simvg_core.pretrained import checked_config
 
@@ -46,6 +48,14 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "list[float] | tuple[float, ...]": (
         "a list of finite numbers",
         lambda value: isinstance(value, list | tuple) and all(map(_number, value)),
+    ),
+    "dict[str, list[float]]": (
+        "a list of finite numbers for each name",
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(key, str) for key in value)
+            and all(isinstance(own, list | tuple) and all(map(_number, own)) for own in value.values())
+        ),
     ),
     "dict[str, float] | None": (
         "a finite number for each name",
@@ -91,6 +101,9 @@ class SimVGConfig(PreTrainedConfig):
       `counted_answers` keeps of a text whose words say how many it asks for no more than that (:mod:`.counted`);
       `composed_answers` asks a text with a place, a relation or an extreme in parts (:mod:`.reading`) and puts their
       answers together (:mod:`.composing`); both outside the network, by `Grounder`, workers and evaluations.
+    - cell_states: kinds of things whose state, a label that lies crooked, the dense aid tells cell by cell, with the
+      temperature and bias of what it says; texts asked in parts that name such a state are asked for the thing alone
+      (:mod:`.cell_states`). `simvg calibrate` fits it.
     - text_bias: the token branch adds to an answer's score what its text alone says, so that one threshold means the
       same for all texts; `simvg calibrate --texts` fits it.
     - gate (layers of its own, `gate_heads` of `gate_width`, that `simvg gate --fit` teaches): it bounds the scores of
@@ -154,6 +167,7 @@ class SimVGConfig(PreTrainedConfig):
     nms_iou: float | None = None
     counted_answers: bool = False
     composed_answers: bool = False
+    cell_states: dict[str, list[float]] = field(default_factory=dict)
     text_bias: bool = False
     gate_floors: list[float] | tuple[float, ...] = ()
     gate_thresholds: list[float] | tuple[float, ...] = ()
@@ -248,6 +262,11 @@ class SimVGConfig(PreTrainedConfig):
                 raise ConfigurationError(f"{name}={value} must lie in 0 … 1.")
         if self.drop_path_rate == 1:
             raise ConfigurationError("drop_path_rate=1 leaves nothing of the last layer; it must be below 1.")
+        if self.cell_states and not (self.auxiliary_heads and self.composed_answers and self.attention == "standing"):
+            raise ConfigurationError(
+                'cell_states needs auxiliary_heads=True, composed_answers=True and attention="standing".'
+            )
+        check_states(self.cell_states, self.num_kinds)
         if self.gate_heads and self.attention != "standing":
             raise ConfigurationError('gate_heads needs attention="standing".')
         if self.gate_floors and not self.gate_heads:
@@ -285,6 +304,11 @@ class SimVGConfig(PreTrainedConfig):
     def grid_size(self) -> int:
         """Patches along one side of the image."""
         return self.image_size // self.patch_size
+
+    @property
+    def composing(self) -> tuple[str, ...] | None:
+        """Of a model that is asked texts in parts, the kinds whose states its cells tell; None: of any other."""
+        return tuple(self.cell_states) if self.composed_answers else None
 
     @property
     def answer_branch(self) -> str:

@@ -85,7 +85,7 @@ def explained(model: Path, image: Path, text: str, name: str, layer: int | None 
     frame = read_frame(image)
     grounder = Grounder.from_pretrained(model)
     processor, config = grounder.processor, grounder.config
-    inputs, rows = processor.frames([frame]), rows_of([text], config.composed_answers)
+    inputs, rows = processor.frames([frame]), rows_of([text], config.composing)
     batch = processor.texts(rows)
     row, answer, score = _best(grounder, inputs.pixel_values, text, batch)
     asked = slice(row, row + 1)
@@ -119,8 +119,9 @@ def _best(grounder: Grounder, pixel_values: Tensor, text: str, rows: TextBatch) 
         logits, boxes = out.decoder_logits[-1], out.decoder_boxes[-1]
     given: Any = boxes.numpy()
     scores, places = calibrated(logits, config).numpy(), given
-    if (plan := Plan.of([text], config.composed_answers)) is not None:
-        scores, places = (part[0] for part in plan.compose(scores[None], given[None], config.nms_iou))
+    if (plan := Plan.of([text], config.composing)) is not None:
+        cells = None if out.states is None else out.states.float().numpy()[None]
+        scores, places = (part[0] for part in plan.compose(scores[None], given[None], config.nms_iou, cells=cells))
     best = int(scores[0].argmax())
     off = np.abs(given - places[0, best]).sum(axis=-1)
     row, answer = np.unravel_index(off.argmin(), off.shape)

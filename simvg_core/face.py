@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from simvg_core.answers import Grounding
 from simvg_core.asked_words import AskedWords
 from simvg_core.composing import changed
+from simvg_core.derived import Cells
 from simvg_core.errors import ConfigurationError
 from simvg_core.images import Frame
 from simvg_core.quality import frame_problem
@@ -82,7 +83,7 @@ class Face(ABC, Generic[Ready]):
 
     Args:
         words: how the model reads texts.
-        composed: whether it is asked them in parts (`SimVGConfig.composed_answers`).
+        composed: how it is asked them in parts (`SimVGConfig.composing`), if it is.
         max_batch: frames per pass.
         check_quality: answer "unknown" for frames that `frame_problem` names.
         gate: with many queries, ask only those that the model's calibrated gate lets pass (`SimVGConfig.gate_queries`,
@@ -97,7 +98,9 @@ class Face(ABC, Generic[Ready]):
 
     model_fingerprint: str
 
-    def __init__(self, words: WordPacker, composed: bool, max_batch: int, check_quality: bool, gate: bool) -> None:
+    def __init__(
+        self, words: WordPacker, composed: Cells | None, max_batch: int, check_quality: bool, gate: bool
+    ) -> None:
         if max_batch < 1:
             raise ConfigurationError(f"max_batch={max_batch} must be at least 1.")
         self._asked_words = AskedWords(words, composed)
@@ -135,9 +138,9 @@ class Face(ABC, Generic[Ready]):
     # -- what all do alike -------------------------------------------------------------------------------------
 
     @property
-    def composes(self) -> bool:
-        """Whether texts are asked in parts."""
-        return self.config.composed_answers
+    def composing(self) -> Cells | None:
+        """Of a model that is asked texts in parts, the kinds whose states its cells tell; None: of any other."""
+        return self.config.composing
 
     @property
     def gate_texts(self) -> int | None:

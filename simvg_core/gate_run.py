@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from simvg_core.derived import Cells, asked_for, is_derived
 from simvg_core.errors import InputError
 from simvg_core.gate import GateCurve, GatePoint, store
 from simvg_core.gate_fit import FALSE, TRUE, UNKNOWN, Asked, FitSettings, collect, fit, measure
@@ -24,7 +25,6 @@ from simvg_core.lineworld.meaning import Meaning, Verdict, verdict
 from simvg_core.lineworld.truth import Seen, read_truth, seen_in
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, SIZE_WORDS
 from simvg_core.model_folder import rewriting
-from simvg_core.odd_color import asked_for, is_odd
 from simvg_core.reading import read
 from simvg_core.standing import CompiledTexts, StandingQueries
 from simvg_core.training.augment import AugmentSettings, augment
@@ -71,8 +71,8 @@ class GateRun:
         by_truth: ask each picture also what the truth or the annotations beside it say.
         """
         self.folder, self.grounder = folder, Grounder.from_pretrained(folder, gate=False)
-        self.composes = self.grounder.composes
-        self.pool = in_parts(pool) if self.composes else pool
+        self.composing = self.grounder.composing
+        self.pool = pool if self.composing is None else in_parts(pool, self.composing)
         self.by_truth, self.count, self.seed = by_truth, count, seed
 
     def fit(self, files: list[Path], pictures: int, epochs: int) -> None:
@@ -140,13 +140,13 @@ class GateRun:
 
     def _in_parts(self, known: Mapping[str, int]) -> dict[str, int]:
         """What a model is asked for texts; of one in parts that is not true some may be, and nobody knows which."""
-        if not self.composes:
+        if self.composing is None:
             return dict(known)
         found: dict[str, int] = {}
         for text, truth in known.items():
             reading = read(text)
             if truth != FALSE or not reading.composed:
-                found |= {part: truth for part in reading.parts if not is_odd(part)}
+                found |= {part: truth for part in reading.parts if not is_derived(part, self.composing)}
         return found
 
     def _draw(self, rng: np.random.Generator, count: int) -> list[str]:
@@ -248,18 +248,18 @@ def line_queries(seed: int) -> Pool:
     return {ask.text: ask for ask in [*diverse(PHRASES, seed), *asks]}
 
 
-def in_parts(pool: Pool) -> dict[str, Ask | None]:
+def in_parts(pool: Pool, cells: Cells) -> dict[str, Ask | None]:
     """What a model that composes is asked for texts. Wholes are too seldom asked to teach or measure by."""
     found: dict[str, Ask | None] = {}
     for text, ask in pool.items():
         reading = read(text)
         for part, meaning in zip(reading.parts, (ask.meaning, ask.other) if ask else (None, None), strict=False):
-            if not is_odd(part):
+            if not is_derived(part, cells):
                 found[part] = Ask(part, meaning) if meaning else None
                 continue
-            for row in asked_for(part):
+            for row in asked_for(part, cells):
                 found.setdefault(row, None)
-        if not reading.composed:
+        if not reading.composed and not is_derived(text, cells):
             found[text] = ask
     return found
 

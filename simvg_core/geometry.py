@@ -7,6 +7,7 @@ ramp: a thing on the border of "left" is half there.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,19 @@ def of_another_color(scores: Floats, boxes: Floats) -> tuple[Floats, Floats]:
     order = np.argsort(-odd, kind="stable")[: len(found)]
     found[: len(order)], places[: len(order)] = odd[order], things[order]
     return found, places
+
+
+def in_state(scores: Floats, boxes: Floats, odds: Floats) -> Floats:
+    """How surely each of (Q,) things is there and in a state, by the log-odds of it that each cell gives, (P,) = G·G
+    row by row: their mean in the inner half of a box."""
+    side = math.isqrt(len(odds))
+    middles = (np.arange(side) + 0.5) / side
+    reach = np.maximum(boxes[:, 2:] / 2, 1 / side) / 2
+    inside = abs(middles - boxes[:, :2, None].clip(0, 1)) <= reach[..., None] + 1e-6  # (Q, 2, G)
+    cells = (inside[:, 1, :, None] & inside[:, 0, None, :]).reshape(len(boxes), -1)
+    mean = (cells * odds).sum(axis=1) / np.maximum(cells.sum(axis=1), 1)
+    found: Floats = np.minimum(scores, 1 / (1 + np.exp(-mean.astype(np.float32))))
+    return found
 
 
 def _in_colors(scores: Floats, boxes: Floats) -> tuple[Floats, Floats]:

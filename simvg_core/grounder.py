@@ -61,7 +61,7 @@ class Grounder(Face[_Ready]):
             ConfigurationError: a number format that is not offered, or a max_batch under 1.
         """
         self.execution = execution or Execution(dtype=dtype)
-        super().__init__(processor.text.words, processor.config.composed_answers, max_batch, check_quality, gate)
+        super().__init__(processor.text.words, processor.config.composing, max_batch, check_quality, gate)
         self.processor = processor
         self.device = torch.device(device)
         on_device = self.execution.resizes_on(self.device)
@@ -112,7 +112,8 @@ class Grounder(Face[_Ready]):
                     outputs = self._run_joint(pixels[rows], *question.ready)
                 else:
                     asked = self._ask(seen if len(rows) == len(frames) else seen.rows(rows), question)
-                    outputs = SimVGOutput(token_logits=asked.logits, token_boxes=asked.boxes)
+                    states = None if seen.states is None else seen.states[rows]
+                    outputs = SimVGOutput(token_logits=asked.logits, token_boxes=asked.boxes, states=states)
                     matter = self._matter(asked, question)
                 sizes = [frames[place].shape[:2] for place in rows]
                 # One frame that the model cannot put into numbers must not take the others with it.

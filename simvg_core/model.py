@@ -52,6 +52,7 @@ class SimVGOutput(ModelOutput):
     heat_map: Tensor | None = None  # (N, P) logits, models with auxiliary heads
     existence_logits: Tensor | None = None  # (N,) logits, models with auxiliary heads
     pointer: Tensor | None = None  # (N, Q, P) logits, models with a pointer head
+    states: Tensor | None = None  # (N, P, S), of `ground_frames` (B, P, S): log-odds of states, with `cell_states`
 
 
 class SimVGForGrounding(PreTrainedModel):
@@ -180,6 +181,8 @@ class SimVGForGrounding(PreTrainedModel):
                 first = Answers(grouping.flat(answers.first.logits), grouping.flat(answers.first.boxes_cxcywh))
             if self.auxiliary is not None:
                 out.existence_logits = self.auxiliary.existence(grouping.flat(features))
+                states = self.auxiliary.states(image, self.config.cell_states)
+                out.states = None if states is None else states[grouping.images(states.device)]
         if "decoder" in branches and self.decoder_branch is not None:
             position = grid_positions(cells, image.shape[-1]).to(image.dtype)
             layers: list[Answers] = self.decoder_branch(rows, image, position, valid)
@@ -290,6 +293,7 @@ class SimVGForGrounding(PreTrainedModel):
         frames = asking.see(self, pixel_values)
         found = asking.ask(self, texts, frames) if gate is None else asking.ask_warm(self, texts, frames, gate)
         out = SimVGOutput(token_logits=found.logits, token_boxes=found.boxes, existence_logits=found.exists)
+        out.states = frames.states
         if heat_map and self.auxiliary is not None and frames.heat is not None:
             out.heat_map = self.auxiliary.heat_map(texts.kept.pooled, frames.heat)
         return out

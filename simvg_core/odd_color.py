@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from simvg_core.lineworld.vocabulary import CONCEPTS
-from simvg_core.sayings import REMEMBERED, meaning, without_designation
+from simvg_core.sayings import REMEMBERED
+from simvg_core.trained import trained_meaning
 
 COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black", "grey")
 """Of moulded things: metals are no colours of theirs."""
@@ -21,18 +22,12 @@ GROUND = "plate"
 @lru_cache(REMEMBERED)
 def odd_thing(part: str) -> str | None:
     """The thing of which a part of a text means the one of the wrong colour: "cap"; None of any other part."""
-    said = meaning(part) if len(list(without_designation(part))) == 1 else None
-    if said is None or said.concept.state != "wrong_color" or said.color or said.size:
+    said = trained_meaning(part)
+    if said is None or said.concept.state != "wrong_color":
         return None
     return next(one.names[0][0] for one in CONCEPTS if one.kinds == said.concept.kinds and one.state is None)
 
 
-def is_odd(part: str) -> bool:
-    """Whether a part is put together from the answers to others."""
-    return odd_thing(part) is not None
-
-
-def asked_for(part: str) -> tuple[str, ...]:
-    """What a model is asked for a part: the part; for an odd one its colours, and last what it lies on."""
-    thing = odd_thing(part)
-    return (part,) if thing is None else (*(f"{color} {thing}" for color in COLORS), GROUND)
+def rows_of(thing: str) -> tuple[str, ...]:
+    """What a model is asked for the odd one of a thing: the thing in each colour, and last what it lies on."""
+    return (*(f"{color} {thing}" for color in COLORS), GROUND)

@@ -30,6 +30,7 @@ from simvg_core.edge.graphs import (
     INT8,
     QUERY,
     QUERY_OUTPUTS,
+    STATES,
     TEXT,
     TEXT_LAYERS,
     graph_file,
@@ -173,6 +174,7 @@ def export(model: SimVGForGrounding, folder: Path) -> Path:
     read = {"input_ids": ids, "attention_mask": mask}
     write_graph(TextPass(model), out / f"{TEXT}.onnx", read, _arrays(known), dict.fromkeys(read, free))
     looked_at, kept = seen.pop(GATE, None), known.pop(ASKED, None)
+    seen.pop(STATES, None)  # what cells say of states is no query's
     inputs: _Named = {**seen, **known, "attention_mask": mask}
     shapes: Shapes = {name: _each(part, {0: frames}) for name, part in seen.items()}
     shapes |= {name: _each(part, {0: texts}) for name, part in known.items()}
@@ -214,7 +216,7 @@ def _of_frames(seen: asking.SeenFrames) -> _Named:
     look at; what a model does not have is left out."""
     layers, of_heads = seen.stream.layers, {"pointed": seen.pointed, "heat": seen.heat, "fine": seen.fine}
     keys_values = {name: tuple(getattr(layer, name) for layer in layers) for name in ("keys", "values")}
-    found = {**keys_values, **seen.stream.first._asdict(), **of_heads, GATE: seen.gate}
+    found = {**keys_values, **seen.stream.first._asdict(), **of_heads, GATE: seen.gate, STATES: seen.states}
     return {name: part for name, part in found.items() if part is not None}
 
 

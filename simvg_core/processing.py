@@ -34,12 +34,13 @@ class Inputs(NamedTuple):
 
 
 def _composed(
-    plan: Plan, scores: Floats, boxes: Floats, max_iou: float | None, *, per_frame: bool
+    plan: Plan, scores: Floats, boxes: Floats, max_iou: float | None, states: Floats | None, *, per_frame: bool
 ) -> tuple[Floats, Floats]:
-    """Rows of frames (B, R, Q), or of texts with a frame each (R, 1, Q) → the same of texts."""
+    """Rows of frames (B, R, Q), or of texts with a frame each (R, 1, Q) → the same of texts; states (B or R, P, S)."""
     if per_frame:
-        return plan.compose(scores, boxes, max_iou)
-    found, places = plan.compose(scores.swapaxes(0, 1), boxes.swapaxes(0, 1), max_iou)
+        return plan.compose(scores, boxes, max_iou, cells=None if states is None else states[:, None])
+    cells = None if states is None else states[None]
+    found, places = plan.compose(scores.swapaxes(0, 1), boxes.swapaxes(0, 1), max_iou, cells=cells)
     return found.swapaxes(0, 1), places.swapaxes(0, 1)
 
 
@@ -139,7 +140,8 @@ class SimVGProcessor:
         overlap = self.config.nms_iou if nms_iou is None else nms_iou
         found = scores.cpu().numpy(), places.cpu().numpy()
         if plan is not None:
-            found = _composed(plan, *found, overlap, per_frame=per_frame)
+            states = None if outputs.states is None else outputs.states.float().cpu().numpy()
+            found = _composed(plan, *found, overlap, states, per_frame=per_frame)
         rows, texts = found[0].shape[:2]
         if len(target_sizes) != rows:
             raise InputError(f"{len(target_sizes)} target_sizes for {rows} answers; pass (height, width) for each.")

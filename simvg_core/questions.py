@@ -35,7 +35,7 @@ class AnswerSettings(Protocol):
     @property
     def counted_answers(self) -> bool: ...
     @property
-    def composed_answers(self) -> bool: ...
+    def composing(self) -> tuple[str, ...] | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Question:
         found = per_text(config.score_threshold if thresholds is None else thresholds, len(texts), "thresholds")
         lowest = found if floors is None else per_text(floors, len(texts), "floors")
         many = gated and len(texts) >= config.gate_queries and len(config.gate_floors) > 0
-        plan, of_parts = Plan.of(texts, config.composed_answers), None
+        plan, of_parts = Plan.of(texts, config.composing), None
         if many and plan is not None:
             of_parts = lowest = plan.floors(lowest)
         doubts = tuple(map(complaint, texts))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simvg_core.counted import at_most
-from simvg_core.odd_color import GROUND, is_odd, odd_thing
+from simvg_core.odd_color import GROUND, odd_thing
 from simvg_core.phrasing import Phrase, answered, phrase
 from simvg_core.predicates import (
     divided,
@@ -58,7 +58,7 @@ class Reading:
     @property
     def composed(self) -> bool:
         """Whether something else is asked than the text itself."""
-        return bool(self.place or self.relation or self.extreme or self.reworded) or is_odd(self.part)
+        return bool(self.place or self.relation or self.extreme or self.reworded) or odd_thing(self.part) is not None
 
     @property
     def told(self) -> str:
@@ -96,7 +96,7 @@ class Reading:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is looked for: the part, and those of the anchor. `odd_color.asked_for` says what is asked for each."""
+        """What is looked for: the part, and those of the anchor. `derived.asked_for` says what is asked for each."""
         return (self.part, *(() if self.anchor is None else self.anchor.parts))
 
     @property
@@ -155,16 +155,9 @@ def read(text: str) -> Reading:
         return _reworded(asked) if is_fault(asked.part) else Reading(text)  # "check for scratches" asks for them
     placed = _TO_A_SIDE.sub(r" on the \1", said.stated)
     try:
-        return _without_odd_wholes(_in_state_and_color(_read(placed) or _read_question(placed) or _whole(said)))
+        return _in_state_and_color(_read(placed) or _read_question(placed) or _whole(said))
     except _UnclearError as error:
         return Reading(text, unclear=str(error))
-
-
-def _without_odd_wholes(said: Reading) -> Reading:
-    """The whole of an odd one is left out: the things in each colour are never more than a model can answer, or all
-    of one."""
-    anchor = None if said.anchor is None else _without_odd_wholes(said.anchor)
-    return replace(said, anchor=anchor, whole=None if is_odd(said.part) else said.whole)
 
 
 def _reworded(said: Reading) -> Reading:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
+from simvg_core.lineworld.meaning import Meaning
 from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS
 from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.sayings import REMEMBERED, is_name, meaning, without_designation
@@ -64,6 +65,14 @@ def as_trained(words: str) -> str:
     if meaning(words) is not None:
         return one if is_name(words) and meaning(one) == meaning(words) else _COUNTED.sub("", words)
     return trained(words) or trained(one) or one
+
+
+@lru_cache(REMEMBERED)
+def trained_meaning(words: str) -> Meaning | None:
+    """What a text means that training says in almost its words, without a designation; None of any other, those that
+    are kept for the benchmark among them: nothing that knows what they mean may answer there."""
+    found = _texts().get(_key(words))
+    return None if found is None else meaning(found)
 
 
 def _with_color(words: str) -> str | None:

@@ -24,7 +24,6 @@ from consumers.grounding.frames import Pixels
 from infra.contracts import Box, State
 from infra.errors import SettingsError
 from simvg_core.answers import Grounding
-from simvg_core.composing import parts_of, together
 from simvg_core.counted import at_most
 from simvg_core.edge.graphs import FOLDER, Precision, Runtime
 from simvg_core.edge.grounder import EdgeGrounder
@@ -32,6 +31,7 @@ from simvg_core.errors import SimVGError, TextError
 from simvg_core.face import Face
 from simvg_core.images import halved
 from simvg_core.memory import few_heaps, keep_memory
+from simvg_core.pieces import parts_of, together
 from simvg_core.quality import QualityLimits, frame_problem
 from simvg_core.questions import Question
 from simvg_core.reading import read
@@ -118,11 +118,11 @@ class GrounderEngine:
 
     def reading(self, text: str) -> str | None:
         said = read(text)
-        return said.told if self._grounder.composes and said.composed else None
+        return said.told if self._grounder.composing is not None and said.composed else None
 
     def parts(self, text: str, floor: float) -> Mapping[str, float]:
         # a text that is refused is so as it stands: its parts may be in order
-        return parts_of(text, floor, self._grounder.composes and self._refusal(text) is None)
+        return parts_of(text, floor, self._grounder.composing is not None and self._refusal(text) is None)
 
     def at_most(self, text: str) -> int | None:
         return at_most(text) if self._grounder.config.counted_answers else None

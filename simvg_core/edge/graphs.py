@@ -26,6 +26,8 @@ FRAME, TEXT, QUERY, GATE = "frame", "text", "query", "gate"
 
 ASKED = "asked"
 """Output of the text graph that is the gate's alone."""
+STATES = "states"
+"""Output of the frame graph that no other graph takes: what cells say of things' states."""
 TEXT_LAYERS = ("text_keys", "text_values")
 """Outputs of the text graph that there are of every layer."""
 QUERY_OUTPUTS = ("logits", "boxes")

@@ -63,7 +63,7 @@ class EdgeGrounder(Face[EdgeTexts | None]):
         folder = Path(folder)
         config = self._config = EdgeConfig.read(folder)
         self.words = WordPacker(read_fast_pieces(folder), config.max_text_tokens, config.text_overflow)
-        super().__init__(self.words, config.composed_answers, max_batch, check_quality, gate)
+        super().__init__(self.words, config.composing, max_batch, check_quality, gate)
         self._text: Graph = load_graph(folder, TEXT, "onnxruntime", threads)
         self._threads = threads or usable_cores()
         frame_graph = partial(load_graph, folder, FRAME, runtime, precision=precision)
@@ -116,7 +116,8 @@ class EdgeGrounder(Face[EdgeTexts | None]):
                 sizes = [frames[place].shape[:2] for place in rows]
                 floor = question.thresholds[None, :, None]
                 if question.plan is not None:
-                    scores, boxes = question.plan.compose(scores, boxes, self.config.nms_iou)
+                    cells = _cells([parts[place] for place in rows])
+                    scores, boxes = question.plan.compose(scores, boxes, self.config.nms_iou, cells=cells)
                 answers = assemble(scores, boxes, sizes, floor, self.config.nms_iou, question.most)
                 found |= dict(zip(rows, groundings(answers, None, 0.0), strict=True))
             else:
@@ -144,7 +145,7 @@ class EdgeGrounder(Face[EdgeTexts | None]):
         scores, boxes = np.zeros((1, count, answers), np.float32), np.zeros((1, count, answers, 4), np.float32)
         scores[0, part.asked], boxes[0, part.asked] = part.scores, part.boxes
         texts = np.flatnonzero(plan.matter(part.scores, part.asked, floors))
-        return *plan.compose(scores, boxes, self.config.nms_iou, texts), texts
+        return *plan.compose(scores, boxes, self.config.nms_iou, texts, _cells([part])), texts
 
     def _selected(self, ready: EdgeTexts | None, more: EdgeTexts | None, kept: list[int]) -> EdgeTexts | None:
         both = more if ready is None else ready if more is None else ready.joined(more)
@@ -171,6 +172,12 @@ class EdgeGrounder(Face[EdgeTexts | None]):
         mask = (np.arange(ids.shape[1]) < np.array([[len(row)] for row in rows])).astype(np.int64)
         found = self._text({"input_ids": ids, "attention_mask": mask})
         return EdgeTexts.of(mask, found)
+
+
+def _cells(parts: Sequence[Answered]) -> Floats | None:
+    """What the cells of these frames say, (B, 1, P, S)."""
+    found = [part.cells[None] for part in parts if part.cells is not None]
+    return np.stack(found) if found else None
 
 
 def _fingerprint(folder: Path) -> str:

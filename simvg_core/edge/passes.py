@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simvg_core.composing import Plan
-from simvg_core.edge.graphs import FRAME, GATE, QUERY, Arrays, Graph, load_graph
+from simvg_core.edge.graphs import FRAME, GATE, QUERY, STATES, Arrays, Graph, load_graph
 from simvg_core.edge.queries import EdgeTexts, Floats
 from simvg_core.edge.settings import EdgeConfig
 from simvg_core.images import Frame, resize
@@ -24,6 +24,7 @@ class Answered(NamedTuple):
     scores: Floats  # (M, Q) probabilities
     boxes: Floats  # (M, Q, 4) cxcywh, normalised
     asked: NDArray[np.intp] | None  # (M,) their places, where a gate answered for the others; None: there was none
+    cells: Floats | None = None  # (P, S) log-odds of states; None: the model tells none
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Passes:
                 answered = self._ask_all(rows, question.ready, question.plan)
             else:
                 answered = self._ask_warm(rows, question.ready, question.gate, question.plan)
+            if (cells := rows.get(STATES)) is not None:
+                answered = [one._replace(cells=own) for one, own in zip(answered, cells, strict=True)]
             found |= dict(zip(places, answered, strict=True))
         return [found[place] for place in range(len(frames_bgr))]
 

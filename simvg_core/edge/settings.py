@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 from simvg_core.errors import CheckpointError, ConfigurationError
@@ -31,6 +31,12 @@ class EdgeConfig:
     gate_queries: int
     counted_answers: bool = False  # folders that were exported before these were settings do not have them
     composed_answers: bool = False
+    cell_states: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def composing(self) -> tuple[str, ...] | None:
+        """As of `SimVGConfig`."""
+        return tuple(self.cell_states) if self.composed_answers else None
 
     @classmethod
     def read(cls, folder: Path) -> EdgeConfig:
@@ -47,7 +53,8 @@ class EdgeConfig:
                 'models with tokenizer="fast" run.'
             )
         known = fields(cls)
-        if lacking := [one.name for one in known if one.default is MISSING and one.name not in raw]:
+        needed = {one.name for one in known if one.default is MISSING and one.default_factory is MISSING}
+        if lacking := sorted(needed - set(raw)):
             raise CheckpointError(f"{path} lacks {', '.join(lacking)}; export the model again.")
         check_preparation(raw, folder)
         return cls(**{one.name: raw[one.name] for one in known if one.name in raw})

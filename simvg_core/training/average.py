@@ -23,7 +23,7 @@ _WORDS = "encoder.words.weight"
 _OWN = (
     "score_temperature", "score_bias", "score_threshold", "gate_floors", "gate_thresholds", "gate_score",
     "gate_queries", "gate_heads", "gate_width", "text_bias", "vocab_size", "loss_weights", "no_object_weight",
-    "counted_answers", "composed_answers",
+    "counted_answers", "composed_answers", "cell_states",
 )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def average(folders: Sequence[Path], out: Path, weights: Sequence[float] | None 
                 mean[name] = mean[name] + part if name in mean else part
     config = copy.deepcopy(first.config)
     config.gate_heads, config.gate_floors, config.gate_thresholds, config.text_bias = 0, [], [], False
+    config.cell_states = {}  # fitted to other weights
     averaged = SimVGForGrounding(config)
     averaged.load_state_dict({name: mean[name].to(value.dtype) for name, value in averaged.state_dict().items()})
     if isinstance(processor.text.pieces, FastPieces):

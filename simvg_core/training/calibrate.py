@@ -2,7 +2,8 @@
 
 A model's score of a question is its best answer's; it should be the chance that the question has a target. Temperature
 and bias are fitted on what the network says of texts as they stand; answers that are put together from parts
-(`SimVGConfig.composed_answers`) are made of such scores, and have a part in the threshold.
+(`SimVGConfig.composed_answers`) are made of such scores, and have a part in the threshold. What cells say of states
+(`SimVGConfig.cell_states`) has a temperature and a bias of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from simvg_core.asked_words import AskedWords
+from simvg_core.cell_states import STATE_KINDS, classes_of, told
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
-from simvg_core.training.metrics import Outcome, calibration_error, f1_of
+from simvg_core.reading import read
+from simvg_core.training.metrics import Outcome, auc, calibration_error, f1_of
 from simvg_core.training.refused import NOTHING, Refused, asked
 from simvg_core.training.scoring import ask_model
 from simvg_core.training.sets.sample import Sample, Task
@@ -27,6 +30,8 @@ from simvg_core.training.sets.sample import Sample, Task
 THRESHOLDS = tuple(round(0.2 + 0.02 * step, 2) for step in range(38))
 WORTHLESS = 1000.0
 """A temperature above this leaves of every score the same chance."""
+LEAST_STATES = 30
+"""Questions about a state, with and without a target, that its calibration takes."""
 QUIET = 0.96
 """Share of the questions without a target that a threshold must leave unanswered, where one does: false alarms are what
 makes people switch a system off."""
@@ -60,6 +65,7 @@ def calibrate(
     """
     composed, config = model.config.composed_answers, model.config
     processor.config = config  # answers are read with the new calibration
+    config.cell_states = {}  # fitted to other weights
     config.composed_answers = False
     try:
         outcomes, refused = _asked(model, processor, samples, task, progress)
@@ -67,7 +73,43 @@ def calibrate(
     finally:
         config.composed_answers = composed
     store(config, found)
-    return rethreshold(model, processor, samples, task, found, progress) if composed else found
+    if not composed:
+        return found
+    fit_states(model, processor, samples, task)
+    return rethreshold(model, processor, samples, task, found, progress)
+
+
+def fit_states(
+    model: SimVGForGrounding,
+    processor: SimVGProcessor,
+    samples: Sequence[Sample],
+    task: Task,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Fits how far a model's cells are believed about the states of things, on the questions about bad ones; stores it.
+    Only of kinds of which they part these questions better than the texts do, by the area under the ROC curve, and that
+    at least `LEAST_STATES` of them with and without a target are about.
+
+    Raises:
+        InputError: what the cells say tells nothing. DataError: the pixels of an image are broken.
+    """
+    config = processor.config = model.config
+    config.cell_states, fitted = {}, dict[str, list[float]]()
+    for kind in STATE_KINDS if model.auxiliary is not None and config.attention == "standing" else ():
+        about = [one for one in samples if (said := told(read(one.text).part)) and said.kind == kind and said.bad]
+        there = sum(bool(one.boxes_xyxy_px) for one in about)
+        if classes_of(kind)[0] >= config.num_kinds or min(there, len(about) - there) < LEAST_STATES:
+            continue
+        answers = []
+        for config.cell_states in ({}, {kind: [1.0, 0.0]}):
+            found = ask_model(model, processor, about, task, branches=["token"], progress=progress).outcomes["token"]
+            scores = np.clip([outcome.score for outcome in found], 1e-7, 1 - 1e-7)
+            answers.append((scores, np.array([outcome.there for outcome in found], bool)))
+        by_text, by_cells = (auc(score[true].tolist(), score[~true].tolist()) or 0.0 for score, true in answers)
+        if by_cells > by_text:
+            scores, true = answers[1]
+            fitted[kind] = [round(value, 4) for value in _maximum_likelihood(np.log(scores / (1 - scores)), true)]
+    config.cell_states = fitted
 
 
 def rethreshold(
@@ -105,7 +147,7 @@ def _asked(
     progress: Callable[[int, int], None],
 ) -> tuple[list[Outcome], Refused]:
     """Of the texts that a worker would ask, and what it would not."""
-    known, refused = asked(AskedWords(processor.text.words, model.config.composed_answers), samples)
+    known, refused = asked(AskedWords(processor.text.words, model.config.composing), samples)
     outcomes = ask_model(model, processor, known, task, branches=["token"], progress=progress).outcomes["token"]
     return outcomes, refused
 

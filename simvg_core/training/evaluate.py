@@ -85,7 +85,7 @@ def evaluate(
             f"no expression of {data.name} can be asked (left out: {told}); look at it with `simvg data check`, or "
             "name another split or limit."
         )
-    words = AskedWords(processor.text.words, model.config.composed_answers)
+    words = AskedWords(processor.text.words, model.config.composing)
     by_branch = {
         branch: scores_of(own, floor, lambda text: sort_of(words, text)) for branch, own in scored.outcomes.items()
     }

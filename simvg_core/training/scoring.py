@@ -14,6 +14,7 @@ from simvg_core.answers import Answer
 from simvg_core.asked_words import AskedWords
 from simvg_core.composing import Plan
 from simvg_core.counted import limits
+from simvg_core.derived import Cells
 from simvg_core.model import BRANCHES, SimVGForGrounding
 from simvg_core.processing import Inputs, SimVGProcessor
 from simvg_core.text import TextBatch
@@ -80,7 +81,7 @@ def ask_model(
         DataError: an image's pixels are broken, which its header and end do not show.
     """
     names = branches_of(model) if branches is None else list(branches)
-    composed = model.config.composed_answers
+    composed = model.config.composing
     words = AskedWords(processor.text.words, composed)
     whole, broken = (samples, 0) if whole_pictures else with_pictures(samples, "the set to be scored")
     readable = [sample for sample in whole if words.reads(sample.text)]
@@ -148,7 +149,7 @@ class _Reader:
     """Reads what a pass needs, in another thread."""
 
     processor: SimVGProcessor
-    composed: bool  # whether texts are asked in parts
+    composed: Cells | None  # how texts are asked in parts, if they are
 
     def __call__(self, job: _Job) -> tuple[Inputs, TextBatch]:
         inputs = self.processor.frames([read_picture(own[0]) for own in job.samples])

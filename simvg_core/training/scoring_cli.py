@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,24 +101,29 @@ def calibrate(
     threshold: Annotated[
         bool, typer.Option("--threshold", help="Only choose the threshold anew, with the gate as it is.")
     ] = False,
+    states: Annotated[
+        bool,
+        typer.Option("--states", help="Only fit anew how far cells are believed about states, crooked labels."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Make scores probabilities: fit temperature, bias and threshold, and store them with the model. With --texts first
-    what each text alone adds, so that one threshold means the same for all; the gate is then gone. A gate needs new
-    thresholds (`simvg gate`), then the model a new threshold (--threshold) and a new export.
+    """Make scores probabilities: fit temperature, bias and threshold, and how far cells are believed about states, and
+    store them with the model. With --texts first what each text alone adds, so that one threshold means the same for
+    all; the gate is then gone. A gate needs new thresholds (`simvg gate`), then the model a new threshold (--threshold)
+    and a new export.
 
     Example: simvg calibrate models/line-small --data benchmarks/line/val
     """
     from simvg_core.grounder import Grounder
     from simvg_core.model_folder import rewriting
-    from simvg_core.training.calibrate import Calibration, calibrate, rethreshold
+    from simvg_core.training.calibrate import Calibration, calibrate, fit_states, rethreshold
     from simvg_core.training.data import LineSet
     from simvg_core.training.evaluate import first_images
     from simvg_core.training.rendered import open_for_scoring
     from simvg_core.training.text_bias import level
 
-    if threshold and texts is not None:
-        raise InputError("--threshold changes nothing but the threshold; leave --texts away, or --threshold.")
+    if threshold + states + (texts is not None) > 1:
+        raise InputError("--texts, --threshold and --states are each for another part of it; give one of them.")
     opened = open_for_scoring(data)
     loaded = Grounder.from_pretrained(model, device=_device(device))
     samples = first_images(opened.samples(), limit)
@@ -131,6 +136,13 @@ def calibrate(
             config.save_pretrained(part)
         typer.echo(f"threshold {found.threshold:.2f}; calibration error {found.ece_after:.3f}")
         _tell(found.refused)
+        return
+    if states:
+        with progress_bar(f"asking {model.name}") as progress:
+            fit_states(loaded.model, loaded.processor, samples, opened.task, progress)
+        with rewriting(model) as part:
+            loaded.config.save_pretrained(part)
+        _tell_states(loaded.config.cell_states)
         return
     bounded = loaded.model.bounded
     if bounded:  # its thresholds belong to scores as they were calibrated before
@@ -153,6 +165,8 @@ def calibrate(
         f"temperature {found.temperature:.3f}, bias {found.bias:+.3f}, threshold {found.threshold:.2f}; "
         f"calibration error {found.ece_before:.3f} before, {found.ece_after:.3f} after"
     )
+    if loaded.config.cell_states:
+        _tell_states(loaded.config.cell_states)
     _tell(found.refused)
 
 
@@ -191,6 +205,12 @@ def _tell(refused: Refused) -> None:
     """What was not asked, as a worker would not."""
     if refused.count:
         typer.echo(str(refused), err=True)
+
+
+def _tell_states(fitted: Mapping[str, Sequence[float]]) -> None:
+    """What cells are believed about."""
+    each = (f"{kind} (temperature {value[0]:.3f}, bias {value[1]:+.3f})" for kind, value in fitted.items())
+    typer.echo(f"states that cells tell: {', '.join(each) or 'none, each text is asked as it stands'}")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ MODEL = Path("models/line-small")
 @pytest.fixture(scope="module")
 def words() -> AskedWords:
     """Those of the shipped model."""
-    return AskedWords(WordPacker(read_fast_pieces(MODEL), 24, "error"), composed=True)
+    return AskedWords(WordPacker(read_fast_pieces(MODEL), 24, "error"), composed=())
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_designations_as_training_makes_them_are_known() -> None:
 
 def test_a_model_that_is_not_asked_in_parts_reads_all_texts() -> None:
     """Published checkpoints were trained on negations and lists."""
-    whole = AskedWords(WordPacker(read_fast_pieces(MODEL), 24, "error"), composed=False)
+    whole = AskedWords(WordPacker(read_fast_pieces(MODEL), 24, "error"), composed=None)
     assert whole.complaint("no label") is None
     assert whole.complaint("leftmost bolt is missing") is None
 

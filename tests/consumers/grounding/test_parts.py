@@ -17,8 +17,8 @@ from consumers.grounding.scoring import Question, Scorer
 from consumers.grounding.views import WHOLE, merge_parts
 from infra.contracts import StandingQuery, State
 from infra.queries import QuerySet
-from simvg_core.composing import parts_of
 from simvg_core.counted import at_most
+from simvg_core.pieces import parts_of
 from simvg_core.reading import read
 from tests.consumers.grounding.colour import COLOURS, ColourEngine
 from tests.consumers.grounding.conftest import Line

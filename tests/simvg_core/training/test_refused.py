@@ -46,10 +46,10 @@ def spoken(worded_set: Path, folder: Path, texts: dict[str, str]) -> Path:
 
 def test_texts_are_sorted_by_why_they_are_refused(pieces: FastPieces) -> None:
     """Known words that the model would misread are no unknown words; only what is asked in parts is refused so."""
-    words = AskedWords(WordPacker(pieces, 24, "error"), composed=True)
+    words = AskedWords(WordPacker(pieces, 24, "error"), composed=())
     texts = ["red cap", "no label", "flux capacitor"]
     assert [sort_of(words, text) for text in texts] == [None, MISREAD, UNKNOWN_WORDS]
-    whole = AskedWords(WordPacker(pieces, 24, "error"), composed=False)
+    whole = AskedWords(WordPacker(pieces, 24, "error"), composed=None)
     assert [sort_of(whole, text) for text in texts] == [None, None, UNKNOWN_WORDS]
     table = scores_of([said(text, 0.9, []) for text in texts], 0.5, lambda text: sort_of(words, text))["by_known"]
     assert {name: row["questions"] for name, row in table.items()} == {
@@ -59,7 +59,7 @@ def test_texts_are_sorted_by_why_they_are_refused(pieces: FastPieces) -> None:
 
 def test_nothing_is_refused_of_nothing(pieces: FastPieces) -> None:
     """Neither of samples nor of texts."""
-    assert asked(AskedWords(WordPacker(pieces, 24, "error"), composed=True), [])[0] == []
+    assert asked(AskedWords(WordPacker(pieces, 24, "error"), composed=()), [])[0] == []
     assert misread([]).count == 0 == misread(["red cap"]).count
 
 
