@@ -15,6 +15,7 @@ import torch
 
 from simvg_core.asked_words import AskedWords
 from simvg_core.errors import InputError
+from simvg_core.lineworld.vocabulary import COLOR_WORDS, SIZE_WORDS
 from simvg_core.model import SimVGForGrounding
 from simvg_core.processing import SimVGProcessor
 from simvg_core.training.cost import cost_of
@@ -28,6 +29,7 @@ WORDS = (1, 2, 3, 4, 5, 6, 8, 11)
 SIZES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.15, 0.5)
 """Lower ends of the classes of box size, as shares of the image."""
 HISTOGRAM_BINS = 25
+_COLORS, _SIZES = ({word for words in said.values() for word in words} for said in (COLOR_WORDS, SIZE_WORDS))
 # A text is one that stands, rather than one of many, from so many images on.
 _STANDING_SHARE, _STANDING_LEAST = 0.1, 10
 
@@ -136,6 +138,7 @@ def scores_of(
         "by_kind": grouped(outcomes, lambda one: one.kind, threshold),
         "by_noun": grouped(outcomes, lambda one: one.noun, threshold),
         "by_words": _binned(outcomes, lambda one: len(one.text.split()), WORDS, _words_label, threshold),
+        "by_attribute": _by_attribute(outcomes, threshold),
         "by_known": _by_known(outcomes, refused, threshold),
         "by_size": _binned(single, _share, SIZES, _size_label, threshold),
         "texts": standing_texts(outcomes, threshold),
@@ -150,6 +153,17 @@ def scores_of(
             "wrong": _histogram([one.score for one, hit in zip(single, right, strict=True) if not hit]),
         },
     }
+
+
+def _by_attribute(outcomes: Sequence[Outcome], threshold: float) -> dict[str, Summary]:
+    """Questions of the kind "attribute" by what they say of a thing; empty without any."""
+    groups: dict[str, list[Outcome]] = {"a colour": [], "a size": [], "a condition": []}
+    for one in outcomes:
+        if one.kind == "attribute":
+            said = set(one.text.split())
+            what = "a colour" if said & _COLORS else "a size" if said & _SIZES else "a condition"
+            groups[what].append(one)
+    return {what: summary(own, threshold) for what, own in groups.items() if own}
 
 
 def _by_known(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simvg_core.asked_words import AskedWords
+from simvg_core.derived import asked_for
 from simvg_core.reading import Reading, read
 from simvg_core.refusals import refusal
 from simvg_core.training.sets.sample import Sample
@@ -76,10 +77,15 @@ def divided(texts: Iterable[str]) -> Divided:
     counts = Counter(texts)
     readings = {text: read(text) for text in counts}
     found = {text: one for text, one in readings.items() if _is_divided(text, one)}
-    first = next(((text, (*one.parts, *one.wholes)) for text, one in found.items()), ("", ()))
+    first = next(((text, _asked_for(one)) for text, one in found.items()), ("", ()))
     return Divided(sum(counts[text] for text in found), counts.total(), *first)
 
 
+def _asked_for(reading: Reading) -> tuple[str, ...]:
+    """Which cells will tell states is found out once the model is trained: so none do here."""
+    return (*(row for part in reading.parts for row in asked_for(part, ())), *reading.wholes)
+
+
 def _is_divided(text: str, reading: Reading) -> bool:
-    asked = (clean_text(one).strip() for one in (*reading.parts, *reading.wholes))
+    asked = (clean_text(one).strip() for one in _asked_for(reading))
     return reading.composed and clean_text(text).strip() not in asked and refusal(text) is None

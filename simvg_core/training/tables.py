@@ -71,6 +71,7 @@ def _baseline(scores: Mapping[str, Any], found: bool) -> dict[str, Any]:
 _GROUPS = (
     ("Per image, for texts asked of many", "texts"),
     ("By kind of query", "by_kind"),
+    ("By what a question says of a thing", "by_attribute"),
     ("By whether all words are known", "by_known"),
     ("By length, words", "by_words"),
     ("By size of the box, % of the image", "by_size"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simvg_core.auxiliary import DenseAnswers, dense_loss, turn_loss
+from simvg_core.auxiliary import AuxiliaryHeads, DenseAnswers, dense_loss, turn_loss
+from simvg_core.configuration import SimVGConfig
+from simvg_core.lineworld.vocabulary import KINDS as KINDS_OF_LINE
+from simvg_core.lineworld.vocabulary import NUM_DENSE_KINDS
 
 GRID, KINDS, COLORS = 10, 2, 3
 # a plate that fills the picture, and a washer of one cell on it
@@ -27,6 +30,21 @@ def answers(plate: int = 0, washer: int = 1, plate_color: int = 0, washer_color:
     colors[0, 3, 3] = torch.eye(COLORS)[washer_color] * 5
     boxes = torch.full((1, GRID * GRID, 4), 0.5)
     return DenseAnswers(kinds.flatten(1, 2), colors.flatten(1, 2), boxes)
+
+
+def test_states_are_told_by_the_classes_of_cells() -> None:
+    """Log-odds of the bad state against the usual one, calibrated; of none where no kind is."""
+    config = SimVGConfig.line_small(num_kinds=NUM_DENSE_KINDS, num_colors=11)
+    heads = AuxiliaryHeads(config).eval()
+    image = torch.randn(2, config.num_patches, config.head_size)
+    with torch.no_grad():
+        kinds = heads.cells(image).kinds
+        found = heads.states(image, {"label": [0.5, 1.0], "hex_bolt": [2.0, 0.0]})
+    label, crooked = KINDS_OF_LINE.index("label"), len(KINDS_OF_LINE) + 3
+    bolt, loose = KINDS_OF_LINE.index("hex_bolt"), len(KINDS_OF_LINE)
+    expected = [(kinds[..., crooked] - kinds[..., label]) / 0.5 + 1, (kinds[..., loose] - kinds[..., bolt]) / 2]
+    torch.testing.assert_close(found, torch.stack(expected, dim=-1), atol=1e-4, rtol=1e-4)
+    assert heads.states(image, {}) is None
 
 
 def test_small_and_large_things_count_alike() -> None:

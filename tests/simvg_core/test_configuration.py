@@ -5,6 +5,8 @@ import pytest
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import ConfigurationError
 
+LINE = {"auxiliary_heads": True, "composed_answers": True, "attention": "standing", "num_kinds": 25}
+
 
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -47,6 +49,11 @@ from simvg_core.errors import ConfigurationError
         ({"attention": ["joint"]}, r"attention=\['joint'\] is not a text"),
         ({"stem_widths": "24"}, "stem_widths='24' is not a list of whole numbers"),
         ({"image_mean": [1.0, None, 1.0]}, r"image_mean=\[1\.0, None, 1\.0\] is not a list of finite numbers"),
+        ({"cell_states": {"label": [1.0, 0.0]}}, "cell_states needs auxiliary_heads=True, composed_answers=True"),
+        (LINE | {"cell_states": {"cap": [1.0, 0.0]}}, "cell_states names 'cap'.* can tell the states of hex_bolt"),
+        (LINE | {"cell_states": {"label": [1.0, 0.0]}, "num_kinds": 21}, "num_kinds=21 can tell the states of nothing"),
+        (LINE | {"cell_states": {"label": [0.0, 0.0]}}, r"cell_states\['label'\].* must be a temperature above 0"),
+        (LINE | {"cell_states": {"label": 1.0}}, "cell_states.* is not a list of finite numbers for each name"),
         ({"loss_weights": {"decoder": "a"}}, r"loss_weights=\{'decoder': 'a'\} is not a finite number for each name"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from simvg import app
 from simvg_core.configuration import SimVGConfig
 from simvg_core.errors import InputError
 from simvg_core.training.calibrate import QUIET, fit, store
@@ -92,3 +96,26 @@ def test_one_sided_outcomes_are_refused() -> None:
     """Without absent things there is nothing to fit."""
     with pytest.raises(InputError, match=r"got 1 with and 0 without"):
         fit([one for one in outcomes(1.0, 0.0) if len(one.truth)][:1], SimVGConfig.line_small())
+
+
+def test_the_command_finds_the_states_that_cells_tell_surer_than_texts(tmp_path: Path) -> None:
+    """Of the shipped model those of labels, and no fastener's; of too few questions none. Nothing else changes."""
+    model = tmp_path / "model"
+    shutil.copytree("models/line-small", model, ignore=shutil.ignore_patterns("onnx"))
+    before = SimVGConfig.from_pretrained(model)
+    asked = ["calibrate", str(model), "--data", "benchmarks/line/val", "--states", "--limit"]
+    done = CliRunner().invoke(app, [*asked, "5"])
+    assert done.exit_code == 0, done.output
+    assert "states that cells tell: none" in done.output
+    assert SimVGConfig.from_pretrained(model).cell_states == {}
+    done = CliRunner().invoke(app, [*asked, "140"])
+    assert "states that cells tell: label (temperature" in done.output, done.output
+    found = SimVGConfig.from_pretrained(model)
+    assert list(found.cell_states) == ["label"]
+    temperature, bias = found.cell_states["label"]
+    assert 0.2 < temperature < 0.8, "the dense aid's loss makes it less sure than it is right"
+    assert 0 < bias < 2
+    found.cell_states = before.cell_states
+    assert found.to_dict() == before.to_dict()
+    refused = CliRunner().invoke(app, [*asked, "5", "--threshold"])
+    assert isinstance(refused.exception, InputError) and "give one of them" in str(refused.exception)

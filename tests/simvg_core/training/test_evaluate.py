@@ -341,6 +341,19 @@ def test_a_threshold_moves_what_counts(picture: str) -> None:
     assert scores_of([replace(one, score=0.6)], 0.7)["all"]["p_at_05"] == 100
 
 
+def test_attributes_are_scored_by_what_they_say() -> None:
+    """A colour, a size or a condition; no table of a set without such questions."""
+    texts = {"red cap": 40, "the grey label": 0, "small nut": 0, "crooked label": 0}
+    outcomes = [said(text, 0.9, [[x, 0, x + 10, 10]], kind="attribute") for text, x in texts.items()]
+    found = scores_of([*outcomes, said("cap", 0.9, [[40, 40, 50, 50]])], 0.5)["by_attribute"]
+    assert {name: (row["questions"], row["p_at_05"]) for name, row in found.items()} == {
+        "a colour": (2, 50.0),
+        "a size": (1, 100.0),
+        "a condition": (1, 100.0),
+    }
+    assert scores_of([said("red cap", 0.9, [[0, 0, 10, 10]])], 0.5)["by_attribute"] == {}
+
+
 def test_texts_with_unknown_words_are_scored_apart() -> None:
     """A worker refuses them, so that what it finds is told without them; no table where all words are known."""
     outcomes = [

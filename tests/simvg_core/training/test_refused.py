@@ -86,6 +86,7 @@ def test_texts_that_are_asked_otherwise_are_told_from_those_that_are_not() -> No
     found = divided(["red cap", "red cap left of the gear", "red cap left of the gear", "the cap is red"])
     assert (found.count, found.total) == (3, 4)
     assert (found.text, found.asked) == ("red cap left of the gear", ("red cap", "gear"))
+    assert divided(["cap of the wrong colour"]).asked[:2] == ("red cap", "orange cap")
 
 
 @pytest.mark.parametrize("composed", [True, False])
