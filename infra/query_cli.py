@@ -249,11 +249,8 @@ def add(
             return registry.add(query.model_copy(update={"forced": forced}), set_revision=set_revision)
 
         added = write_admitted(registry, query, write, force=force, console=console)
-        console.print(
-            f"added [bold]{added.id}[/] “{escape(added.text)}” for {escape(' '.join(added.cameras))}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        told = f"added [bold]{added.id}[/] “{escape(added.text)}” for {escape(' '.join(added.cameras))}"
+        console.print(told, highlight=False, soft_wrap=True)
         tell_uptake(registry, added, console)
 
 
@@ -278,13 +275,10 @@ def list_queries(
             typer.echo(broken.fault, err=True)
     else:
         console.print(queries_table(list(snapshot.queries), snapshot.revision, reports))
-        for query in snapshot.queries:
-            for line in refusal_lines(query, uptake(query, reports)):
-                console.print(line, highlight=False, soft_wrap=True)
-        for broken in snapshot.broken:
-            mark = "[bold red]BROKEN, nobody watches for it:[/]"
-            console.print(f"{mark} {escape(broken.fault)}", highlight=False, soft_wrap=True)
-        for line in workers_lines(reports):
+        lines = [line for query in snapshot.queries for line in refusal_lines(query, uptake(query, reports))]
+        mark = "[bold red]BROKEN, nobody watches for it:[/]"
+        lines += [f"{mark} {escape(broken.fault)}" for broken in snapshot.broken]
+        for line in [*lines, *workers_lines(reports)]:
             console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -127,7 +127,11 @@ def test_a_list_that_was_broken_off_is_none(monkeypatch: pytest.MonkeyPatch) -> 
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("consumers.alerts_cli.read_alerts", broken_off)
-    done = CliRunner().invoke(simvg_app, ["alerts", "--json"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
+    try:
+        done = CliRunner().invoke(simvg_app, ["alerts", "--json"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (done.exit_code, done.stdout) == (130, "")
 
 
