@@ -77,7 +77,8 @@ class AuxiliaryHeads(nn.Module):
         temperature, offset = torch.tensor(list(fitted.values()), device=image.device).unbind(dim=1)
         weight = (self.dense.weight[bad] - self.dense.weight[usual]) / temperature[:, None]
         bias = (self.dense.bias[bad] - self.dense.bias[usual]) / temperature + offset
-        return F.linear(torch.relu(self.dense_hidden(image)), weight, bias).float()
+        hidden = torch.relu(self.dense_hidden(image))
+        return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype)).float()
 
     def cells(self, image: Tensor) -> DenseAnswers:
         """Image tokens (B, P, E) → dense answers; a cell's box is centred within two cells of it."""
