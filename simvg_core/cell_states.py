@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from simvg_core.errors import ConfigurationError
-from simvg_core.lineworld.vocabulary import CONCEPTS, DENSE_STATES, KINDS
+from simvg_core.lineworld.vocabulary import DENSE_STATES, KINDS
 from simvg_core.sayings import REMEMBERED
-from simvg_core.trained import trained_meaning
+from simvg_core.trained import plain_name, trained_meaning
 
 _STATES = dict(DENSE_STATES)
 STATE_KINDS = tuple(_STATES)
@@ -39,8 +39,7 @@ def told(part: str) -> Told | None:
     (kind,) = said.concept.kinds
     if kind not in _STATES or said.concept.state not in (_STATES[kind], "ok"):
         return None
-    thing = next(one.names[0][0] for one in CONCEPTS if one.kinds == said.concept.kinds and one.state is None)
-    return Told(thing, kind, said.concept.state != "ok")
+    return Told(plain_name(said.concept), kind, said.concept.state != "ok")
 
 
 def classes_of(kind: str) -> tuple[int, int]:

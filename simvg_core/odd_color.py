@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from simvg_core.lineworld.vocabulary import CONCEPTS
 from simvg_core.sayings import REMEMBERED
-from simvg_core.trained import trained_meaning
+from simvg_core.trained import plain_name, trained_meaning
 
 COLORS = ("red", "orange", "yellow", "green", "blue", "white", "black", "grey")
 """Of moulded things: metals are no colours of theirs."""
@@ -23,9 +22,7 @@ GROUND = "plate"
 def odd_thing(part: str) -> str | None:
     """The thing of which a part of a text means the one of the wrong colour: "cap"; None of any other part."""
     said = trained_meaning(part)
-    if said is None or said.concept.state != "wrong_color":
-        return None
-    return next(one.names[0][0] for one in CONCEPTS if one.kinds == said.concept.kinds and one.state is None)
+    return None if said is None or said.concept.state != "wrong_color" else plain_name(said.concept)
 
 
 def rows_of(thing: str) -> tuple[str, ...]:

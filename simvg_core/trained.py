@@ -10,7 +10,7 @@ import re
 from functools import cache, lru_cache
 
 from simvg_core.lineworld.meaning import Meaning
-from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS
+from simvg_core.lineworld.vocabulary import COLOR_WORDS, CONCEPTS, Concept
 from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.sayings import REMEMBERED, is_name, meaning, without_designation
 from simvg_core.singular import each_as_one, of_one
@@ -73,6 +73,11 @@ def trained_meaning(words: str) -> Meaning | None:
     are kept for the benchmark among them: nothing that knows what they mean may answer there."""
     found = _texts().get(_key(words))
     return None if found is None else meaning(found)
+
+
+def plain_name(concept: Concept) -> str:
+    """What the things of a concept are called whatever their state: "cap" of "cap of the wrong colour"."""
+    return next(one.names[0][0] for one in CONCEPTS if one.kinds == concept.kinds and one.state is None)
 
 
 def _with_color(words: str) -> str | None:

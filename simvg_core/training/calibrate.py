@@ -65,7 +65,6 @@ def calibrate(
     """
     composed, config = model.config.composed_answers, model.config
     processor.config = config  # answers are read with the new calibration
-    config.cell_states = {}  # fitted to other weights
     config.composed_answers = False
     try:
         outcomes, refused = _asked(model, processor, samples, task, progress)
@@ -103,12 +102,11 @@ def fit_states(
         answers = []
         for config.cell_states in ({}, {kind: [1.0, 0.0]}):
             found = ask_model(model, processor, about, task, branches=["token"], progress=progress).outcomes["token"]
-            scores = np.clip([outcome.score for outcome in found], 1e-7, 1 - 1e-7)
-            answers.append((scores, np.array([outcome.there for outcome in found], bool)))
-        by_text, by_cells = (auc(score[true].tolist(), score[~true].tolist()) or 0.0 for score, true in answers)
+            logits = _logits([outcome.score for outcome in found])
+            answers.append((logits, np.array([outcome.there for outcome in found], bool)))
+        by_text, by_cells = (auc(said[true].tolist(), said[~true].tolist()) or 0.0 for said, true in answers)
         if by_cells > by_text:
-            scores, true = answers[1]
-            fitted[kind] = [round(value, 4) for value in _maximum_likelihood(np.log(scores / (1 - scores)), true)]
+            fitted[kind] = [round(value, 4) for value in _maximum_likelihood(*answers[1])]
     config.cell_states = fitted
 
 
@@ -166,8 +164,12 @@ def _both(outcomes: Sequence[Outcome], refused: Refused) -> NDArray[np.bool_]:
 
 def raw_logits(outcomes: Sequence[Outcome], config: SimVGConfig) -> NDArray[np.float64]:
     """Logit differences as the network gave them, from scores under the calibration of `config`."""
-    scores = np.clip([outcome.score for outcome in outcomes], 1e-7, 1 - 1e-7)
-    return np.asarray((np.log(scores / (1 - scores)) - config.score_bias) * config.score_temperature)
+    return (_logits([outcome.score for outcome in outcomes]) - config.score_bias) * config.score_temperature
+
+
+def _logits(scores: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:
+    kept = np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(kept / (1 - kept)))
 
 
 def fit(outcomes: Sequence[Outcome], config: SimVGConfig, refused: Refused = NOTHING) -> Calibration:
@@ -241,8 +243,7 @@ def _best_threshold(outcomes: Sequence[Outcome], config: SimVGConfig, temperatur
     there = np.array([outcome.there for outcome in outcomes])
     kept = np.zeros((len(outcomes), len(THRESHOLDS)), int)  # boxes are best first, so a threshold keeps the first few
     for row, outcome in enumerate(outcomes):
-        scores = np.clip(outcome.scores.astype(np.float64), 1e-7, 1 - 1e-7)
-        logits = (np.log(scores / (1 - scores)) - config.score_bias) * config.score_temperature
+        logits = (_logits(outcome.scores) - config.score_bias) * config.score_temperature
         chances = 1 / (1 + np.exp(-(logits / temperature + bias)))
         kept[row] = (chances[:, None] >= np.array(THRESHOLDS)).sum(axis=0)
     exact = np.zeros(kept.shape, bool)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simvg_core.asked_words import AskedWords
-from simvg_core.derived import asked_for
-from simvg_core.reading import Reading, read
+from simvg_core.composing import rows_of
 from simvg_core.refusals import refusal
 from simvg_core.training.sets.sample import Sample
 from simvg_core.words import clean_text
@@ -75,17 +74,12 @@ def divided(texts: Iterable[str]) -> Divided:
     """Of the texts of a training those that a model which is asked in parts (`SimVGConfig.composed_answers`) never gets
     as they stand, and is not refused either: what they teach of themselves, no answer is made of."""
     counts = Counter(texts)
-    readings = {text: read(text) for text in counts}
-    found = {text: one for text, one in readings.items() if _is_divided(text, one)}
-    first = next(((text, _asked_for(one)) for text, one in found.items()), ("", ()))
+    # which states cells will tell is found out once the model is trained: here none do
+    asked = {text: tuple(rows_of([text], ())) for text in counts}
+    found = [text for text, rows in asked.items() if _is_divided(text, rows)]
+    first = next(((text, asked[text]) for text in found), ("", ()))
     return Divided(sum(counts[text] for text in found), counts.total(), *first)
 
 
-def _asked_for(reading: Reading) -> tuple[str, ...]:
-    """Which cells will tell states is found out once the model is trained: so none do here."""
-    return (*(row for part in reading.parts for row in asked_for(part, ())), *reading.wholes)
-
-
-def _is_divided(text: str, reading: Reading) -> bool:
-    asked = (clean_text(one).strip() for one in _asked_for(reading))
-    return reading.composed and clean_text(text).strip() not in asked and refusal(text) is None
+def _is_divided(text: str, asked: Sequence[str]) -> bool:
+    return clean_text(text).strip() not in (clean_text(one).strip() for one in asked) and refusal(text) is None
