@@ -183,9 +183,14 @@ class Refusal:
             self.error = None
 
 
+# What OpenSSL says in what librdkafka reports as a mere loss of transport: a broker misses our certificate, or we do
+# not know its authority (which comes as an error of TLS at one attempt and as this at the next).
+_REFUSED_IN_WORDS = ("tls alert", "certificate verify failed")
+
+
 def is_refusal(error: KafkaError) -> bool:
-    """Whether one side does not believe the other; a broker that misses our certificate says so as a TLS alert."""
-    return error.code() in REFUSED or (error.code() in AWAY and "tls alert" in error.str())
+    """Whether one side does not believe the other."""
+    return error.code() in REFUSED or (error.code() in AWAY and any(word in error.str() for word in _REFUSED_IN_WORDS))
 
 
 def translate(

@@ -112,6 +112,21 @@ def test_refusal_stands_until_a_connection_tells_otherwise() -> None:
     assert list(told.values()) == [None, KafkaError._AUTHENTICATION, KafkaError._AUTHENTICATION, None]
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("error:0A000086:SSL routines::certificate verify failed (after 4ms in state SSL_HANDSHAKE)", True),
+        ("error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42", True),
+        ("Disconnected (after 4ms in state SSL_HANDSHAKE)", False),
+    ],
+)
+def test_refusal_that_is_reported_as_a_loss_of_transport(said: str, refused: bool) -> None:
+    """librdkafka reports one and the same refusal now as an error of TLS, now as a connection that broke off."""
+    refusal = Refusal()
+    refusal(KafkaError(KafkaError._TRANSPORT, said))
+    assert (refusal.error is not None) == refused
+
+
 def test_other_errors_are_all_logged(caplog: pytest.LogCaptureFixture) -> None:
     """What is not about reach is logged every time."""
     errors = ClientErrors("test")
