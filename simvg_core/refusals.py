@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise, takewhile
 
+from simvg_core.nameless import LINKS, PRONOUNS, beside_what_is_unknown, nameless, pronoun, without_a_thing
 from simvg_core.phrasing import ORDERS, Phrase, answered, is_order, phrase, silences
 from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES, said_so
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
@@ -60,13 +61,11 @@ _OF_ABSENCE = ABSENT | NEGATIONS | ARTICLES | {
     "are", "been", "does", "exist", "exists", "has", "have", "is", "installed", "present", "there", "visible", "was",
     "were",
 }  # fmt: skip
-_PRONOUNS = frozenset({"it", "its", "their", "them", "these", "they", "this", "those"})
 _BOLT_HOLE = re.compile(r"\b(?:bolt|screw|fastener) (?:thread )?holes?\b|\bholes? (?:for|missing) (?:an? |the )?\w+")
 _THERE = re.compile(r"\b(?:holes?|there|installed|should be|in place)\b")
 _QUOTED = re.compile("“([^”]+)”")
 _WHERE = WORDS - {"at", "close", "hand", "half", "of", "on", "part", "side", "the", "to"}
 """Words of a place, relation or extreme that are left in a part have not been read."""
-_BESIDE = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on", "to", "where", "with"})
 _EACH = re.compile(r"(?:all|both|each|every)(?: one)?(?: of)?(?: the)? ")
 _MISJUDGED = re.compile(
     r"\b(right)(?= colou?r\b)|\bcolou?r (?:is )?(right)\b|\b(?:at|in|on) (?:the )?(wrong) (?!colou?r)"
@@ -153,14 +152,14 @@ def _choice(text: str) -> str | None:
 def _misread(said: Reading, part: str) -> str | None:
     """Why a part of a text should not be asked; None where training says it, or nothing that speaks against it."""
     if _UTMOST_SO.search(plain(part)) is not None:
-        return _nameless(part)
+        return without_a_thing(part)
     if (why := _utmost(part)) is not None:
         return why
     words = _bare(part)
     if trained(words) is not None:
         return None
     of_part = said if part == said.part else Reading(part)
-    judges = (_absence, _presence, _untaught, _pronoun, _unread, _two_things, _unlinked)
+    judges = (_absence, _presence, _untaught, _nameless, _unread, _two_things, _unlinked)
     return next(filter(None, (judge(of_part, words) for judge in judges)), None)
 
 
@@ -178,9 +177,10 @@ def _absence(said: Reading, words: str) -> str | None:
     """Of a text that says what a thing is not, or that it is not there."""
     told = words.split()
     if (unnamed := _unnamed(told)) is not None:
+        known = f", or, where it was taught what is meant, “{unnamed}” with --expect present"
         return (
             f"of what is missing the model was taught bolts, screws and fasteners alone ({said.part!r}); write “missing"
-            f" bolt” or “missing screw”, or, where it was taught what is meant, “{unnamed}” with --expect present"
+            f" bolt” or “missing screw”{known if _why(unnamed) is None else ''}"
         )
     gone = _GONE - {"forgot", "forgotten"} if names_tool(words) else _GONE
     if "where" in told and names_plate(as_trained(without_article(" ".join(told[: told.index("where")])))):
@@ -231,12 +231,9 @@ def _untaught(said: Reading, words: str) -> str | None:
     return f"the model was never taught {state!r} of a {thing} ({said.part!r}): {known}; or ask for “{alone}”"
 
 
-def _pronoun(said: Reading, words: str) -> str | None:
-    """Of a text that does not name what it is about."""
-    told = words.split()
-    word = next((word for word in told if word in _PRONOUNS), None)
-    word = told[-1] if told[-1:] in (["one"], ["ones"]) else word
-    return word and f"what {word!r} stands for is not told in {said.part!r}; write the thing itself"
+def _nameless(said: Reading, words: str) -> str | None:
+    """Of a text that does not name what it is about, or says that it is on or in what the model was never taught."""
+    return pronoun(said, words) or nameless(said, words) or beside_what_is_unknown(said, words)
 
 
 def _two_things(said: Reading, words: str) -> str | None:
@@ -244,7 +241,7 @@ def _two_things(said: Reading, words: str) -> str | None:
     neither."""
     parts = words.split()
     at = _places_of_things(parts)
-    links = [place for place, word in enumerate(parts) if word in _BESIDE and at and at[0] < place < at[-1]]
+    links = [place for place, word in enumerate(parts) if word in LINKS and at and at[0] < place < at[-1]]
     if not links or _BOLT_HOLE.search(words):
         return None
     first, second = (
@@ -282,10 +279,10 @@ def _unread(said: Reading, words: str) -> str | None:
     told, things = words.split(), nouns(words)
     word = next((word for word in told if word in _WHERE), None)
     if word and _PLACE_ALONE.issuperset(told):
-        return _nameless(said.part)
+        return without_a_thing(said.part)
     if word is None or not things or (word == "left" and names_tool(words)):
         return None
-    head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | _BESIDE, told)))
+    head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | LINKS, told)))
     thing = head if is_name(head) else as_trained(things[0])
     if word in ("middle", "center", "centre"):
         rest = as_trained(without_article(" ".join(one for one in told if one != word)))
@@ -294,10 +291,6 @@ def _unread(said: Reading, words: str) -> str | None:
     other = "gear" if "label" in thing else "label"
     examples = f"“{thing} on the left”, “{thing} next to the {other}” or “leftmost {thing}”"
     return f"{word!r} is not understood in {said.part!r}; write one place, relation or extreme, as in {examples}"
-
-
-def _nameless(part: str) -> str:
-    return f"{part!r} does not name the thing that is looked for; write it, as in “red cap on the left”"
 
 
 def _wanted(said: Phrase, reading: Reading) -> str | None:
@@ -343,8 +336,8 @@ def _unnamed(words: list[str]) -> str | None:
     place = next((place for place, word in enumerate(words) if word in _LACKED), None)
     if place is None:
         return None
-    behind = takewhile(lambda word: word not in _BESIDE | _WHERE, words[place + 1 :])
-    silent = _OF_ABSENCE | _PRONOUNS
+    behind = takewhile(lambda word: word not in LINKS | _WHERE, words[place + 1 :])
+    silent = _OF_ABSENCE | PRONOUNS
     thing = [word for word in behind if word.isalpha() and word not in silent]
     if not thing and not nouns(" ".join(words)):
         thing = [word for word in words if word.isalpha() and word not in silent]

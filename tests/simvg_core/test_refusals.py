@@ -149,9 +149,28 @@ def words() -> AskedWords:
         ("12 bolts", "cannot compare numbers or sizes"),
         ("a pair of bolts", "cannot compare numbers or sizes"),
         ("stop if there are too few bolts", "cannot compare numbers or sizes"),
-        ("missing motor", "or, where it was taught what is meant, “motor” with --expect present"),
+        (
+            "missing motor",
+            "bolts, screws and fasteners alone ('missing motor'); write “missing bolt” or “missing screw”",
+        ),
         ("the motor is missing on the left", "write “missing bolt” or “missing screw”"),
-        ("gear with a missing tooth", "“tooth” with --expect present"),
+        ("gear with a missing tooth", "write “missing bolt” or “missing screw”"),
+        ("the motor", "knows the word beside names only, as in “motor bolt”"),
+        ("motor left of the bolt", "taught nothing that is called 'motor'"),
+        ("bolt left of the red motor", "taught nothing that is called 'motor'"),
+        ("leftmost motor", "taught nothing that is called 'motor'"),
+        ("machine", "taught nothing that is called 'machine'"),
+        ("the box is open", "taught nothing that is called 'box'"),
+        ("bolt on the motor", "taught nothing that is called 'motor' ('bolt on the motor')"),
+        ("missing bolt of the motor on the left", "write “missing bolt on the left”"),
+        ("the label of the box is crooked", "write “the label is crooked”"),
+        ("box with a red label", "write “red label”"),
+        ("crooked", "does not name the thing that is looked for; write it, as in “crooked"),
+        ("missing", "as in “missing bolt”"),
+        ("oil", "does not name the thing that is looked for; write it, as in “oil"),
+        ("red", "as in “red cap on the left”"),
+        ("small", "does not name the thing"),
+        ("A17", "does not name the thing"),
         ("is it missing?", "what 'it' stands for"),
         ("plate where a bolt is missing", "write “bolt is missing”"),
         ("plate where the label is crooked", "write “label is crooked”"),
@@ -196,7 +215,9 @@ def test_what_would_be_answered_as_another_question_is_refused(words: AskedWords
         "wrong cap on the left", "label isn’t straight", "label “A17” is crooked", "cable connector",
         "both of the caps left of the gear",
         "forgotten spanner on the left", "open bolt hole", "hole where a bolt should be", "check for scratches",
-        "stop the line if a bolt is missing", "some bolts are loose", "hole w/o bolt", "the caps are red",
+        "motor bolt", "scratch in the paint", "missing bolt on the part",
+        "product with a dent", "defect", "stop the line if a bolt is missing", "some bolts are loose",
+        "hole w/o bolt", "the caps are red",
     ],
 )  # fmt: skip
 def test_what_training_says_is_asked(words: AskedWords, text: str) -> None:
@@ -219,7 +240,7 @@ def test_the_page_for_operators_is_true(words: AskedWords) -> None:
     _, _, page = Path("docs/queries.md").read_text(encoding="utf-8").partition("## What is refused")
     refused, _, asked = page.partition("## How it is answered")[0].partition("What training says")
     rows = [line.split(" | ") for line in refused.splitlines() if line.count(" | ") == 2][2:]
-    assert len(rows) == 19
+    assert len(rows) == 20
     for _, texts, remedies in rows:
         assert all(words.complaint(text) for text in texts.split("`")[1::2]), texts
         for text in remedies.split("`")[1::2]:
@@ -234,6 +255,12 @@ def test_designations_as_training_makes_them_are_known() -> None:
     for number in range(300):
         made = designation(rng_of(0, number, 0)).replace("-", " ")
         assert made.isalpha() or all(map(pieces.knows, made.split())), made
+
+
+def test_what_a_plant_has_taught_is_asked() -> None:
+    """A word that no name of training has may be a thing; that it is missing is asked by expecting it."""
+    assert refusal("pallet") is refusal("crooked pallet") is None
+    assert "“pallet” with --expect present" in (refusal("missing pallet") or "")
 
 
 def test_a_model_that_is_not_asked_in_parts_reads_all_texts() -> None:
