@@ -22,6 +22,8 @@ LINKS = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on",
 """What leads from one thing to another that it is at, in or of."""
 _WHOLE = frozenset({"component", "material", "metal", "paint", "part", "piece", "product", "unit", "work"})
 """What all the things lie on: "scratch in the paint" is a scratch."""
+_NO_THINGS = frozenset({"area", "line", "pair", "place"})
+"""Ends of names that name nothing alone: "place where a bolt should be"."""
 _BESIDE_NAMES = frozenset({*DESIGNATIONS, "machine"})
 _LEADING = _BESIDE_NAMES | ARTICLES
 _SIZES = frozenset({"big", "large", "little", "small"})
@@ -48,7 +50,7 @@ def nameless(said: Reading, words: str) -> str | None:
     """Why a part of a text should not be asked whose words training says, and of no thing. A model that a plant has
     taught further is asked what has words of its own."""
     told = words.split()
-    if nouns(words) or not all(map(_said, told)):
+    if not _NO_THINGS.issuperset(nouns(words)) or not all(map(_said, told)):
         return None
     word = next((word for word in told if word in _BESIDE_NAMES), None)
     return without_a_thing(said.part) if word is None else f"{_untaught(word, said.part)}, as in “motor bolt”"

@@ -170,6 +170,8 @@ def words() -> AskedWords:
         ("oil", "does not name the thing that is looked for; write it, as in “oil"),
         ("red", "as in “red cap on the left”"),
         ("small", "does not name the thing"),
+        ("place", "does not name the thing"),
+        ("the line", "taught nothing that is called 'line'"),
         ("A17", "does not name the thing"),
         ("is it missing?", "what 'it' stands for"),
         ("plate where a bolt is missing", "write “bolt is missing”"),
