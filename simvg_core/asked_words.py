@@ -9,6 +9,7 @@ from simvg_core.composing import rows_of
 from simvg_core.derived import Cells
 from simvg_core.questions import check_texts
 from simvg_core.refusals import refusal, understood
+from simvg_core.taught import things
 from simvg_core.words import COMPLAINTS, WordPacker
 
 
@@ -43,6 +44,8 @@ class AskedWords:
         """`complaint`: why a text should not be asked, in words, or None: the model does not know some of its words, or
         would answer another question than is meant."""
         unknown = next(filter(None, map(self._words.complaint, self.rows([text]))), None)
+        if unknown is not None and self._composed is not None:
+            unknown += f": it was taught {things()}"
         if self._composed is None or not all(map(understood, self.unknown(text))):  # what is misspelt may mean anything
             return unknown
         return refusal(text) or unknown

@@ -18,6 +18,19 @@ _SAID = _JUDGED | {"open", "threaded"}
 """And what says of some things what they are: a threaded hole."""
 _MEASURED = frozenset({("damaged", "plate"), ("damaged", "surface")})
 """Not said by training, and answered with what is meant all the same: scratches and dents."""
+_THINGS = (
+    "bolt", "screw", "nut", "washer", "hole", "cap", "connector", "label", "cable", "gear", "plate", "tool", "scratch",
+    "dent", "stain",
+)  # fmt: skip
+"""Keys of concepts that together have all that training shows."""
+
+
+@cache
+def things() -> str:
+    """What training shows, in words: "bolts, screws, … and stains"."""
+    names = {concept.key: concept.names[0][1] for concept in CONCEPTS}
+    *first, last = (names[key] for key in _THINGS)
+    return f"{', '.join(first)} and {last}"
 
 
 def untaught(words: str) -> tuple[str, str] | None:

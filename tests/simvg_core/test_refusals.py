@@ -195,6 +195,7 @@ def words() -> AskedWords:
         ("missingbolt", "did you mean 'missing bolt'?"),
         ("un screwed bolt", "'un' (did you mean 'unscrewed'?)"),
         ("b0lt missing", "did you mean 'bolt'?"),
+        ("cracked plate", "'cracked'; use other words: it was taught bolts, screws, nuts,"),
         ("the lable is not straight", "the model does not know 'lable'"),
     ],
 )

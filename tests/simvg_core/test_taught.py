@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from simvg_core.lineworld.vocabulary import CONCEPTS
+from simvg_core.lineworld.vocabulary import CONCEPTS, KINDS
 from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.predicates import NEGATIONS
-from simvg_core.taught import states_of, untaught
+from simvg_core.taught import states_of, things, untaught
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,10 @@ def test_states_that_a_thing_may_have() -> None:
     assert states_of("label") == ("crooked label", "straight label")
     assert states_of("lid") == ("cap of the wrong colour",)
     assert states_of("nut") == ()
+
+
+def test_all_that_training_shows_is_told() -> None:
+    """Who is refused a word learns what there is to ask for."""
+    told = things().replace(" and ", ", ").split(", ")
+    shown = {kind for concept in CONCEPTS if concept.names[0][1] in told for kind in concept.kinds}
+    assert shown == set(KINDS)
