@@ -275,6 +275,10 @@ def _place(error: yaml.YAMLError) -> str:
     return f" at line {place.line + 1}, column {place.column + 1}{begun}"
 
 
+_OF_KUBERNETES = re.compile(r"_SERVICE_(?:HOST|PORT(?:_\w+)?)=|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?=|_PORT=\w+://")
+"""What a pod finds set for each Service of its namespace, by the Service's name: SIMVG_WORKER_SERVICE_HOST."""
+
+
 def _roles(above: type[RoleSettings] = RoleSettings) -> Iterator[type[RoleSettings]]:
     for role in above.__subclasses__():
         yield role
@@ -290,6 +294,11 @@ def _read_environment(cls: type[BaseModel]) -> dict[str, Any]:
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith(ENV_PREFIX) and upper not in known and upper not in tolerated:
+            if _OF_KUBERNETES.search(f"{upper}={os.environ[name]}"):
+                remedy = (
+                    "Kubernetes sets it for a Service; write `enableServiceLinks: false` in the pod's specification"
+                )
+                raise SettingsError(f"environment variable {name} is no known setting; {remedy}")
             hint = _nearest(upper, [*known, *tolerated])
             raise SettingsError(f"environment variable {name} is no known setting{hint}; correct it or unset it")
 

@@ -97,6 +97,25 @@ def test_name_with_nothing_left_below_it_is_explained(tmp_path: Path) -> None:
         load(ExampleSettings, file=_file(tmp_path, "label: x\nkafka:\n#  prefix: a"))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("SIMVG_WORKER_SERVICE_HOST", "10.96.0.7", "enableServiceLinks: false"),
+        ("SIMVG_WORKER_SERVICE_PORT_METRICS", "9100", "enableServiceLinks: false"),
+        ("SIMVG_WORKER_PORT", "tcp://10.96.0.7:9100", "enableServiceLinks: false"),
+        ("SIMVG_WORKER_PORT_9100_TCP_ADDR", "10.96.0.7", "enableServiceLinks: false"),
+        ("SIMVG_KAFA_PORT", "9092", "correct it or unset it"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_is_told_from_a_slip(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    """A Service whose name begins with simvg has such variables set in every pod beside it."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name} is no known setting.*{remedy}"):
+        load(ExampleSettings, flags={"label": "x"})
+
+
 def test_unknown_name_in_the_environment_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt variable is refused like a misspelt key."""
     monkeypatch.setenv("SIMVG_KAFKA_BOOTSTRAP", "h:1")
