@@ -8,6 +8,10 @@ PYTHON := .venv/bin/python
 SIMVG := .venv/bin/simvg
 PACKAGES := infra producers consumers simvg_core simvg.py
 
+# Images of containers like to forbid bytecode. Commands and tests start hundreds of programs here, and each would spend
+# more than half of its start on compiling the same libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-test setup-check demo up down test faults check lint format types shell compose secrets audit schemas docs constraints clean
 
 help: ## what can be made
@@ -31,8 +35,10 @@ up: setup ## start the local Kafka and Redis
 down: ## stop them
 	@[ ! -x $(SIMVG) ] || $(SIMVG) down
 
+# Side by side one thread each: with one per core in each of them they wait for one another, spinning. Numbers of threads
+# that a test or a command names stay as they are.
 test: setup-test ## all tests, against a real broker, Redis and RTSP server; JOBS=2 of them at once
-	$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -m "not alone"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist worksteal -m "not alone"
 	$(PYTHON) -m pytest -m alone
 
 faults: setup-test ## kill workers, brokers and Redis and compare the alerts with an undisturbed run; a soak (three quarters of an hour)
