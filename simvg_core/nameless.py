@@ -14,16 +14,17 @@ from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.predicates import ARTICLES, NEGATIONS, STATES
 from simvg_core.reading import WORDS as PLACES
 from simvg_core.reading import Reading
-from simvg_core.sayings import nouns
+from simvg_core.sayings import names_plate, nouns
 from simvg_core.spelling import NUMBERS, plain, without_article
 
 PRONOUNS = frozenset({"it", "its", "their", "them", "these", "they", "this", "those"})
 LINKS = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on", "to", "where", "with"})
 """What leads from one thing to another that it is at, in or of."""
-_WHOLE = frozenset({"component", "material", "metal", "paint", "part", "piece", "product", "unit", "work"})
+WHOLE = frozenset({"component", "material", "metal", "paint", "part", "piece", "product", "unit", "work"})
 """What all the things lie on: "scratch in the paint" is a scratch."""
 _NO_THINGS = frozenset({"area", "line", "pair", "place"})
 """Ends of names that name nothing alone: "place where a bolt should be"."""
+_PARTS = frozenset({"end", "recess", "slot", "thread", "tooth"})
 _BESIDE_NAMES = frozenset({*DESIGNATIONS, "machine"})
 _LEADING = _BESIDE_NAMES | ARTICLES
 _SIZES = frozenset({"big", "large", "little", "small"})
@@ -31,14 +32,21 @@ _TYPE = re.compile(r"[a-z]?\d*")
 _OFFERED = 3
 
 
-def without_a_thing(part: str) -> str:
+def without_a_thing(part: str, words: str) -> str:
     """Why a part of a text that names no thing should not be asked, with names that training has for its words."""
-    instead = ", ".join(f"“{name}”" for name in _names_with(frozenset(without_article(plain(part)).split())))
+    instead = ", ".join(f"“{name}”" for name in names_with(words))
     as_in = instead or "“red cap on the left”"
     return f"{part!r} does not name the thing that is looked for; write it, as in {as_in}"
 
 
-def pronoun(said: Reading, words: str) -> str | None:
+def nothing_named(said: Reading, words: str) -> str | None:
+    """Why a part of a text should not be asked that does not name what it is about, or says that it is at, in, of or a
+    part of what the model was not taught."""
+    judges = (_pronoun, _nameless, _part_of_a_thing, _beside_what_is_unknown)
+    return next(filter(None, (judge(said, words) for judge in judges)), None)
+
+
+def _pronoun(said: Reading, words: str) -> str | None:
     """Why a part of a text should not be asked that does not name what it is about."""
     told = words.split()
     word = next((word for word in told if word in PRONOUNS), None)
@@ -46,17 +54,28 @@ def pronoun(said: Reading, words: str) -> str | None:
     return word and f"what {word!r} stands for is not told in {said.part!r}; write the thing itself"
 
 
-def nameless(said: Reading, words: str) -> str | None:
+def _nameless(said: Reading, words: str) -> str | None:
     """Why a part of a text should not be asked whose words training says, and of no thing. A model that a plant has
     taught further is asked what has words of its own."""
     told = words.split()
     if not _NO_THINGS.issuperset(nouns(words)) or not all(map(_said, told)):
         return None
-    word = next((word for word in told if word in _BESIDE_NAMES), None)
-    return without_a_thing(said.part) if word is None else f"{_untaught(word, said.part)}, as in “motor bolt”"
+    word = next((word for word in reversed(told) if word in _BESIDE_NAMES), None)
+    if word is None or names_with(words):  # "grease", of "grease stain"
+        return without_a_thing(said.part, words)
+    return f"{_untaught(word, said.part)}, as in “motor bolt”"
 
 
-def beside_what_is_unknown(said: Reading, words: str) -> str | None:
+def _part_of_a_thing(said: Reading, words: str) -> str | None:
+    """Of a text that would be answered with the whole thing: "gear tooth"."""
+    *thing, last = words.split()
+    if last not in _PARTS or not nouns(" ".join(thing)):
+        return None
+    whole = said.with_part(" ".join(thing))
+    return f"the model was never taught the {last!r} of a thing ({said.part!r}); write “{whole}” for the whole"
+
+
+def _beside_what_is_unknown(said: Reading, words: str) -> str | None:
     """Why a part of a text should not be asked that says of a thing that it is at, in or of what the model was taught
     beside names only, or has it: "bolt on the motor" would be answered with every bolt."""
     told = words.split()
@@ -68,7 +87,10 @@ def beside_what_is_unknown(said: Reading, words: str) -> str | None:
         rest = behind[len(unknown) :]
         if nouns(" ".join(ahead)) and not nouns(" ".join(rest[:1])) and (word := _beside_names(unknown)):
             return f"{_untaught(word, said.part)}; write “{said.with_part(' '.join(ahead + rest))}”"
-        if _LEADING.issuperset(ahead) and nouns(" ".join(behind)) and (word := _beside_names(ahead)):
+        if ahead and names_plate(without_article(" ".join(behind))):  # everything lies there
+            return _nameless(said, " ".join(ahead))
+        named = not _LEADING.issuperset(ahead) or names_with(" ".join(ahead))
+        if not named and nouns(" ".join(behind)) and (word := _beside_names(ahead)):
             return f"{_untaught(word, said.part)}; write “{said.with_part(without_article(' '.join(behind)))}”"
     return None
 
@@ -76,7 +98,7 @@ def beside_what_is_unknown(said: Reading, words: str) -> str | None:
 def _beside_names(words: list[str]) -> str | None:
     """The last of the words that stand beside names only; None where there is none, or all are for the whole."""
     found = [word for word in words if word in _BESIDE_NAMES]
-    return None if _WHOLE.issuperset(found) else found[-1]
+    return None if WHOLE.issuperset(found) else found[-1]
 
 
 def _untaught(word: str, part: str) -> str:
@@ -88,9 +110,10 @@ def _said(word: str) -> bool:
     return word in _words() or _TYPE.fullmatch(word) is not None
 
 
-def _names_with(words: frozenset[str]) -> list[str]:
-    """The first names of things that have all of these words, of each thing one."""
-    found = (next((name for name in names if words.issubset(name.split())), None) for names in _names() if words)
+def names_with(words: str) -> list[str]:
+    """The first names of things that have all of these words, of each thing one; of some things."""
+    told = frozenset(without_article(words).split())
+    found = (next((name for name in names if told.issubset(name.split())), None) for names in _names() if told)
     return list(islice(filter(None, found), _OFFERED))
 
 

@@ -27,6 +27,7 @@ _SILENT = (
 )
 """Words that say nothing of what is meant."""
 _OUT = re.compile(r"\b(?:came|fell|dropped|fallen|has fallen|has come|is) out\b(?! of)")
+_OUT_AT_THE_END = re.compile(r"\b(\w+) out$")
 _MISSING_SOME = re.compile(rf"missing (?:the )?({NUMBER_WORD}|10|[2-9]) (?=[a-z])")
 _WHERE_IS = re.compile(r"where (?:is|are) (?=.)")
 _ON_PLATE = re.compile(
@@ -111,6 +112,7 @@ def _stated(words: str) -> str:
     if meaning(full) is not None:
         return full
     full = _OUT.sub("has fallen out", place_last(_WHERE_IS.sub("", full)))
+    full = _OUT_AT_THE_END.sub(lambda found: f"{found[1]} has fallen out" if nouns(found[1]) else found[0], full)
     full = _ON_PLATE.sub(_lying, in_words(_THERE.sub("", full, count=1)))
     found = _IS_THERE.fullmatch(full)
     # a bolt that is there is refused by name: the model takes it for the hole without one

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise, takewhile
 
-from simvg_core.nameless import LINKS, PRONOUNS, beside_what_is_unknown, nameless, pronoun, without_a_thing
+from simvg_core.nameless import LINKS, PRONOUNS, WHOLE, names_with, nothing_named, without_a_thing
 from simvg_core.phrasing import ORDERS, Phrase, answered, is_order, phrase, silences
 from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATES, said_so
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
@@ -152,14 +152,14 @@ def _choice(text: str) -> str | None:
 def _misread(said: Reading, part: str) -> str | None:
     """Why a part of a text should not be asked; None where training says it, or nothing that speaks against it."""
     if _UTMOST_SO.search(plain(part)) is not None:
-        return without_a_thing(part)
+        return without_a_thing(part, plain(part))
     if (why := _utmost(part)) is not None:
         return why
     words = _bare(part)
     if trained(words) is not None:
         return None
     of_part = said if part == said.part else Reading(part)
-    judges = (_absence, _presence, _untaught, _nameless, _unread, _two_things, _unlinked)
+    judges = (_absence, _presence, _untaught, nothing_named, _unread, _two_things, _unlinked)
     return next(filter(None, (judge(of_part, words) for judge in judges)), None)
 
 
@@ -231,17 +231,14 @@ def _untaught(said: Reading, words: str) -> str | None:
     return f"the model was never taught {state!r} of a {thing} ({said.part!r}): {known}; or ask for “{alone}”"
 
 
-def _nameless(said: Reading, words: str) -> str | None:
-    """Of a text that does not name what it is about, or says that it is on or in what the model was never taught."""
-    return pronoun(said, words) or nameless(said, words) or beside_what_is_unknown(said, words)
-
-
 def _two_things(said: Reading, words: str) -> str | None:
     """Of a text that says of a thing what it has, or that it is on or in another: the model finds one of both, or
     neither."""
     parts = words.split()
     at = _places_of_things(parts)
-    links = [place for place, word in enumerate(parts) if word in LINKS and at and at[0] < place < at[-1]]
+    # what is ahead need be no name of training's: "oil on the label"
+    begin = next((place for place, word in enumerate(parts) if word not in ARTICLES | WHOLE), 0)
+    links = [place for place, word in enumerate(parts) if word in LINKS and at and begin < place < at[-1]]
     if not links or _BOLT_HOLE.search(words):
         return None
     first, second = (
@@ -252,7 +249,9 @@ def _two_things(said: Reading, words: str) -> str | None:
     second = second if is_name(second) or said_of_plate else as_trained(parts[at[-1]])
     if names_plate(second) and parts[links[0]] in ("in", "of", "on"):
         return None
-    first = first if is_name(first) else as_trained(parts[at[0]])
+    if not is_name(first):
+        ahead = nouns(first) or names_with(first) if at[0] > links[0] else [parts[at[0]]]
+        first = as_trained(ahead[-1]) if ahead else second
     instead = second if names_plate(first) else f"{first} next to the {second}"
     remedy = _first_accepted("write {}", instead, first) or "write a query for each"
     return f"{said.part!r} names two things, and the model cannot judge whether one is on, in or of the other; {remedy}"
@@ -279,11 +278,12 @@ def _unread(said: Reading, words: str) -> str | None:
     told, things = words.split(), nouns(words)
     word = next((word for word in told if word in _WHERE), None)
     if word and _PLACE_ALONE.issuperset(told):
-        return without_a_thing(said.part)
+        return without_a_thing(said.part, words)
     if word is None or not things or (word == "left" and names_tool(words)):
         return None
     head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | LINKS, told)))
-    thing = head if is_name(head) else as_trained(things[0])
+    around = as_trained(" ".join(one for one in told if one != word))  # "loose left bolt"
+    thing = next(filter(is_name, (head, around)), as_trained(things[0]))
     if word in ("middle", "center", "centre"):
         rest = as_trained(without_article(" ".join(one for one in told if one != word)))
         if (remedy := _first_accepted("write {}", f"{rest} in the middle", f"{thing} in the middle")) is not None:
