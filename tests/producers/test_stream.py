@@ -36,6 +36,7 @@ def test_rtsp_stream_is_decoded() -> None:
         taken = list(islice(shots, 8))
         now = time.time_ns()
         shots.close()  # type: ignore[attr-defined]
+    assert len(taken) == 8
     for shot in taken:
         assert isinstance(shot.image, Picture)
         assert shot.image.bgr().shape == (240, 320, 3)
@@ -49,6 +50,7 @@ def test_clip_is_served_over_rtsp_in_a_loop(clip: Callable[..., Path], drawn: Ca
         shots = open_source(server.url).shots(Event())
         numbers = [drawn(shot) for shot in islice(shots, 25)]
         shots.close()  # type: ignore[attr-defined]
+    assert len(numbers) == 25 and numbers[-1] is not None
     assert all(b == (a + 1) % 10 for a, b in pairwise(numbers) if a is not None)
 
 
@@ -57,6 +59,7 @@ def test_motion_jpeg_over_http_passes_through(motion_jpeg: str, jpegs: list[byte
     shots = open_source(motion_jpeg.replace("http://", "HTTP://")).shots(Event())
     images = [shot.image for shot in islice(shots, 7)]
     shots.close()  # type: ignore[attr-defined]
+    assert len(images) == 7
     assert all(isinstance(image, EncodedImage) and image.data in jpegs for image in images)
 
 
