@@ -22,7 +22,7 @@ LINKS = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on",
 """What leads from one thing to another that it is at, in or of."""
 WHOLE = frozenset({"component", "material", "metal", "paint", "part", "piece", "product", "unit", "work"})
 """What all the things lie on: "scratch in the paint" is a scratch."""
-_NO_THINGS = frozenset({"area", "line", "pair", "place"})
+_NO_THINGS = frozenset({"area", "line", "pair", "place", "wheel", "wheels"})
 """Ends of names that name nothing alone: "place where a bolt should be"."""
 _PARTS = frozenset({"end", "recess", "slot", "thread", "tooth"})
 _BESIDE_NAMES = frozenset({*DESIGNATIONS, "machine"})

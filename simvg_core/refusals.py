@@ -16,9 +16,9 @@ from simvg_core.predicates import ABSENT, ARTICLES, CONDITIONS, NEGATIONS, STATE
 from simvg_core.reading import EXTREME_IN, WORDS, Reading, read
 from simvg_core.sayings import is_fault, is_name, meaning, names_fastener, names_plate, names_tool, nouns
 from simvg_core.sides import is_relation
-from simvg_core.singular import of_one
+from simvg_core.singular import each_as_one, of_one
 from simvg_core.spelling import NUMBER_WORD, in_words, plain, without_article
-from simvg_core.taught import states_of, untaught
+from simvg_core.taught import one_thing, states_of, untaught, utmost_of
 from simvg_core.trained import COLORS, as_trained, trained
 
 _COMPARING = frozenset({
@@ -69,9 +69,9 @@ _WHERE = WORDS - {"at", "close", "hand", "half", "of", "on", "part", "side", "th
 _EACH = re.compile(r"(?:all|both|each|every)(?: one)?(?: of)?(?: the)? ")
 _MISJUDGED = re.compile(
     r"\b(right)(?= colou?r\b)|\bcolou?r (?:is )?(right)\b|\b(?:at|in|on) (?:the )?(wrong) (?!colou?r)"
-    r"|\b((?:half|hand) (?:tight|tightened|fastened))\b"
+    r"|\b((?:half|hand) (?:tight|tightened|fastened))\b|^(?:an? |the )?(half)\b|\b(half)$|\b(fallen)\b(?! out\b)"
 )
-"""Of what training calls wrong, which is a colour, and of what it calls tight."""
+"""Of what training calls wrong, which is a colour, of what it calls tight, and of what has fallen out."""
 _UTMOST_SO = re.compile(rf"{EXTREME_IN.pattern}(?:is|are|has|have)\b")
 _STATE_UTMOST = re.compile(rf"\b({'|'.join(sorted(STATES))}) ({EXTREME_IN.pattern[2:].rstrip()}) ?(.+)")
 _PLACE_ALONE = WORDS - {"hand", "part"} | ARTICLES | {"in"}
@@ -225,8 +225,12 @@ def _untaught(said: Reading, words: str) -> str | None:
     if found is None:
         return None
     state, thing = found
-    taught = [one for one in states_of(thing) if _why(one) is None]
-    known = f"of one it was taught {_quoted(taught)}" if taught else "it was taught no such word of one"
+    empty = [f"missing {thing}"] if state == "fallen" else []
+    taught = [one for one in (*states_of(thing), *empty) if _why(one) is None]
+    if (utmost := utmost_of(state)) is not None:
+        known = f"write “{utmost} {thing}” for the {utmost} of all"
+    else:
+        known = f"of one it was taught {_quoted(taught)}" if taught else "it was taught no such word of one"
     alone = said.with_part(thing)
     return f"the model was never taught {state!r} of a {thing} ({said.part!r}): {known}; or ask for “{alone}”"
 
@@ -262,9 +266,11 @@ def _unlinked(said: Reading, words: str) -> str | None:
     parts = words.split()
     at = _places_of_things(parts)
     things = [as_trained(parts[place]) for place in at]
-    in_one = all(after == before + 1 for before, after in pairwise(at)) or _BOLT_HOLE.search(words) is not None
-    if in_one or any(map(names_plate, things)):
-        return None
+    close = [(each_as_one(parts[one]), each_as_one(parts[after])) for one, after in pairwise(at) if after == one + 1]
+    if all(one_thing(*pair) for pair in close):
+        in_one = len(at) < len(close) + 2 or _BOLT_HOLE.search(words) is not None
+        if in_one or any(map(names_plate, things)):
+            return None
     named = _quoted(things)
     return f"{said.part!r} names several things ({named}), of which the model finds one or none; write a query for each"
 

@@ -169,6 +169,26 @@ def words() -> AskedWords:
         ("missing", "as in “missing bolt”"),
         ("oil", "does not name the thing that is looked for; write it, as in “oil"),
         ("red", "as in “red cap on the left”"),
+        ("fallen bolt", "of one it was taught “loose bolt”, “tight bolt”, “missing bolt”; or ask for “bolt”"),
+        ("screw has fallen on the plate", "“missing screw”; or ask for “screw”"),
+        ("bolt lying on the plate", "never taught 'lying' of a bolt"),
+        ("connector out of place", "never taught 'out' of a connector"),
+        ("cap out of its hole", "never taught 'out' of a cap"),
+        ("open screw", "never taught 'open' of a screw"),
+        ("aligned bolt", "never taught 'aligned' of a bolt"),
+        ("half a label", "never taught 'half' of a label"),
+        ("label half", "never taught 'half' of a label"),
+        ("red cable on the left", "never taught 'red' of a cable ('red cable'): it was taught no such word of one; or"),
+        ("black stain", "or ask for “stain”"),
+        ("cap left of the grey wire", "never taught 'grey' of a wire"),
+        ("big scratches", "write “largest scratch” for the largest of all; or ask for “scratch”"),
+        ("little label", "write “smallest label” for the smallest of all; or ask for “label”"),
+        ("screw caps", "several things (“screw”, “cap”)"),
+        ("hole cover", "several things (“hole”, “cover”)"),
+        ("bolt washer left of the label", "several things (“bolt”, “washer”)"),
+        ("plate bolt", "several things (“plate”, “bolt”)"),
+        ("hand on the plate", "does not name the thing"),
+        ("wheel", "write it, as in “cog wheel”"),
         ("small", "does not name the thing"),
         ("place", "does not name the thing"),
         ("hinge line", "taught nothing that is called 'line'"),
@@ -228,7 +248,8 @@ def test_what_would_be_answered_as_another_question_is_refused(words: AskedWords
         "forgotten spanner on the left", "open bolt hole", "hole where a bolt should be", "check for scratches",
         "motor bolt", "scratch in the paint", "missing bolt on the part",
         "product with a dent", "defect", "stop the line if a bolt is missing", "some bolts are loose",
-        "hole w/o bolt", "the caps are red",
+        "hole w/o bolt", "the caps are red", "bolt fallen out", "label out of place", "spanner lying on the plate",
+        "sticker label", "gear wheel", "large bolt", "largest scratch", "red electrical connector plug",
     ],
 )  # fmt: skip
 def test_what_training_says_is_asked(words: AskedWords, text: str) -> None:
@@ -251,7 +272,7 @@ def test_the_page_for_operators_is_true(words: AskedWords) -> None:
     _, _, page = Path("docs/queries.md").read_text(encoding="utf-8").partition("## What is refused")
     refused, _, asked = page.partition("## How it is answered")[0].partition("What training says")
     rows = [line.split(" | ") for line in refused.splitlines() if line.count(" | ") == 2][2:]
-    assert len(rows) == 20
+    assert len(rows) == 21
     for _, texts, remedies in rows:
         assert all(words.complaint(text) for text in texts.split("`")[1::2]), texts
         for text in remedies.split("`")[1::2]:
