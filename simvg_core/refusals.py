@@ -240,8 +240,9 @@ def _two_things(said: Reading, words: str) -> str | None:
     neither."""
     parts = words.split()
     at = _places_of_things(parts)
-    # what is ahead need be no name of training's: "oil on the label"
-    begin = next((place for place, word in enumerate(parts) if word not in ARTICLES | WHOLE), 0)
+    # what is ahead need be no name of training's: "oil on the label"; "product with a dent" is a dent
+    silent = ARTICLES if "on" in parts else ARTICLES | WHOLE
+    begin = next((place for place, word in enumerate(parts) if word not in silent), 0)
     links = [place for place, word in enumerate(parts) if word in LINKS and at and begin < place < at[-1]]
     if not links or _BOLT_HOLE.search(words):
         return None
@@ -254,9 +255,10 @@ def _two_things(said: Reading, words: str) -> str | None:
     if names_plate(second) and parts[links[0]] in ("in", "of", "on"):
         return None
     if not is_name(first):
-        ahead = nouns(first) or names_with(first) if at[0] > links[0] else [parts[at[0]]]
+        faults = filter(is_fault, names_with(first))
+        ahead = (nouns(first) or list(faults)) if at[0] > links[0] else [parts[at[0]]]
         first = as_trained(ahead[-1]) if ahead else second
-    instead = second if names_plate(first) else f"{first} next to the {second}"
+    instead = second if names_plate(first) or first == second else f"{first} next to the {second}"
     remedy = _first_accepted("write {}", instead, first) or "write a query for each"
     return f"{said.part!r} names two things, and the model cannot judge whether one is on, in or of the other; {remedy}"
 

@@ -41,6 +41,7 @@ _IN_COLOR = (
     (re.compile(rf"\b(?:(?:in|of|with)(?: the| an?)?(?: colou?r)?|has(?: the)? colou?r|colou?red) ({_COLOR})$"), r"\1"),
 )
 """Red in colour, red coloured, of red colour: training says "red"."""
+_WRONG = re.compile(r"(?:(?:an?|the) )?(?:wrong (\w+)|(\w+) (?:is )?wrong)")
 _BEEN = re.compile(r"\b(?:has|have|had)( not)? been\b")
 
 
@@ -51,7 +52,7 @@ def trained(words: str) -> str | None:
     if meaning(words) is not None:
         return words
     said = (_texts().get(_key(one)) for one in without_designation(words))
-    return next(filter(None, said), None) or _with_color(words)
+    return next(filter(None, said), None) or _with_color(words) or _of_wrong_color(words)
 
 
 @lru_cache(REMEMBERED)
@@ -78,6 +79,16 @@ def trained_meaning(words: str) -> Meaning | None:
 def plain_name(concept: Concept) -> str:
     """What the things of a concept are called whatever their state: "cap" of "cap of the wrong colour"."""
     return next(one.names[0][0] for one in CONCEPTS if one.kinds == concept.kinds and one.state is None)
+
+
+def _of_wrong_color(words: str) -> str | None:
+    """ "Cap of the wrong colour" of "wrong cap": nothing else can be wrong of what training has in a wrong colour."""
+    found = _WRONG.fullmatch(of_one(words))
+    said = found and meaning(found[1] or found[2])
+    if not said or said.concept.state is not None:
+        return None
+    wrong = (one for one in CONCEPTS if one.kinds == said.concept.kinds and one.state == "wrong_color")
+    return next((one.names[0][0] for one in wrong), None)
 
 
 def _with_color(words: str) -> str | None:

@@ -189,6 +189,8 @@ def words() -> AskedWords:
         ("plate bolt", "several things (“plate”, “bolt”)"),
         ("hand on the plate", "does not name the thing"),
         ("wheel", "write it, as in “cog wheel”"),
+        ("dust on the cap", "is on, in or of the other; write “cap”"),
+        ("paint on the label", "is on, in or of the other; write “label”"),
         ("small", "does not name the thing"),
         ("place", "does not name the thing"),
         ("hinge line", "taught nothing that is called 'line'"),

@@ -27,6 +27,16 @@ def test_what_training_says_keeps_its_meaning() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [("wrong cap", "cap of the wrong colour"), ("the cap is wrong", "cap of the wrong colour"),
+     ("wrong lids", "cap of the wrong colour"), ("wrong plug", "connector of the wrong colour"), ("wrong label", None)],
+)  # fmt: skip
+def test_what_is_wrong_of_a_cap_is_its_colour(text: str, said: str | None) -> None:
+    """A model that is asked for "wrong cap" itself finds good ones."""
+    assert trained(text) == said
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "bolt without a hole", "bolt is there", "dirty plate", "label is not crooked", "red or blue cap", "no label"],
 )
