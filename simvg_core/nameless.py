@@ -9,7 +9,7 @@ from functools import cache
 from itertools import islice, takewhile
 
 from simvg_core.lineworld.designations import WORDS as DESIGNATIONS
-from simvg_core.lineworld.vocabulary import CONCEPTS
+from simvg_core.lineworld.vocabulary import CONCEPTS, SIZE_WORDS
 from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.predicates import ARTICLES, NEGATIONS, STATES
 from simvg_core.reading import WORDS as PLACES
@@ -21,13 +21,13 @@ PRONOUNS = frozenset({"it", "its", "their", "them", "these", "they", "this", "th
 LINKS = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on", "to", "where", "with"})
 """What leads from one thing to another that it is at, in or of."""
 WHOLE = frozenset({"component", "material", "metal", "paint", "part", "piece", "product", "unit", "work"})
-"""What all the things lie on: "scratch in the paint" is a scratch."""
+"""Words for all that is watched, with the things on it: "scratch in the paint" is a scratch."""
 _NO_THINGS = frozenset({"area", "line", "pair", "place", "wheel", "wheels"})
 """Ends of names that name nothing alone: "place where a bolt should be"."""
 _PARTS = frozenset({"end", "recess", "slot", "thread", "tooth"})
 _BESIDE_NAMES = frozenset({*DESIGNATIONS, "machine"})
 _LEADING = _BESIDE_NAMES | ARTICLES
-_SIZES = frozenset({"big", "large", "little", "small"})
+_SIZES = frozenset(word for words in SIZE_WORDS.values() for word in words)
 _TYPE = re.compile(r"[a-z]?\d*")
 _OFFERED = 3
 
@@ -68,10 +68,10 @@ def _nameless(said: Reading, words: str) -> str | None:
 
 def _part_of_a_thing(said: Reading, words: str) -> str | None:
     """Of a text that would be answered with the whole thing: "gear tooth"."""
-    *thing, last = words.split()
-    if last not in _PARTS or not nouns(" ".join(thing)):
+    thing, _, last = words.rpartition(" ")
+    if last not in _PARTS or not nouns(thing):
         return None
-    whole = said.with_part(" ".join(thing))
+    whole = said.with_part(thing)
     return f"the model was never taught the {last!r} of a thing ({said.part!r}); write “{whole}” for the whole"
 
 

@@ -292,8 +292,8 @@ def _unread(said: Reading, words: str) -> str | None:
     head = as_trained(" ".join(takewhile(lambda word: word not in _WHERE | LINKS, told)))
     around = as_trained(" ".join(one for one in told if one != word))  # "loose left bolt"
     thing = next(filter(is_name, (head, around)), as_trained(things[0]))
-    if word in ("middle", "center", "centre"):
-        rest = as_trained(without_article(" ".join(one for one in told if one != word)))
+    if word in ("middle", "center", "centre") and "in the middle" not in words:  # that is what would be offered
+        rest = as_trained(without_article(" ".join(one for one in told if one not in LINKS | {word})))
         if (remedy := _first_accepted("write {}", f"{rest} in the middle", f"{thing} in the middle")) is not None:
             return f"{word!r} is not understood in {said.part!r}; {remedy} for the middle of the picture"
     other = "gear" if "label" in thing else "label"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import cv2
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from simvg_core.asked_words import AskedWords
 from simvg_core.edge.grounder import EdgeGrounder
@@ -18,6 +20,19 @@ from simvg_core.training.rendered import open_for_scoring
 from simvg_core.words import WordPacker, read_fast_pieces
 
 MODEL = Path("models/line-small")
+ANY_WORDS = [
+    *read_fast_pieces(MODEL).learned,
+    "?",
+    ",",
+    "2",
+    "and",
+    "between",
+    "it",
+    "leftmost",
+    "more",
+    "near",
+    "than",
+]
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +296,17 @@ def test_the_page_for_operators_is_true(words: AskedWords) -> None:
             assert text.startswith(("--", "M6", "A17")) or words.complaint(text) is None, text
     for text in asked.split("`")[1::2]:
         assert words.complaint(text) is None, text
+
+
+@example(["panels", "for", "middle"])
+@example(["or", "lead", "gaps", "middle"])
+@example(["marks", "center", "stoppers", "frame", "or"])
+@settings(max_examples=300, deadline=None)
+@given(said=st.lists(st.sampled_from(ANY_WORDS), min_size=1, max_size=6))
+def test_words_in_any_order_are_asked_or_refused(words: AskedWords, said: list[str]) -> None:
+    """A reason may offer a text that is looked at in its turn, and that one another: it ends all the same."""
+    told = words.complaint(" ".join(said))
+    assert told is None or told.strip() == told != ""
 
 
 def test_designations_as_training_makes_them_are_known() -> None:
