@@ -9,13 +9,14 @@ from functools import cache
 from itertools import islice, takewhile
 
 from simvg_core.lineworld.designations import WORDS as DESIGNATIONS
-from simvg_core.lineworld.vocabulary import CONCEPTS, SIZE_WORDS
+from simvg_core.lineworld.vocabulary import CONCEPTS
 from simvg_core.lineworld.wordings import further_names, further_statements
 from simvg_core.predicates import ARTICLES, NEGATIONS, STATES
 from simvg_core.reading import WORDS as PLACES
 from simvg_core.reading import Reading
 from simvg_core.sayings import names_plate, nouns
 from simvg_core.spelling import NUMBERS, plain, without_article
+from simvg_core.taught import SIZES
 
 PRONOUNS = frozenset({"it", "its", "their", "them", "these", "they", "this", "those"})
 LINKS = frozenset({"at", "behind", "by", "for", "from", "has", "in", "of", "on", "to", "where", "with"})
@@ -27,7 +28,6 @@ _NO_THINGS = frozenset({"area", "line", "pair", "place", "wheel", "wheels"})
 _PARTS = frozenset({"end", "recess", "slot", "thread", "tooth"})
 _BESIDE_NAMES = frozenset({*DESIGNATIONS, "machine"})
 _LEADING = _BESIDE_NAMES | ARTICLES
-_SIZES = frozenset(word for words in SIZE_WORDS.values() for word in words)
 _TYPE = re.compile(r"[a-z]?\d*")
 _OFFERED = 3
 
@@ -128,4 +128,4 @@ def _words() -> frozenset[str]:
     names = (form for one in CONCEPTS for name in one.names + one.held_out + further_names(one) for form in name)
     sentences = (text for one in CONCEPTS for text in (*one.statements, *further_statements(one)))
     said = {word for text in (*names, *sentences) for word in plain(text).split()}
-    return frozenset(said.union(_LEADING, _SIZES, NUMBERS, NEGATIONS, STATES, PLACES))
+    return frozenset(said.union(_LEADING, SIZES, NUMBERS, NEGATIONS, STATES, PLACES))

@@ -18,7 +18,7 @@ from simvg_core.sayings import is_fault, is_name, meaning, names_fastener, names
 from simvg_core.sides import is_relation
 from simvg_core.singular import each_as_one, of_one
 from simvg_core.spelling import NUMBER_WORD, in_words, plain, without_article
-from simvg_core.taught import one_thing, states_of, untaught, utmost_of
+from simvg_core.taught import SIZES, one_thing, states_of, untaught
 from simvg_core.trained import COLORS, as_trained, trained
 
 _COMPARING = frozenset({
@@ -227,7 +227,7 @@ def _untaught(said: Reading, words: str) -> str | None:
     state, thing = found
     empty = [f"missing {thing}"] if state == "fallen" else []
     taught = [one for one in (*states_of(thing), *empty) if _why(one) is None]
-    if (utmost := utmost_of(state)) is not None:
+    if (utmost := SIZES.get(state)) is not None:
         known = f"write “{utmost} {thing}” for the {utmost} of all"
     else:
         known = f"of one it was taught {_quoted(taught)}" if taught else "it was taught no such word of one"
@@ -240,7 +240,8 @@ def _two_things(said: Reading, words: str) -> str | None:
     neither."""
     parts = words.split()
     at = _places_of_things(parts)
-    # what is ahead need be no name of training's: "oil on the label"; "product with a dent" is a dent
+    # what is ahead need be no name of training's: "oil on the label", "paint on the label"; but "product with a dent"
+    # is a dent
     silent = ARTICLES if "on" in parts else ARTICLES | WHOLE
     begin = next((place for place, word in enumerate(parts) if word not in silent), 0)
     links = [place for place, word in enumerate(parts) if word in LINKS and at and begin < place < at[-1]]

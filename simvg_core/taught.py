@@ -20,7 +20,7 @@ _SAID = _JUDGED | {"aligned", "lying", "open", "out", "threaded"}
 """And what says of some things what they are, or how they lie: a threaded hole, a bolt that is coming out."""
 _WHITHER = frozenset({"lying", "out"})
 """What is so of the thing before them: "cap out of its hole"."""
-_SIZES = {word: ("smallest" if size == "small" else "largest") for size, words in SIZE_WORDS.items() for word in words}
+SIZES = {word: ("smallest" if size == "small" else "largest") for size, words in SIZE_WORDS.items() for word in words}
 """By the word for a size, the utmost of it, which is told by comparing boxes."""
 _MEASURED = frozenset({("damaged", "plate"), ("damaged", "surface"), ("out", "label")})
 """Not said by training, and answered with what is meant all the same: scratches and dents."""
@@ -56,11 +56,6 @@ def untaught(words: str) -> tuple[str, str] | None:
     return _of_no_kind(parts, things)
 
 
-def utmost_of(size: str) -> str | None:
-    """The utmost of a size, “largest” of "big"; None of any other word."""
-    return _SIZES.get(size)
-
-
 def _of_no_kind(words: list[str], things: list[str]) -> tuple[str, str] | None:
     """A colour or size, and the thing of whose kind training says none: of a red cable, or a big scratch."""
     said = [meaning(thing) for thing in things]
@@ -70,7 +65,7 @@ def _of_no_kind(words: list[str], things: list[str]) -> tuple[str, str] | None:
     color = next((word for word in words if word in COLORS), None)
     if color is not None and not any(one.colored for one in concepts):
         return color, things[-1]
-    size = next((word for word in words if word in _SIZES), None)
+    size = next((word for word in words if word in SIZES), None)
     return None if size is None or any(one.sized for one in concepts) else (size, things[-1])
 
 
